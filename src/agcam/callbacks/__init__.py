@@ -1,0 +1,1 @@
+"""Lightning callbacks: the one place where explainers, metrics, pictures and training meet."""

@@ -1,0 +1,77 @@
+"""Which class of which image is explained, and where the object is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agcam.data.batch import IGNORE, Batch
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P explained (image, class) pairs of a batch.
+
+    Attributes:
+        image: (P,) int64, row of the batch.
+        slot: (P,) int64, column of the targets (B, T) that were explained.
+        object: (P,) int64, the class whose object the heatmap is scored against.
+    """
+
+    image: Tensor
+    slot: Tensor
+    object: Tensor
+
+    def keep(self, chosen: Tensor) -> Pairs:
+        """The pairs where `chosen` (P,) bool is true."""
+        return Pairs(self.image[chosen], self.slot[chosen], self.object[chosen])
+
+
+def labelled_targets(batch: Batch) -> tuple[Tensor, Pairs]:
+    """Each image explained for its label, in multi-label data for every present class: targets (B, T) and pairs.
+
+    Rows with fewer classes are padded with class 0; no pair points at the padding.
+    """
+    present = batch.present()
+    count = max(1, max(len(p) for p in present))
+    targets = batch.label.new_zeros((len(batch), count), dtype=torch.int64)
+    for row, classes in enumerate(present):
+        targets[row, : len(classes)] = classes
+    valid = torch.arange(count, device=targets.device) < torch.tensor([len(p) for p in present], device=targets.device)[:, None]
+    image, slot = torch.nonzero(valid, as_tuple=True)
+    return targets, Pairs(image, slot, targets[image, slot])
+
+
+def predicted_targets(batch: Batch, first: Tensor) -> tuple[Tensor, Pairs]:
+    """Each image explained for its first choice (B, 1): targets and pairs.
+
+    In single-label data the heatmap is scored against the image's object, whatever it was taken for. In
+    multi-label data an image whose first choice is not present has no object to score against and gives no pair.
+    """
+    image = torch.arange(len(batch), device=first.device)
+    if batch.label.dim() == 1:
+        return first, Pairs(image, torch.zeros_like(image), batch.label)
+    pairs = Pairs(image, torch.zeros_like(image), first[:, 0])
+    return first, pairs.keep(batch.label.gather(1, first)[:, 0] > 0)
+
+
+def box_truth(batch: Batch, pairs: Pairs) -> tuple[list[Tensor], Tensor]:
+    """The boxes of each pair's object, and (P,) bool: for which pairs there are any."""
+    boxes = []
+    for image, wanted in zip(pairs.image.tolist(), pairs.object.tolist(), strict=True):
+        known, labels = batch.boxes[image], batch.box_labels[image]
+        boxes.append(torch.zeros(0, 4) if known is None or labels is None else known[labels == wanted])
+    return boxes, torch.tensor([len(b) > 0 for b in boxes], dtype=torch.bool, device=pairs.image.device)
+
+
+def mask_truth(batch: Batch, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """(P, H, W) bool object pixels, (P, H, W) bool ignored pixels, (P,) bool: for which pairs there is an object."""
+    if batch.mask is None:
+        empty = torch.zeros((len(pairs.image), 1, 1), dtype=torch.bool, device=pairs.image.device)
+        return empty, empty, empty[:, 0, 0]
+    mask = batch.mask[pairs.image]
+    truth = (mask == pairs.object[:, None, None] + 1) & (mask != IGNORE)
+    return truth, mask == IGNORE, truth.flatten(1).any(1)
+

@@ -1,0 +1,151 @@
+"""CUB-200-2011 (Wah et al. 2011): 200 species of birds, one box each, segmentations where they were fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agcam.data.batch import IGNORE
+from agcam.data.download import Archive, fetch
+from agcam.data.images import read_mask
+from agcam.data.module import ImageDataModule, Split
+from agcam.data.source import FileSource, Item, OnError
+from agcam.errors import DataError
+
+ARCHIVE = Archive(
+    url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+    md5="97eceeb196236b17998738112f37df78",
+    folder="CUB_200_2011",
+)
+
+
+class CUB200(ImageDataModule):
+    """CUB-200-2011 in its official layout; validation and test are the official test split.
+
+    Masks are used where `segmentations/` lies in the data set's folder or beside it. Ids need not be contiguous,
+    so a part of the data set works as well.
+
+    Args:
+        root: folder with `images.txt`, or its parent.
+        download: fetch the official archive into `root` if it is not there.
+        archive_url: where to fetch the archive from instead; its checksum must be the same.
+        on_error: "raise" at the first bad image or box, or "skip" what is bad and say so.
+        **kwargs: see `ImageDataModule`.
+    """
+
+    def __init__(
+        self, root: str, download: bool = False, archive_url: str | None = None, on_error: OnError = "raise", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root = Path(root)
+        self.download = download
+        self.archive = ARCHIVE if archive_url is None else ARCHIVE.at(archive_url)
+        self.on_error = on_error
+
+    def prepare_data(self) -> None:
+        """Fetch and unpack the archive if asked to."""
+        if self.download and not any((p / "images.txt").is_file() for p in (self.root, self.root / ARCHIVE.folder)):
+            fetch(self.archive, self.root)
+
+    def open(self, split: Split) -> FileSource:
+        """Open the official train or test split."""
+        items, class_names = read_cub(self.root, train=split == "train")
+        return FileSource(items, class_names, multilabel=False, read_mask=_read_mask, on_error=self.on_error)
+
+
+def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
+    """The items and class names of a split.
+
+    Raises:
+        DataError: naming the file and line that is missing or wrong.
+    """
+    folder = next((p for p in (root, root / ARCHIVE.folder) if (p / "images.txt").is_file()), None)
+    if folder is None:
+        raise DataError(
+            f"{root}: no CUB-200-2011 here; expected images.txt, classes.txt, image_class_labels.txt, bounding_boxes.txt, "
+            "train_test_split.txt and images/, or pass --data.download true"
+        )
+    classes = _table(folder / "classes.txt", 1)
+    paths = _table(folder / "images.txt", 1)
+    labels = _table(folder / "image_class_labels.txt", 1)
+    boxes = _table(folder / "bounding_boxes.txt", 4)
+    splits = _table(folder / "train_test_split.txt", 1)
+
+    index = {class_id: i for i, class_id in enumerate(sorted(classes, key=_number))}
+    segmentations = next((p for p in (folder / "segmentations", folder.parent / "segmentations") if p.is_dir()), None)
+    items = []
+    for image_id, (path,) in paths.items():
+        flag = _lookup(splits, image_id, folder / "train_test_split.txt")[0]
+        if flag not in ("0", "1"):
+            raise DataError(f"{folder / 'train_test_split.txt'}: image {image_id} has {flag!r}, expected 0 or 1")
+        if (flag == "1") != train:
+            continue
+        class_id = _lookup(labels, image_id, folder / "image_class_labels.txt")[0]
+        if class_id not in index:
+            raise DataError(f"{folder / 'image_class_labels.txt'}: image {image_id} has class {class_id}, not in classes.txt")
+        numbers = _lookup(boxes, image_id, folder / "bounding_boxes.txt")
+        try:
+            x, y, w, h = (float(n) for n in numbers)
+        except ValueError:
+            found = " ".join(numbers)
+            raise DataError(f"{folder / 'bounding_boxes.txt'}: image {image_id} has {found!r}, expected x y w h") from None
+        mask = segmentations / Path(path).with_suffix(".png") if segmentations else None
+        items.append(
+            Item(
+                path=folder / "images" / path,
+                name=path,
+                labels=(index[class_id],),
+                boxes=np.array([[x, y, x + w, y + h]], dtype=np.float32),
+                box_labels=np.array([index[class_id]]),
+                mask=mask if mask is not None and mask.is_file() else None,
+                origin=folder / "bounding_boxes.txt",
+            )
+        )
+    if not items:
+        raise DataError(f"{folder / 'train_test_split.txt'}: no image is marked for {'training' if train else 'testing'}")
+    names = [classes[class_id][0] for class_id in sorted(classes, key=_number)]
+    return items, [name.split(".", 1)[-1].replace("_", " ") for name in names]
+
+
+def _read_mask(item: Item) -> np.ndarray:
+    """Segmentations are grey: the share of annotators who saw bird. More than half of them decide."""
+    assert item.mask is not None
+    value = item.labels[0] + 1
+    if value >= IGNORE:
+        raise DataError(f"{item.mask}: masks can name {IGNORE - 1} classes, class index {item.labels[0]} is beyond that")
+    return np.where(read_mask(item.mask) > 127, value, 0).astype(np.uint8)
+
+
+def _table(path: Path, columns: int) -> dict[str, list[str]]:
+    """`id value …` lines as a dictionary; a single value may hold spaces."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; it belongs to CUB-200-2011") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    rows: dict[str, list[str]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        key, *values = line.split(maxsplit=1) if columns == 1 else line.split()
+        if len(values) != columns or not key.isdigit():
+            raise DataError(f"{path}:{number}: found {line.strip()!r}, expected an id and {columns} value(s)")
+        if key in rows:
+            raise DataError(f"{path}:{number}: id {key} appears twice")
+        rows[key] = [v.strip() for v in values]
+    if not rows:
+        raise DataError(f"{path}: the file is empty; expected a line for each id")
+    return rows
+
+
+def _lookup(table: dict[str, list[str]], image_id: str, path: Path) -> list[str]:
+    if image_id not in table:
+        raise DataError(f"{path}: no line for image {image_id} of images.txt; the file may be truncated")
+    return table[image_id]
+
+
+def _number(text: str) -> int:
+    return int(text)

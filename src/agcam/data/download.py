@@ -1,0 +1,104 @@
+"""Fetching an official archive: resumed after an interruption, verified, unpacked safely."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from agcam.errors import DataError
+
+_BLOCK = 1 << 20
+_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar archive on the web: its address, MD5 checksum, and the folder that it unpacks to."""
+
+    url: str
+    md5: str
+    folder: str
+
+    def at(self, url: str) -> Self:
+        """The same archive from a mirror."""
+        return replace(self, url=url)
+
+
+def fetch(archive: Archive, root: Path) -> Path:
+    """Download, verify and unpack `archive` into `root`; returns the folder that appeared.
+
+    A broken-off download is kept as `NAME.part` and taken up where it ended. The folder appears only when whole.
+
+    Raises:
+        DataError: if the server cannot be reached, the checksum differs, or a member would leave the folder.
+    """
+    target = root / archive.folder
+    if target.is_dir():
+        return target
+    root.mkdir(parents=True, exist_ok=True)
+    file = root / archive.url.rsplit("/", 1)[-1]
+    if not file.is_file() or _md5(file) != archive.md5:
+        part = file.with_name(file.name + ".part")
+        _download(archive.url, part)
+        if (found := _md5(part)) != archive.md5:
+            part.unlink()
+            raise DataError(f"{archive.url}: MD5 {found}, expected {archive.md5}; the download was removed, try again")
+        part.rename(file)
+    _extract(file, archive, root)
+    return target
+
+
+def _download(url: str, part: Path) -> None:
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, Progress(*columns) as progress:  # noqa: S310
+            resumed = answer.status == 206
+            length = answer.headers.get("Content-Length")
+            total = None if length is None else int(length) + (have if resumed else 0)
+            task = progress.add_task(url.rsplit("/", 1)[-1], total=total, completed=have if resumed else 0)
+            with part.open("ab" if resumed else "wb") as out:
+                while block := answer.read(_BLOCK):
+                    out.write(block)
+                    progress.advance(task, len(block))
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing left to fetch: the checksum will tell
+            return
+        raise DataError(f"{url}: the server answered {error.code} {error.reason}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{url}: the download broke off ({error}); run the same command again to go on") from error
+
+
+def _extract(file: Path, archive: Archive, root: Path) -> None:
+    staging = root / f".{file.name}.unpacking"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with tarfile.open(file) as tar:
+            tar.extractall(staging, filter="data")  # refuses absolute paths, '..', devices and outward links
+    except (tarfile.TarError, OSError, EOFError) as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise DataError(f"{file}: cannot be unpacked ({error}); remove it and run the same command again") from error
+    if not (staging / archive.folder).is_dir():
+        shutil.rmtree(staging)
+        raise DataError(f"{file}: holds no folder {archive.folder}; is it the right archive?")
+    target = root / archive.folder
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (staging / archive.folder).rename(target)
+    for extra in staging.iterdir():  # CUB's attributes.txt lies beside its folder
+        if not (root / extra.name).exists():
+            extra.rename(root / extra.name)
+    shutil.rmtree(staging)
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,45 @@
+"""How images must look when they enter a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Resize = Literal["squash", "center_crop"]
+Interpolation = Literal["bicubic", "bilinear", "nearest"]
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """What a model wants to be shown.
+
+    Attributes:
+        size: side of the square image in pixels.
+        mean: per channel, of images scaled to [0, 1].
+        std: per channel.
+        interpolation: how images grow; shrinking always averages over areas.
+        crop_pct: share of the shorter side that a centre crop keeps.
+        resize: "squash" the whole image to a square, or "center_crop" at the image's own proportions.
+    """
+
+    size: int = 224
+    mean: Triple = (0.485, 0.456, 0.406)
+    std: Triple = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = "bicubic"
+    crop_pct: float = 0.875
+    resize: Resize = "squash"
+
+
+def from_timm(pretrained_cfg: dict[str, Any], size: int | None = None) -> InputConfig:
+    """The input of a timm model by its own pretrained configuration; `size` replaces the image size if given."""
+    import timm.data
+
+    found = timm.data.resolve_data_config(pretrained_cfg=pretrained_cfg)
+    return InputConfig(
+        size=size or int(found["input_size"][-1]),
+        mean=tuple(found["mean"]),
+        std=tuple(found["std"]),
+        interpolation=found["interpolation"] if found["interpolation"] in ("bicubic", "bilinear") else "bicubic",
+        crop_pct=float(found["crop_pct"]),
+    )

@@ -1,0 +1,179 @@
+"""Shapes: generated images of simple forms with exact masks and boxes. Nothing to download, and the truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from agcam.data.batch import Example
+from agcam.data.module import ImageDataModule, Split
+from agcam.errors import InputError
+
+CLASSES = ["circle", "square", "triangle", "star", "cross", "ring", "crescent", "heart"]
+_STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
+_MAX_OBJECTS = 3
+
+
+class ShapesSource:
+    """Example i is drawn from (seed, split, i) alone, so any part of the data set can be made anywhere, again.
+
+    Args:
+        count: number of images.
+        size: side in pixels.
+        split: "train", "val" or "test"; each is its own stream of images.
+        multilabel: objects of several classes in an image; otherwise all objects in an image are of its class.
+        seed: of the whole data set.
+    """
+
+    class_names = CLASSES
+
+    def __init__(self, count: int, size: int, split: Split, multilabel: bool = False, seed: int = 0) -> None:
+        if count < 1 or size < 16:
+            raise InputError(f"shapes need at least 1 image of at least 16 px, found {count} of {size} px")
+        self.count = count
+        self.size = size
+        self.split = split
+        self.multilabel = multilabel
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        rng = np.random.default_rng((self.seed, _STREAMS[self.split], index))
+        image = _background(rng, self.size)
+        _distract(rng, image)
+        count = int(rng.integers(1, _MAX_OBJECTS + 1))
+        wanted = rng.integers(len(CLASSES), size=count) if self.multilabel else np.full(count, rng.integers(len(CLASSES)))
+        mask = np.zeros((self.size, self.size), np.uint8)
+        boxes, labels = [], []
+        for label in wanted:
+            silhouette = _place(rng, CLASSES[label], mask)
+            if silhouette is None:
+                continue
+            _paint(rng, image, silhouette)
+            mask[silhouette] = label + 1
+            ys, xs = np.nonzero(silhouette)
+            boxes.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+            labels.append(int(label))
+        return Example(
+            image=image,
+            labels=tuple(sorted(set(labels))),
+            boxes=np.array(boxes, np.float32),
+            box_labels=np.array(labels, np.int64),
+            mask=mask,
+            name=f"{self.split}_{index:06d}",
+        )
+
+
+class Shapes(ImageDataModule):
+    """Generated shapes on textured backgrounds with distractors: 1–3 objects an image, exact masks and boxes.
+
+    Args:
+        train_size: images a training epoch.
+        val_size: images to validate on.
+        test_size: images to test on.
+        multilabel: whether an image shows several classes.
+        seed: of the data set; equal seeds give equal images.
+        **kwargs: see `ImageDataModule`.
+    """
+
+    def __init__(
+        self,
+        train_size: int = 8000,
+        val_size: int = 800,
+        test_size: int = 800,
+        multilabel: bool = False,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sizes: dict[Split, int] = {"train": train_size, "val": val_size, "test": test_size}
+        self.several = multilabel
+        self.seed = seed
+
+    def open(self, split: Split) -> ShapesSource:
+        """Open the stream of a split, drawn at the model's image size."""
+        return ShapesSource(self.sizes[split], self.input_config.size, split, self.several, self.seed)
+
+
+def _background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Two colours mixed by smooth noise, plus fine grain: (size, size, 3) uint8."""
+    coarse = rng.random((int(rng.integers(3, 9)),) * 2, dtype=np.float32)
+    mix = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)
+    first, second = rng.integers(20, 236, (2, 3)).astype(np.float32)
+    grain = 8 * rng.standard_normal((size, size, 1), dtype=np.float32)
+    return (mix * first + (1 - mix) * second + grain).clip(0, 255).astype(np.uint8)
+
+
+def _distract(rng: np.random.Generator, image: np.ndarray) -> None:
+    """Draw a few strokes and specks that belong to no class."""
+    size = len(image)
+    for _ in range(int(rng.integers(2, 6))):
+        color = tuple(int(c) for c in rng.integers(0, 256, 3))
+        points = rng.integers(0, size, (int(rng.integers(2, 5)), 1, 2)).astype(np.int32)
+        cv2.polylines(image, [points], isClosed=False, color=color, thickness=max(1, size // 64))
+    for x, y in rng.integers(0, size, (int(rng.integers(3, 10)), 2)):
+        color = tuple(int(c) for c in rng.integers(0, 256, 3))
+        cv2.circle(image, (int(x), int(y)), max(1, size // 48), color, -1)
+
+
+def _place(rng: np.random.Generator, name: str, mask: np.ndarray) -> np.ndarray | None:
+    """A silhouette (H, W) bool at a free place inside the image, or None if there is none to be found."""
+    size = len(mask)
+    for _ in range(20):
+        radius = rng.uniform(0.13, 0.26) * size
+        cx, cy = rng.uniform(radius + 1, size - radius - 1, 2)
+        window = np.s_[int(cy - radius) : int(cy + radius) + 2, int(cx - radius) : int(cx + radius) + 2]
+        turn = rng.uniform(-0.5, 0.5)
+        if mask[window].any():
+            continue
+        ys, xs = np.ogrid[window]
+        dx, dy = (xs + 0.5 - cx) / radius, (ys + 0.5 - cy) / radius
+        silhouette = np.zeros(mask.shape, dtype=bool)
+        silhouette[window] = _inside(name, np.cos(turn) * dx + np.sin(turn) * dy, np.cos(turn) * dy - np.sin(turn) * dx)
+        return silhouette
+    return None
+
+
+def _inside(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether points lie inside a shape that fills the unit circle; y points down."""
+    match name:
+        case "circle":
+            return np.hypot(x, y) <= 0.9
+        case "square":
+            return np.maximum(abs(x), abs(y)) <= 0.7
+        case "triangle":
+            return (y <= 0.6) & (abs(x) <= (y + 1) * 0.6)
+        case "star":
+            # in the wedge around one notch, inside means this side of the edge from notch to tip
+            angle = np.mod(np.arctan2(x, -y), 2 * np.pi / 5) - np.pi / 5
+            px, py = np.hypot(x, y) * np.cos(angle), np.hypot(x, y) * abs(np.sin(angle))
+            notch, tip = 0.42, (np.cos(np.pi / 5), np.sin(np.pi / 5))
+            return (tip[0] - notch) * py - tip[1] * (px - notch) >= 0
+        case "cross":
+            return ((abs(x) <= 0.28) & (abs(y) <= 0.9)) | ((abs(y) <= 0.28) & (abs(x) <= 0.9))
+        case "ring":
+            return (np.hypot(x, y) <= 0.95) & (np.hypot(x, y) >= 0.55)
+        case "crescent":
+            return (np.hypot(x, y) <= 0.95) & (np.hypot(x - 0.45, y) >= 0.75)
+        case "heart":
+            u, v = x * 1.25, -y * 1.25 + 0.15
+            return (u**2 + v**2 - 0.8) ** 3 - u**2 * v**3 * 1.6 <= 0
+    raise InputError(f"unknown shape {name!r}; known are {', '.join(CLASSES)}")
+
+
+def _paint(rng: np.random.Generator, image: np.ndarray, silhouette: np.ndarray) -> None:
+    """Fill a silhouette with a grained colour that stands out from what lies beneath it."""
+    beneath = image[silhouette].mean(0)
+    color = rng.integers(0, 256, 3)
+    for _ in range(20):
+        if np.abs(color - beneath).max() >= 90:
+            break
+        color = rng.integers(0, 256, 3)
+    grain = rng.normal(0, 10, (int(silhouette.sum()), 1))
+    image[silhouette] = (color + grain).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,141 @@
+"""`explain`: one call for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from agcam.errors import InputError
+from agcam.explainers import controls
+from agcam.explainers.agcam import agcam
+from agcam.explainers.anatomy import dissect
+from agcam.explainers.tape import Recording, record
+
+Targets = int | Tensor | Literal["all"] | None
+
+_METHODS: dict[str, Callable[[Recording, Tensor], Tensor]] = {
+    "agcam": agcam,
+    "random": controls.random,
+    "center": controls.center,
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where the model looked.
+
+    Attributes:
+        logits: (B, C) float.
+        targets: (B, T) int64, the explained classes.
+        heatmaps: (B, T, h, w) float32 on the patch grid, in the method's own units.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    heatmaps: Tensor
+
+
+def methods() -> list[str]:
+    """The names that `explain(method=…)` takes."""
+    return list(_METHODS)
+
+
+def explain(model: nn.Module, images: Tensor, targets: Targets = None, method: str = "agcam") -> Explanation:
+    """Explain a ViT's logits by heatmaps. The model is left as it was found: mode, gradients, hooks, RNG.
+
+    Example:
+        >>> model = timm.create_model("vit_small_patch16_224", pretrained=True)
+        >>> explanation = agcam.explain(model, images)  # images (B, 3, 224, 224), normalised
+        >>> explanation.heatmaps.shape  # (B, 1, 14, 14): one map of the predicted class each
+
+    Args:
+        model: a timm ViT or a `ViTClassifier`, wrapped by DDP or `torch.compile` or not.
+        images: (B, 3, H, W), normalised as the model expects, on the model's device.
+        targets: the classes to explain: `None` (the predicted class), an int, (B,), (B, T), or `"all"`.
+        method: one of `methods()`.
+
+    Returns:
+        logits, targets and heatmaps of the batch.
+
+    Raises:
+        InputError: for images, targets or a method that make no sense; the message names the value.
+        ModelError: for a model that cannot be explained, with the reason.
+    """
+    dissect(model)
+    check_images(images)
+    with evaluating(model):
+        recording = record(model, images)
+        return explain_recording(recording, targets, method)
+
+
+def explain_recording(recording: Recording, targets: Targets = None, method: str = "agcam") -> Explanation:
+    """Explain a forward that a `Tape` has recorded; arguments and result as in `explain`."""
+    check_method(method)
+    chosen = resolve_targets(targets, recording.logits)
+    heatmaps = _METHODS[method](recording, chosen)
+    # a result made in inference mode could not be used in a loss or edited in place
+    with torch.inference_mode(False):
+        return Explanation(recording.logits.clone(), chosen.clone(), heatmaps.clone())
+
+
+def check_method(method: str) -> None:
+    """Raise `InputError` unless `method` is one of `methods()`."""
+    if method not in _METHODS:
+        raise InputError(f"unknown method {method!r}; known are {', '.join(_METHODS)}")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, each module's own mode as before outside."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def check_images(images: Tensor) -> None:
+    """Raise `InputError` unless `images` is a finite float batch (B, 3, H, W) with B > 0."""
+    if not isinstance(images, Tensor) or images.dim() != 4:
+        found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise InputError(f"images must be a tensor (B, 3, H, W), found {found}")
+    if not images.is_floating_point():
+        raise InputError(f"images must be normalised floats, found {images.dtype}; divide by 255, then mean and std")
+    if not len(images):
+        raise InputError("images is an empty batch; explain needs at least one image")
+    finite = torch.isfinite(images).flatten(1).all(1)
+    if not bool(finite.all()):
+        bad = torch.nonzero(~finite).flatten().tolist()
+        raise InputError(f"images {bad} of the batch hold NaN or infinity; look at how they were read and normalised")
+
+
+def resolve_targets(targets: Targets, logits: Tensor) -> Tensor:
+    """`targets` as (B, T) int64 class indices on the device of `logits` (B, C)."""
+    batch, classes = logits.shape
+    if targets is None:
+        return logits.argmax(1, keepdim=True)
+    if isinstance(targets, str):
+        if targets != "all":
+            raise InputError(f"targets must be None, an int, a tensor or 'all', found {targets!r}")
+        return torch.arange(classes, device=logits.device).expand(batch, -1)
+    chosen = torch.as_tensor(targets, device=logits.device)
+    if chosen.dtype.is_floating_point or chosen.dtype in (torch.bool, torch.complex64, torch.complex128):
+        raise InputError(f"targets must be class indices (int64), found {chosen.dtype}")
+    chosen = chosen.long()
+    if chosen.dim() == 0:
+        chosen = chosen.expand(batch)
+    if chosen.dim() == 1:
+        chosen = chosen.unsqueeze(1)
+    if chosen.dim() != 2 or len(chosen) != batch or not chosen.shape[1]:
+        raise InputError(f"targets must be (B,) or (B, T) with B = {batch}, found {tuple(torch.as_tensor(targets).shape)}")
+    outside = chosen[(chosen < 0) | (chosen >= classes)]
+    if len(outside):
+        raise InputError(f"target {int(outside[0])} is out of range: the model has classes 0 … {classes - 1}")
+    return chosen

@@ -1,0 +1,143 @@
+"""Localization: does the thresholded heatmap cover the object? Pixel accuracy, IoU, Dice, precision, recall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from agcam.errors import InputError
+from agcam.metrics.maps import contour_boxes, fill_boxes, min_max, upsample
+
+Protocol = Literal["corrected", "leem2024"]
+NAMES = ("pixel_accuracy", "iou", "dice", "precision", "recall")
+_EPS = 1e-5
+
+
+class Localization(Metric):
+    """Mean over images of five overlap figures, each in [0, 1], between a thresholded heatmap and the object.
+
+    A heatmap is upsampled to the image (bilinear), scaled to [0, 1] and kept where it is above `threshold`.
+    Against masks the remaining pixels are scored as they are; against boxes each outer contour is replaced by its
+    bounding box first, and the union of those boxes is scored against the union of the ground-truth boxes.
+
+    Protocol `"corrected"`: no off-by-one, an undefined fraction (nothing predicted) is 0, pixels marked `ignore`
+    count nowhere, and images without any ground-truth pixel are left out. Protocol `"leem2024"` is that of the
+    AG-CAM paper's published code, kept for parity: right and lower edges are filled too, so predicted boxes are
+    one pixel wider, ground-truth coordinates are truncated, and 1e-5 is added to both sides of each fraction.
+
+    Args:
+        threshold: in [0, 1), on the heatmap scaled to [0, 1].
+        protocol: `"corrected"` or `"leem2024"`.
+
+    Example:
+        >>> metric = Localization(threshold=0.5)
+        >>> metric.update(explanation.heatmaps[:, 0], masks=masks, image_size=(224, 224))
+        >>> metric.compute()["iou"]
+    """
+
+    full_state_update = False
+    sums: Tensor
+    count: Tensor
+
+    def __init__(self, threshold: float = 0.5, protocol: Protocol = "corrected", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= threshold < 1:
+            raise InputError(f"threshold must be in [0, 1), found {threshold}")
+        if protocol not in ("corrected", "leem2024"):
+            raise InputError(f"protocol must be 'corrected' or 'leem2024', found {protocol!r}")
+        self.threshold = threshold
+        self.protocol = protocol
+        self.add_state("sums", torch.zeros(len(NAMES), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        heatmaps: Tensor,
+        boxes: Sequence[Tensor] | None = None,
+        masks: Tensor | None = None,
+        image_size: tuple[int, int] | None = None,
+        ignore: Tensor | None = None,
+    ) -> None:
+        """Score a batch.
+
+        Args:
+            heatmaps: (B, h, w), any units.
+            boxes: per image (n, 4) xyxy in pixels of the image. Give boxes or masks, not both.
+            masks: (B, H, W) bool, true on the object.
+            image_size: (H, W); may be left out with masks.
+            ignore: (B, H, W) bool, pixels to leave out; with masks only.
+        """
+        figures, counted = score(heatmaps, boxes, masks, image_size, ignore, self.threshold, self.protocol)
+        self.sums += figures[counted].sum(0).to(self.sums)
+        self.count += counted.sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """The five means and `count`, the number of images scored; NaN where no image was."""
+        means = self.sums / self.count
+        return {name: mean for name, mean in zip(NAMES, means.float(), strict=True)} | {"count": self.count}
+
+
+def score(
+    heatmaps: Tensor,
+    boxes: Sequence[Tensor] | None,
+    masks: Tensor | None,
+    image_size: tuple[int, int] | None,
+    ignore: Tensor | None,
+    threshold: float,
+    protocol: Protocol,
+) -> tuple[Tensor, Tensor]:
+    """The figures of each image, (B, 5) in the order of `NAMES`, and (B,) bool: which images can be scored."""
+    if heatmaps.dim() != 3:
+        raise InputError(f"heatmaps must be (B, h, w), found {tuple(heatmaps.shape)}")
+    if (boxes is None) == (masks is None):
+        raise InputError("give either boxes or masks")
+    parity = protocol == "leem2024"
+    if masks is not None:
+        size = (int(masks.shape[-2]), int(masks.shape[-1]))
+        if masks.shape[0] != len(heatmaps) or masks.dim() != 3 or image_size not in (None, size):
+            raise InputError(
+                f"masks {tuple(masks.shape)} do not fit {len(heatmaps)} heatmaps and image_size {image_size}"
+            )
+        truth = masks.bool()
+    elif boxes is not None and image_size is not None and len(boxes) == len(heatmaps):
+        size = image_size
+        filled = np.stack([fill_boxes(b.cpu(), size, inclusive=parity) for b in boxes]) if len(boxes) else np.zeros(0)
+        truth = torch.from_numpy(filled).to(heatmaps.device)
+    else:
+        raise InputError(f"boxes need image_size and one entry for each of the {len(heatmaps)} heatmaps")
+    if not len(heatmaps):
+        return torch.zeros(0, len(NAMES), device=heatmaps.device), torch.zeros(0, dtype=torch.bool, device=heatmaps.device)
+
+    predicted = min_max(upsample(heatmaps, size)) > threshold
+    if masks is None or parity:
+        rows = predicted.cpu().numpy()
+        filled = np.stack([fill_boxes(contour_boxes(row), size, inclusive=parity) for row in rows])
+        predicted = torch.from_numpy(filled).to(heatmaps.device)
+    return _overlap(predicted, truth, ignore, parity)
+
+
+def _overlap(predicted: Tensor, truth: Tensor, ignore: Tensor | None, parity: bool) -> tuple[Tensor, Tensor]:
+    valid = torch.ones_like(truth) if ignore is None else ~ignore
+    tp = (predicted & truth & valid).sum((1, 2)).double()
+    fp = (predicted & ~truth & valid).sum((1, 2)).double()
+    fn = (~predicted & truth & valid).sum((1, 2)).double()
+    total = valid.sum((1, 2)).double()
+    eps = _EPS if parity else 0.0
+
+    def fraction(part: Tensor, whole: Tensor) -> Tensor:
+        return torch.where(whole + eps > 0, (part + eps) / (whole + eps), 0.0)
+
+    figures = [
+        fraction(total - fp - fn, total),
+        fraction(tp, tp + fp + fn),
+        fraction(2 * tp, 2 * tp + fp + fn),
+        fraction(tp, tp + fp),
+        fraction(tp, tp + fn),
+    ]
+    counted = torch.ones_like(tp, dtype=torch.bool) if parity else tp + fn > 0
+    return torch.stack(figures, dim=1), counted

@@ -1,0 +1,44 @@
+"""From a heatmap on the patch grid to pixels: upsampling, scaling, thresholding, boxes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def upsample(heatmaps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, h, w) to (B, H, W), bilinear, `align_corners=False`."""
+    return F.interpolate(heatmaps[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def min_max(heatmaps: Tensor) -> Tensor:
+    """Scale each map (B, H, W) to [0, 1] by its own extremes; a constant map becomes all 0."""
+    low = heatmaps.amin((1, 2), keepdim=True)
+    span = heatmaps.amax((1, 2), keepdim=True) - low
+    return torch.where(span > 0, (heatmaps - low) / span.clamp_min(torch.finfo(heatmaps.dtype).tiny), 0.0)
+
+
+def contour_boxes(binary: np.ndarray) -> np.ndarray:
+    """One box for each outer contour of a binary map (H, W): (n, 4) int64, xyxy with exclusive right and lower edge."""
+    contours, _ = cv2.findContours(binary.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    boxes = [cv2.boundingRect(contour) for contour in contours]
+    return np.array([(x, y, x + w, y + h) for x, y, w, h in boxes], dtype=np.int64).reshape(-1, 4)
+
+
+def fill_boxes(boxes: np.ndarray | Tensor, size: tuple[int, int], inclusive: bool = False) -> np.ndarray:
+    """The filled union (H, W) bool of xyxy boxes (n, 4) in pixels.
+
+    Args:
+        boxes: right and lower edges are exclusive; fractions are rounded to the nearest pixel edge.
+        size: (H, W).
+        inclusive: fill the right and lower edge too, after truncating fractions (the protocol of Leem & Seo).
+    """
+    filled = np.zeros(size, dtype=bool)
+    values = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    whole = (np.trunc(values) if inclusive else np.floor(values + 0.5)).astype(np.int64).clip(min=0)
+    for left, top, right, bottom in whole:
+        filled[top : bottom + inclusive, left : right + inclusive] = True
+    return filled

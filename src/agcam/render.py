@@ -1,0 +1,68 @@
+"""Drawing: heatmaps over images. Pure functions from arrays to arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+
+COLORMAP = "inferno"
+"""Even steps of heat look like even steps of light, to colour-blind eyes too."""
+
+
+def overlay(image: np.ndarray, heatmap: np.ndarray, strength: float = 0.65) -> np.ndarray:
+    """Lay a heatmap over an image at the image's own resolution.
+
+    The map is scaled to [0, 1] by its own extremes: overlays show where, not how much. Cold places keep the
+    image's colours, darkened; hot places glow.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        heatmap: (h, w) float, any units; NaN is not accepted, a constant map shows as cold everywhere.
+        strength: opacity of the hottest place, in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    height, width = image.shape[:2]
+    scaled = resize_map(heatmap, (height, width))
+    colors = mpl.colormaps[COLORMAP](scaled)[..., :3] * 255
+    opacity = strength * (0.35 + 0.65 * scaled[..., None])
+    return (image * (1 - opacity) + colors * opacity).round().astype(np.uint8)
+
+
+def resize_map(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) to (H, W) float32, bilinear, scaled to [0, 1]; a constant map becomes 0."""
+    large = cv2.resize(heatmap.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    low, high = float(large.min()), float(large.max())
+    return (large - low) / (high - low) if high > low else np.zeros_like(large)
+
+
+def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+    """A copy of an RGB image with xyxy boxes (n, 4) outlined in `color` on black."""
+    drawn = image.copy()
+    for left, top, right, bottom in np.asarray(boxes, dtype=np.float64).round().astype(int):
+        corners = (int(left), int(top)), (int(right) - 1, int(bottom) - 1)
+        cv2.rectangle(drawn, *corners, (0, 0, 0), 3)
+        cv2.rectangle(drawn, *corners, color, 1)
+    return drawn
+
+
+def side_by_side(images: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
+    """Images of equal height next to each other, a white gap between them."""
+    spacer = np.full((images[0].shape[0], gap, 3), 255, np.uint8)
+    row = [part for image in images for part in (image, spacer)]
+    return np.concatenate(row[:-1], axis=1)
+
+
+def save_png(image: np.ndarray, path: Path) -> None:
+    """Write an RGB image; the file appears under its name only when whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    Image.fromarray(image).save(part, format="PNG")
+    part.replace(path)
