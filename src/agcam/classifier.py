@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
 
@@ -69,7 +69,9 @@ class ViTClassifier(LightningModule):
             raise ModelError("give model.pretrained or model.weights, not both")
         if not timm.is_model(backbone):
             close = ", ".join(timm.list_models(f"*{backbone.split('.')[0].split('_')[0]}*")[:5])
-            raise ModelError(f"timm has no model {backbone!r}; see timm.list_models(){f' (close: {close})' if close else ''}")
+            raise ModelError(
+                f"timm has no model {backbone!r}; see timm.list_models(){f' (close: {close})' if close else ''}"
+            )
         cfg = timm.get_pretrained_cfg(backbone)
         self.input_config = InputConfig(**input) if input else from_timm(cfg.to_dict() if cfg else {}, image_size)
         self.class_names: list[str] = []
@@ -115,12 +117,12 @@ class ViTClassifier(LightningModule):
             metrics = {"map": MultilabelAveragePrecision(classes, validate_args=False)}
         else:
             metrics = {
-                f"{name}": MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
+                name: MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
                 for name, k in (("accuracy", 1), ("top5", 5))
             }
         scores = MetricCollection(metrics)
-        self.scores = nn.ModuleDict({f"{stage}_scores": scores.clone(f"{stage}/") for stage in ("val", "test")})
-        self.losses = nn.ModuleDict({f"{stage}_loss": MeanMetric() for stage in ("val", "test")})
+        self.val_loss, self.val_scores = MeanMetric(), scores.clone("val/")
+        self.test_loss, self.test_scores = MeanMetric(), scores.clone("test/")
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
@@ -138,7 +140,9 @@ class ViTClassifier(LightningModule):
         try:
             model.load_state_dict(state)
         except RuntimeError as error:
-            raise ModelError(f"{path}: its weights do not fit its own backbone ({str(error).splitlines()[-1].strip()})") from error
+            raise ModelError(
+                f"{path}: its weights do not fit its own backbone ({str(error).splitlines()[-1].strip()})"
+            ) from error
         return model.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -158,11 +162,11 @@ class ViTClassifier(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Update loss and scores; returns the logits."""
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch, "val", self.val_loss, self.val_scores)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """As `validation_step`."""
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch, "test", self.test_loss, self.test_scores)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with timm's layer-wise parameter groups, warm-up and cosine by step."""
@@ -187,14 +191,14 @@ class ViTClassifier(LightningModule):
             return losses.mean() if reduction == "mean" else losses
         return F.cross_entropy(logits, label, label_smoothing=smoothing, reduction=reduction)
 
-    def _evaluate(self, batch: Batch, stage: str) -> Tensor:
+    def _evaluate(self, batch: Batch, stage: str, loss: MeanMetric, scores: MetricCollection) -> Tensor:
         logits: Tensor = self(batch.image)
         mine = owned(batch.index, self.global_rank, self.trainer.world_size)
         if mine.any():
-            self.losses[f"{stage}_loss"].update(self._loss(logits[mine], batch.label[mine], reduction="none"))
-            self.scores[f"{stage}_scores"].update(logits[mine], batch.label[mine].long())
-        self.log(f"{stage}/loss", self.losses[f"{stage}_loss"], batch_size=len(batch))
-        self.log_dict(self.scores[f"{stage}_scores"], batch_size=len(batch), prog_bar=True)
+            loss.update(self._loss(logits[mine], batch.label[mine], reduction="none"))
+            scores.update(logits[mine], batch.label[mine].long())
+        self.log(f"{stage}/loss", loss, batch_size=len(batch))
+        self.log_dict(scores, batch_size=len(batch), prog_bar=True)
         return logits
 
 
@@ -207,4 +211,5 @@ def _schedule(step: int, warmup: int, total: int) -> float:
 
 def _kind(class_names: list[str], multilabel: bool) -> str:
     first = ", ".join(class_names[:3])
-    return f"{len(class_names)} classes ({first}{', …' if len(class_names) > 3 else ''}; {'multi' if multilabel else 'single'}-label)"
+    more = ", …" if len(class_names) > 3 else ""
+    return f"{len(class_names)} classes ({first}{more}; {'multi' if multilabel else 'single'}-label)"

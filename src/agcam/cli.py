@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -21,6 +21,11 @@ from agcam.tracking import log_config
 class TrainCLI(LightningCLI):
     """`fit`, `validate` and `test` as LightningCLI users know them, with `--explanation.*` beside `--model.*`."""
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, without `predict`: explain.py shows predictions better."""
+        return {name: hidden for name, hidden in LightningCLI.subcommands().items() if name != "predict"}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the explanation callback."""
         parser.add_lightning_class_args(ExplanationCallback, "explanation")
@@ -30,8 +35,7 @@ class _SaveConfig(SaveConfigCallback):
     """Saves the configuration beside the run and hands it to the trackers."""
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        config: dict[str, Any] = self.parser.dump(self.config, skip_none=False, format="yaml")  # type: ignore[assignment]
-        log_config(trainer.loggers, {"config": config})
+        log_config(trainer.loggers, json.loads(self.parser.dump(self.config, skip_none=False, format="json")))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -33,7 +33,8 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, strength: float = 0.65) -> n
     scaled = resize_map(heatmap, (height, width))
     colors = mpl.colormaps[COLORMAP](scaled)[..., :3] * 255
     opacity = strength * (0.35 + 0.65 * scaled[..., None])
-    return (image * (1 - opacity) + colors * opacity).round().astype(np.uint8)
+    mixed: np.ndarray = image * (1 - opacity) + colors * opacity
+    return mixed.round().astype(np.uint8)
 
 
 def resize_map(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -103,11 +103,13 @@ def safe_name(name: str) -> str:
 def _to_disk(folder: Path, pictures: Sequence[Picture]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
+    raw: dict[str, Any] = {}
     for picture in pictures:
         file = f"{picture.index:06d}_{safe_name(picture.explained)}.png"
         image, boxes = _enlarged(picture)
         shown = [render.draw_boxes(image, boxes), render.overlay(image, picture.heatmap)]
         render.save_png(render.side_by_side(shown), folder / file)
+        raw[file.removesuffix(".png")] = picture.heatmap
         rows.append(
             {
                 "file": file,
@@ -128,7 +130,7 @@ def _to_disk(folder: Path, pictures: Sequence[Picture]) -> None:
     part.replace(folder / "gallery.csv")
     part = folder / f".heatmaps.npz.{os.getpid()}.part"
     with part.open("wb") as raw_out:
-        np.savez(raw_out, **{row["file"].removesuffix(".png"): p.heatmap for row, p in zip(rows, pictures, strict=True)})
+        np.savez(raw_out, **raw)
     part.replace(folder / "heatmaps.npz")
 
 

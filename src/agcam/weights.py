@@ -77,9 +77,11 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         have = tuple(state[key].shape) if key in state else "nothing"
         want = tuple(own[key].shape) if key in own else "no such weight"
         raise ModelError(
-            f"{path}: {len(bad)} weights do not fit {type(backbone).__name__}; {key!r} is {have} in the file, the model "
-            f"has {want}. Is model.backbone the architecture (and model.image_size the size) that made the file?"
+            f"{path}: {len(bad)} weights do not fit {type(backbone).__name__}; {key!r} is {have} in the file, "
+            f"the model has {want}. Is model.backbone the architecture (and model.image_size the size) that made the file?"
         )
-    backbone.load_state_dict({key: value for key, value in state.items() if key in own and key not in misfit}, strict=False)
+    backbone.load_state_dict(
+        {key: value for key, value in state.items() if key in own and key not in misfit}, strict=False
+    )
     if misfit:
         log.warning("%s: the head (%s) does not fit and was made anew", path, ", ".join(sorted(misfit)))

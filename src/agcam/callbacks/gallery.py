@@ -27,16 +27,16 @@ def explained_images(length: int, batches: float, batch_size: int, world_size: i
     return length if math.isinf(batches) else min(length, int(batches) * batch_size * world_size)
 
 
-def pictures(
-    model: ViTClassifier, batch: Batch, pairs: Pairs, explanation: Explanation, iou: Tensor
-) -> list[Picture]:
+def pictures(model: ViTClassifier, batch: Batch, pairs: Pairs, explanation: Explanation, iou: Tensor) -> list[Picture]:
     """The pictures of the pairs (P) of a batch; `iou` (P,)."""
     found = []
     names = model.class_names
     probabilities = model.probabilities(explanation.logits.float()).cpu()
     first = explanation.logits.argmax(1).tolist()
     present = batch.present()
-    for row, slot, wanted, overlap in zip(*(t.tolist() for t in (pairs.image, pairs.slot, pairs.object, iou)), strict=True):
+    for row, slot, wanted, overlap in zip(
+        *(t.tolist() for t in (pairs.image, pairs.slot, pairs.object, iou)), strict=True
+    ):
         explained = int(explanation.targets[row, slot])
         boxes, labels = batch.boxes[row], batch.box_labels[row]
         shown = torch.zeros(0, 4) if boxes is None or labels is None else boxes[labels == wanted]

@@ -39,7 +39,10 @@ def labelled_targets(batch: Batch) -> tuple[Tensor, Pairs]:
     targets = batch.label.new_zeros((len(batch), count), dtype=torch.int64)
     for row, classes in enumerate(present):
         targets[row, : len(classes)] = classes
-    valid = torch.arange(count, device=targets.device) < torch.tensor([len(p) for p in present], device=targets.device)[:, None]
+    valid = (
+        torch.arange(count, device=targets.device)
+        < torch.tensor([len(p) for p in present], device=targets.device)[:, None]
+    )
     image, slot = torch.nonzero(valid, as_tuple=True)
     return targets, Pairs(image, slot, targets[image, slot])
 
@@ -74,4 +77,3 @@ def mask_truth(batch: Batch, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
     mask = batch.mask[pairs.image]
     truth = (mask == pairs.object[:, None, None] + 1) & (mask != IGNORE)
     return truth, mask == IGNORE, truth.flatten(1).any(1)
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -70,8 +70,8 @@ class Scoring(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """The five figures, `pointing_game` and `count`; empty if nothing could be scored on any process."""
-        figures = cast(dict[str, Tensor], self.localization.compute())
-        pointing = cast(Tensor, self.pointing.compute())
+        figures: dict[str, Tensor] = self.localization.compute()
+        pointing: Tensor = self.pointing.compute()
         return {} if int(figures["count"]) == 0 else figures | {"pointing_game": pointing}
 
     def _truth(self, batch: Batch, pairs: Pairs) -> tuple[Tensor, list[Tensor], Tensor, Tensor | None] | None:

@@ -36,7 +36,12 @@ class CUB200(ImageDataModule):
     """
 
     def __init__(
-        self, root: str, download: bool = False, archive_url: str | None = None, on_error: OnError = "raise", **kwargs: Any
+        self,
+        root: str,
+        download: bool = False,
+        archive_url: str | None = None,
+        on_error: OnError = "raise",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.root = Path(root)
@@ -64,8 +69,8 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
     folder = next((p for p in (root, root / ARCHIVE.folder) if (p / "images.txt").is_file()), None)
     if folder is None:
         raise DataError(
-            f"{root}: no CUB-200-2011 here; expected images.txt, classes.txt, image_class_labels.txt, bounding_boxes.txt, "
-            "train_test_split.txt and images/, or pass --data.download true"
+            f"{root}: no CUB-200-2011 here; expected images.txt, classes.txt, image_class_labels.txt, "
+            "bounding_boxes.txt, train_test_split.txt and images/, or pass --data.download true"
         )
     classes = _table(folder / "classes.txt", 1)
     paths = _table(folder / "images.txt", 1)
@@ -84,13 +89,17 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
             continue
         class_id = _lookup(labels, image_id, folder / "image_class_labels.txt")[0]
         if class_id not in index:
-            raise DataError(f"{folder / 'image_class_labels.txt'}: image {image_id} has class {class_id}, not in classes.txt")
+            raise DataError(
+                f"{folder / 'image_class_labels.txt'}: image {image_id} has class {class_id}, not in classes.txt"
+            )
         numbers = _lookup(boxes, image_id, folder / "bounding_boxes.txt")
         try:
             x, y, w, h = (float(n) for n in numbers)
         except ValueError:
             found = " ".join(numbers)
-            raise DataError(f"{folder / 'bounding_boxes.txt'}: image {image_id} has {found!r}, expected x y w h") from None
+            raise DataError(
+                f"{folder / 'bounding_boxes.txt'}: image {image_id} has {found!r}, expected x y w h"
+            ) from None
         mask = segmentations / Path(path).with_suffix(".png") if segmentations else None
         items.append(
             Item(
@@ -104,7 +113,9 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
             )
         )
     if not items:
-        raise DataError(f"{folder / 'train_test_split.txt'}: no image is marked for {'training' if train else 'testing'}")
+        raise DataError(
+            f"{folder / 'train_test_split.txt'}: no image is marked for {'training' if train else 'testing'}"
+        )
     names = [classes[class_id][0] for class_id in sorted(classes, key=_number)]
     return items, [name.split(".", 1)[-1].replace("_", " ") for name in names]
 
@@ -114,7 +125,9 @@ def _read_mask(item: Item) -> np.ndarray:
     assert item.mask is not None
     value = item.labels[0] + 1
     if value >= IGNORE:
-        raise DataError(f"{item.mask}: masks can name {IGNORE - 1} classes, class index {item.labels[0]} is beyond that")
+        raise DataError(
+            f"{item.mask}: masks can name {IGNORE - 1} classes, class index {item.labels[0]} is beyond that"
+        )
     return np.where(read_mask(item.mask) > 127, value, 0).astype(np.uint8)
 
 

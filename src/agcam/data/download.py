@@ -58,10 +58,16 @@ def fetch(archive: Archive, root: Path) -> Path:
 
 def _download(url: str, part: Path) -> None:
     have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, Progress(*columns) as progress:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, Progress(*columns) as progress:
             resumed = answer.status == 206
             length = answer.headers.get("Content-Length")
             total = None if length is None else int(length) + (have if resumed else 0)

@@ -48,7 +48,9 @@ class ShapesSource:
         image = _background(rng, self.size)
         _distract(rng, image)
         count = int(rng.integers(1, _MAX_OBJECTS + 1))
-        wanted = rng.integers(len(CLASSES), size=count) if self.multilabel else np.full(count, rng.integers(len(CLASSES)))
+        wanted = (
+            rng.integers(len(CLASSES), size=count) if self.multilabel else np.full(count, rng.integers(len(CLASSES)))
+        )
         mask = np.zeros((self.size, self.size), np.uint8)
         boxes, labels = [], []
         for label in wanted:
@@ -104,10 +106,11 @@ class Shapes(ImageDataModule):
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Two colours mixed by smooth noise, plus fine grain: (size, size, 3) uint8."""
     coarse = rng.random((int(rng.integers(3, 9)),) * 2, dtype=np.float32)
-    mix = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)
+    mix: np.ndarray = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)
     first, second = rng.integers(20, 236, (2, 3)).astype(np.float32)
     grain = 8 * rng.standard_normal((size, size, 1), dtype=np.float32)
-    return (mix * first + (1 - mix) * second + grain).clip(0, 255).astype(np.uint8)
+    mixed: np.ndarray = mix * first + (1 - mix) * second + grain
+    return mixed.clip(0, 255).astype(np.uint8)
 
 
 def _distract(rng: np.random.Generator, image: np.ndarray) -> None:
@@ -142,29 +145,33 @@ def _place(rng: np.random.Generator, name: str, mask: np.ndarray) -> np.ndarray 
 
 def _inside(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Whether points lie inside a shape that fills the unit circle; y points down."""
+    distance: np.ndarray = np.hypot(x, y)
+    inside: np.ndarray
     match name:
         case "circle":
-            return np.hypot(x, y) <= 0.9
+            inside = distance <= 0.9
         case "square":
-            return np.maximum(abs(x), abs(y)) <= 0.7
+            inside = np.maximum(abs(x), abs(y)) <= 0.7
         case "triangle":
-            return (y <= 0.6) & (abs(x) <= (y + 1) * 0.6)
+            inside = (y <= 0.6) & (abs(x) <= (y + 1) * 0.6)
         case "star":
             # in the wedge around one notch, inside means this side of the edge from notch to tip
             angle = np.mod(np.arctan2(x, -y), 2 * np.pi / 5) - np.pi / 5
-            px, py = np.hypot(x, y) * np.cos(angle), np.hypot(x, y) * abs(np.sin(angle))
+            px, py = distance * np.cos(angle), distance * abs(np.sin(angle))
             notch, tip = 0.42, (np.cos(np.pi / 5), np.sin(np.pi / 5))
-            return (tip[0] - notch) * py - tip[1] * (px - notch) >= 0
+            inside = (tip[0] - notch) * py - tip[1] * (px - notch) >= 0
         case "cross":
-            return ((abs(x) <= 0.28) & (abs(y) <= 0.9)) | ((abs(y) <= 0.28) & (abs(x) <= 0.9))
+            inside = ((abs(x) <= 0.28) & (abs(y) <= 0.9)) | ((abs(y) <= 0.28) & (abs(x) <= 0.9))
         case "ring":
-            return (np.hypot(x, y) <= 0.95) & (np.hypot(x, y) >= 0.55)
+            inside = (distance <= 0.95) & (distance >= 0.55)
         case "crescent":
-            return (np.hypot(x, y) <= 0.95) & (np.hypot(x - 0.45, y) >= 0.75)
+            inside = (distance <= 0.95) & (np.hypot(x - 0.45, y) >= 0.75)
         case "heart":
             u, v = x * 1.25, -y * 1.25 + 0.15
-            return (u**2 + v**2 - 0.8) ** 3 - u**2 * v**3 * 1.6 <= 0
-    raise InputError(f"unknown shape {name!r}; known are {', '.join(CLASSES)}")
+            inside = (u**2 + v**2 - 0.8) ** 3 - u**2 * v**3 * 1.6 <= 0
+        case _:
+            raise InputError(f"unknown shape {name!r}; known are {', '.join(CLASSES)}")
+    return inside
 
 
 def _paint(rng: np.random.Generator, image: np.ndarray, silhouette: np.ndarray) -> None:

@@ -108,7 +108,9 @@ class FileSource:
                 )
             known = mask[mask != IGNORE]
             if known.size and int(known.max()) > len(self.class_names):
-                raise DataError(f"{item.mask}: mask value {known.max()}, expected 0 … {len(self.class_names)} or {IGNORE}")
+                raise DataError(
+                    f"{item.mask}: mask value {known.max()}, expected 0 … {len(self.class_names)} or {IGNORE}"
+                )
         return Example(image, item.labels, item.boxes, item.box_labels, mask, item.name)
 
 

@@ -14,7 +14,7 @@ from agcam.data.batch import Example, Sample
 from agcam.data.input_config import InputConfig
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for updates at import
-import albumentations as A  # noqa: E402  # after its switch
+import albumentations as A  # after its switch
 
 _INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
 
@@ -106,3 +106,13 @@ def to_pixels(image: Tensor, config: InputConfig) -> np.ndarray:
     mean, std = torch.tensor(config.mean).view(3, 1, 1), torch.tensor(config.std).view(3, 1, 1)
     scaled = (image.detach().float().cpu() * std + mean).mul(255).round().clamp(0, 255)
     return scaled.byte().permute(1, 2, 0).numpy()
+
+
+def visible_part(image: np.ndarray, config: InputConfig) -> np.ndarray:
+    """The part of an image (H, W, 3) that evaluation shows to the model, at the image's own resolution."""
+    if config.resize == "squash":
+        return image
+    height, width = image.shape[:2]
+    side = max(1, min(height, width, round(min(height, width) * config.crop_pct)))
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]

@@ -64,15 +64,15 @@ def dissect(model: nn.Module) -> Anatomy:
     backbone = unwrap(model)
     name = type(backbone).__name__
     blocks = getattr(backbone, "blocks", None)
-    missing = [part for part in ("blocks", "norm", "head", "patch_embed", "forward_head") if not hasattr(backbone, part)]
+    missing = [
+        part for part in ("blocks", "norm", "head", "patch_embed", "forward_head") if not hasattr(backbone, part)
+    ]
     if missing or not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
         found = f"has no {', '.join(missing)}" if missing else "has blocks of an unknown kind"
         raise ModelError(f"{name} cannot be explained: it {found}. {_PREFIX}.")
     pool = getattr(backbone, "global_pool", "token")
     if getattr(backbone, "attn_pool", None) is not None or pool not in ("token", "avg", "avgmax", "max"):
         raise ModelError(f"{name} cannot be explained: it pools by {pool!r}. {_PREFIX} with token or average pooling.")
-    if pool == "token":
-        rows = slice(0, 2 if getattr(backbone, "head_dist", None) is not None else 1)
-    else:
-        rows = slice(None)
+    tokens = 2 if getattr(backbone, "head_dist", None) is not None else 1
+    rows = slice(0, tokens) if pool == "token" else slice(None)
     return Anatomy(backbone, list(blocks), rows, int(getattr(backbone, "num_prefix_tokens", 1)))

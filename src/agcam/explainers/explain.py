@@ -134,7 +134,9 @@ def resolve_targets(targets: Targets, logits: Tensor) -> Tensor:
     if chosen.dim() == 1:
         chosen = chosen.unsqueeze(1)
     if chosen.dim() != 2 or len(chosen) != batch or not chosen.shape[1]:
-        raise InputError(f"targets must be (B,) or (B, T) with B = {batch}, found {tuple(torch.as_tensor(targets).shape)}")
+        raise InputError(
+            f"targets must be (B,) or (B, T) with B = {batch}, found {tuple(torch.as_tensor(targets).shape)}"
+        )
     outside = chosen[(chosen < 0) | (chosen >= classes)]
     if len(outside):
         raise InputError(f"target {int(outside[0])} is out of range: the model has classes 0 … {classes - 1}")

@@ -118,13 +118,13 @@ class Tape(TorchFunctionMode):
             backbone.register_forward_hook(self._finish),
             self.anatomy.blocks[0].register_forward_pre_hook(self._first_block),
         ]
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         for handle in self._handles:
             handle.remove()
 
@@ -203,4 +203,8 @@ def _bias_rows(mask: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
 def _own(tensor: Tensor) -> Tensor:
     """`tensor` itself, or a compact copy of it if it would keep a larger buffer (the fused qkv, say) alive."""
     tensor = tensor.detach()
-    return tensor if tensor.untyped_storage().nbytes() <= tensor.nbytes else tensor.clone(memory_format=torch.contiguous_format)
+    return (
+        tensor
+        if tensor.untyped_storage().nbytes() <= tensor.nbytes
+        else tensor.clone(memory_format=torch.contiguous_format)
+    )

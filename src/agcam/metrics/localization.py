@@ -79,7 +79,7 @@ class Localization(Metric):
     def compute(self) -> dict[str, Tensor]:
         """The five means and `count`, the number of images scored; NaN where no image was."""
         means = self.sums / self.count
-        return {name: mean for name, mean in zip(NAMES, means.float(), strict=True)} | {"count": self.count}
+        return dict(zip(NAMES, means.float(), strict=True)) | {"count": self.count}
 
 
 def score(
@@ -111,7 +111,9 @@ def score(
     else:
         raise InputError(f"boxes need image_size and one entry for each of the {len(heatmaps)} heatmaps")
     if not len(heatmaps):
-        return torch.zeros(0, len(NAMES), device=heatmaps.device), torch.zeros(0, dtype=torch.bool, device=heatmaps.device)
+        return torch.zeros(0, len(NAMES), device=heatmaps.device), torch.zeros(
+            0, dtype=torch.bool, device=heatmaps.device
+        )
 
     predicted = min_max(upsample(heatmaps, size)) > threshold
     if masks is None or parity:

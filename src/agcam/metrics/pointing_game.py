@@ -35,7 +35,9 @@ class PointingGame(Metric):
     def update(self, heatmaps: Tensor, masks: Tensor) -> None:
         """Score heatmaps (B, h, w) against masks (B, H, W) bool, true on the object (filled boxes will do)."""
         if heatmaps.dim() != 3 or masks.dim() != 3 or len(heatmaps) != len(masks):
-            raise InputError(f"heatmaps {tuple(heatmaps.shape)} and masks {tuple(masks.shape)} must be (B, h, w), (B, H, W)")
+            raise InputError(
+                f"heatmaps {tuple(heatmaps.shape)} and masks {tuple(masks.shape)} must be (B, h, w), (B, H, W)"
+            )
         if not len(heatmaps):
             return
         height, width = masks.shape[1:]

@@ -1,0 +1,120 @@
+"""The explaining command: `explain.py images`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+import timm.data
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agcam.classifier import ViTClassifier
+from agcam.errors import AgcamError, InputError
+from agcam.explain_images import Explainable, explain_images, find_images
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the explaining command; returns its exit status: 0, 1 where an image failed, 2 for bad input."""
+    options = _parser().parse_args(args)
+    logging.getLogger("timm").setLevel(logging.WARNING)
+    try:
+        return int(options.run(options))
+    except AgcamError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the command's own voice
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("explain.py", description="Show where a Vision Transformer looks.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    images = commands.add_parser(
+        "images",
+        help="explain photographs: overlays, raw heatmaps, predictions",
+        description="Explain photographs with AG-CAM. For each image and class an overlay PNG, for each image the raw "
+        "heatmaps (.npz, patch grid, float32), and one predictions.json.",
+    )
+    images.set_defaults(run=_images)
+    model = images.add_mutually_exclusive_group(required=True)
+    model.add_argument("--checkpoint", type=Path, metavar="CKPT", help="a checkpoint that train.py wrote")
+    model.add_argument(
+        "--backbone", metavar="NAME", help="a timm model, such as vit_base_patch16_224.augreg_in21k_ft_in1k"
+    )
+    images.add_argument("--pretrained", action="store_true", help="with --backbone: load timm's weights")
+    images.add_argument(
+        "--input", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help="what to explain"
+    )
+    images.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
+    images.add_argument("--top", type=int, default=3, metavar="N", help="explain the N most probable classes (3)")
+    images.add_argument("--targets", nargs="+", default=[], metavar="NAME", help="explain these classes instead")
+    images.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (16)")
+    images.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1, …")
+    return parser
+
+
+def _images(options: argparse.Namespace) -> int:
+    paths = find_images(options.input)
+    subject = _load(options)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("explaining", total=len(paths))
+        outcome = explain_images(
+            subject,
+            paths,
+            options.output,
+            top=options.top,
+            targets=options.targets,
+            batch_size=options.batch_size,
+            done=lambda path: progress.advance(task),
+        )
+    for line in outcome.errors:
+        print(f"error: {line}", file=sys.stderr)  # noqa: T201  # the command's own voice
+    explained = f"{len(outcome.predictions)} of {len(paths)} images explained"
+    console.print(f"{explained}; see {options.output / 'predictions.json'}", soft_wrap=True, highlight=False)
+    return 1 if outcome.errors else 0
+
+
+def _load(options: argparse.Namespace) -> Explainable:
+    if options.checkpoint is not None:
+        if options.pretrained:
+            raise InputError("--pretrained goes with --backbone; a checkpoint brings its own weights")
+        model = ViTClassifier.from_checkpoint(options.checkpoint)
+        subject = Explainable(model, model.class_names, model.input_config, model.multilabel)
+    else:
+        subject = timm_subject(options.backbone, options.pretrained)
+        if not options.pretrained:
+            print("warning: without --pretrained the weights are random", file=sys.stderr)  # noqa: T201  # as above
+    try:
+        subject.model.to(options.device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    return subject
+
+
+def timm_subject(backbone: str, pretrained: bool) -> Explainable:
+    """A timm model by name with its own input size and, where timm knows them, the names of its ImageNet classes.
+
+    Raises:
+        ModelError: if timm has no such model or cannot load its weights.
+    """
+    cfg = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
+    count = cfg.num_classes if cfg is not None and cfg.num_classes else 1000
+    classifier = ViTClassifier(
+        backbone, pretrained=pretrained, class_names=_imagenet_names(backbone, count), multilabel=False
+    )
+    return Explainable(classifier.eval(), classifier.class_names, classifier.input_config)
+
+
+def _imagenet_names(backbone: str, count: int) -> list[str]:
+    cfg = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
+    subset = timm.data.infer_imagenet_subset(cfg.to_dict()) if cfg is not None else None
+    if subset is None:
+        return [f"class {i}" for i in range(count)]
+    info = timm.data.ImageNetInfo(subset)
+    return [info.index_to_description(i) for i in range(info.num_classes())]

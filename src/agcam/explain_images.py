@@ -1,0 +1,204 @@
+"""Explaining loose photographs: overlays, raw heatmaps and predictions on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agcam import render
+from agcam.data.batch import Example
+from agcam.data.images import SUFFIXES, read_image
+from agcam.data.input_config import InputConfig
+from agcam.data.transforms import Transform, visible_part
+from agcam.errors import DataError, InputError
+from agcam.explainers.explain import Explanation, check_images, evaluating, explain_recording
+from agcam.explainers.tape import record
+from agcam.tracking import safe_name
+
+
+@dataclass(frozen=True)
+class Explainable:
+    """A model with what its photographs need.
+
+    Attributes:
+        model: a ViT that `explain` takes.
+        class_names: by class index.
+        input_config: how images must look.
+        multilabel: whether probabilities are a sigmoid for each class instead of a softmax.
+    """
+
+    model: nn.Module
+    class_names: list[str]
+    input_config: InputConfig
+    multilabel: bool = False
+
+
+@dataclass
+class Outcome:
+    """What became of the images: one entry of `predictions` for each explained one, one line for each bad one."""
+
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+def find_images(inputs: Sequence[Path]) -> list[Path]:
+    """Files as given, folders searched through, sorted.
+
+    Raises:
+        DataError: if an input does not exist or there is no image at all.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise DataError(f"{path}: no such file or folder")
+    if not found:
+        raise DataError(
+            f"no image in {', '.join(map(str, inputs))}; expected files ending in {', '.join(sorted(SUFFIXES))}"
+        )
+    return list(dict.fromkeys(found))
+
+
+def find_classes(names: Sequence[str], class_names: list[str]) -> list[int]:
+    """Class indices of names, upper and lower case alike.
+
+    Raises:
+        InputError: for an unknown name, with the names that resemble it.
+    """
+    index = {name.casefold(): i for i, name in reversed(list(enumerate(class_names)))}
+    for name in names:
+        if name.casefold() not in index:
+            close = [c for c in class_names if name.casefold() in c.casefold()] or class_names
+            more = f", … ({len(class_names)} classes)" if len(close) > 8 else ""
+            raise InputError(f"unknown class {name!r}; the model knows {', '.join(close[:8])}{more}")
+    return [index[name.casefold()] for name in names]
+
+
+def explain_images(
+    subject: Explainable,
+    paths: Sequence[Path],
+    output: Path,
+    top: int = 3,
+    targets: Sequence[str] = (),
+    batch_size: int = 16,
+    done: Callable[[Path], None] = lambda path: None,
+) -> Outcome:
+    """Explain image files and write what was found to `output`.
+
+    For each image and class an overlay `NAME.CLASS.png`, for each image `NAME.npz` with `heatmaps` (T, h, w)
+    float32 on the patch grid, `targets` (T,) and `classes` (T,), and one `predictions.json` for all.
+
+    Args:
+        subject: the model and what it needs.
+        paths: image files.
+        output: folder, made if missing.
+        top: how many of the most probable classes to explain.
+        targets: names of the classes to explain instead.
+        batch_size: images at once.
+        done: called with each path when it is finished, well or badly.
+
+    Raises:
+        InputError: for an unknown class.
+    """
+    if top < 1:
+        raise InputError(f"--top must be at least 1, found {top}")
+    wanted = find_classes(targets, subject.class_names)
+    output.mkdir(parents=True, exist_ok=True)
+    outcome = Outcome()
+    stems = _unique_stems(paths)
+    transform = Transform(subject.input_config)
+    device = next(subject.model.parameters()).device
+    for group in _groups(paths, batch_size):
+        originals, tensors = {}, []
+        for path in group:
+            try:
+                image = read_image(path)
+            except DataError as error:
+                outcome.errors.append(str(error))
+                done(path)
+                continue
+            originals[path] = image
+            tensors.append(transform(Example(image, (), None, None, None, path.name), torch.tensor(0), 0).image)
+        if not originals:
+            continue
+        images = torch.stack(tensors).to(device)
+        count = min(top, len(subject.class_names))
+        explanation = _explain(subject, images, wanted, count)
+        probabilities = (
+            explanation.logits.float().sigmoid() if subject.multilabel else explanation.logits.float().softmax(1)
+        )
+        for row, (path, image) in enumerate(originals.items()):
+            view = visible_part(image, subject.input_config)
+            prediction = _write(output, stems[path], view, explanation, probabilities, row, subject.class_names)
+            outcome.predictions.append({"image": str(path)} | prediction)
+            done(path)
+    _write_json(output / "predictions.json", outcome.predictions)
+    return outcome
+
+
+def _explain(subject: Explainable, images: Tensor, wanted: list[int], top: int) -> Explanation:
+    check_images(images)
+    with evaluating(subject.model):
+        recording = record(subject.model, images)
+        if wanted:
+            return explain_recording(recording, torch.tensor(wanted).expand(len(images), -1))
+        return explain_recording(recording, recording.logits.topk(top, dim=1).indices)
+
+
+def _write(
+    output: Path,
+    stem: str,
+    view: np.ndarray,
+    explanation: Explanation,
+    probabilities: Tensor,
+    row: int,
+    class_names: list[str],
+) -> dict[str, Any]:
+    heatmaps = explanation.heatmaps[row].cpu().numpy()
+    targets = explanation.targets[row].tolist()
+    part = output / f".{stem}.{os.getpid()}.part"
+    with part.open("wb") as raw:
+        np.savez(raw, heatmaps=heatmaps, targets=np.array(targets), classes=np.array([class_names[t] for t in targets]))
+    part.replace(output / f"{stem}.npz")
+    classes = []
+    for target, heatmap in zip(targets, heatmaps, strict=True):
+        file = f"{stem}.{safe_name(class_names[target])}.png"
+        render.save_png(render.overlay(view, heatmap), output / file)
+        probability = float(probabilities[row, target])
+        classes.append({"class": class_names[target], "index": target, "probability": probability, "overlay": file})
+    return {"heatmaps": f"{stem}.npz", "classes": classes}
+
+
+def _write_json(path: Path, content: Any) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _unique_stems(paths: Sequence[Path]) -> dict[Path, str]:
+    """A file stem of its own for each path, also where two folders hold files of one name."""
+    taken: set[str] = set()
+    stems = {}
+    for path in paths:
+        stem, number = safe_name(path.stem), 1
+        while (candidate := stem if number == 1 else f"{stem}_{number}") in taken:
+            number += 1
+        taken.add(candidate)
+        stems[path] = candidate
+    return stems
+
+
+def _groups(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
