@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from pathlib import Path
 from typing import Any, Self
@@ -68,12 +69,14 @@ class ViTClassifier(LightningModule):
         if pretrained and weights:
             raise ModelError("give model.pretrained or model.weights, not both")
         if not timm.is_model(backbone):
-            close = ", ".join(timm.list_models(f"*{backbone.split('.')[0].split('_')[0]}*")[:5])
+            close = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=4, cutoff=0.5))
             raise ModelError(
                 f"timm has no model {backbone!r}; see timm.list_models(){f' (close: {close})' if close else ''}"
             )
         cfg = timm.get_pretrained_cfg(backbone)
-        self.input_config = InputConfig(**input) if input else from_timm(cfg.to_dict() if cfg else {}, image_size)
+        self.input_config = (
+            InputConfig.from_dict(input) if input else from_timm(cfg.to_dict() if cfg else {}, image_size)
+        )
         self.class_names: list[str] = []
         self.multilabel = False
         if class_names is not None and multilabel is not None:
@@ -96,7 +99,7 @@ class ViTClassifier(LightningModule):
             )
         if stage == "fit" or not self.hparams["input"]:
             self.input_config = data.input_config
-            self.hparams["input"] = vars(self.input_config)
+            self.hparams["input"] = self.input_config.to_dict()
 
     def _build(self, class_names: list[str], multilabel: bool) -> None:
         """Make backbone, metrics and loss for these classes."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -16,6 +18,7 @@ from agcam.classifier import ViTClassifier
 from agcam.data.module import ImageDataModule
 from agcam.errors import AgcamError
 from agcam.tracking import log_config
+from agcam.weights import read_checkpoint
 
 
 class TrainCLI(LightningCLI):
@@ -25,6 +28,13 @@ class TrainCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """Lightning's, without `predict`: explain.py shows predictions better."""
         return {name: hidden for name, hidden in LightningCLI.subcommands().items() if name != "predict"}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and look at the checkpoint before LightningCLI reads it: its own errors are tracebacks."""
+        super().parse_arguments(parser, args)
+        path = self.config[self.config["subcommand"]].get("ckpt_path")
+        if path and path not in ("best", "last", "hpc", "registry"):
+            read_checkpoint(Path(path))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the explanation callback."""

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agcam.classifier import ViTClassifier
 from agcam.errors import AgcamError, InputError
 from agcam.explain_images import Explainable, explain_images, find_images
+from agcam.explainers.anatomy import dissect
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 def _images(options: argparse.Namespace) -> int:
     paths = find_images(options.input)
     subject = _load(options)
+    dissect(subject.model)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:

@@ -61,6 +61,17 @@ def side_by_side(images: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
     return np.concatenate(row[:-1], axis=1)
 
 
+def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, gap: int = 8) -> np.ndarray:
+    """Images of one size in rows of `columns`, white between and around them."""
+    height, width = images[0].shape[:2]
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+    for number, image in enumerate(images):
+        top, left = (gap + (number // columns) * (height + gap), gap + (number % columns) * (width + gap))
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
 def save_png(image: np.ndarray, path: Path) -> None:
     """Write an RGB image; the file appears under its name only when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

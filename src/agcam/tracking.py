@@ -89,7 +89,7 @@ def tracker_folders(loggers: Sequence[Logger]) -> list[Path]:
     """The folders of offline W&B runs, relative to the working directory where they lie below it."""
     folders = []
     for logger in loggers:
-        if isinstance(logger, WandbLogger) and logger.experiment.settings.mode == "offline":
+        if isinstance(logger, WandbLogger) and logger.experiment.offline:
             folder = Path(logger.experiment.dir).parent.resolve()
             folders.append(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
     return folders
@@ -104,11 +104,13 @@ def _to_disk(folder: Path, pictures: Sequence[Picture]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     raw: dict[str, Any] = {}
+    pairs = []
     for picture in pictures:
         file = f"{picture.index:06d}_{safe_name(picture.explained)}.png"
         image, boxes = _enlarged(picture)
         shown = [render.draw_boxes(image, boxes), render.overlay(image, picture.heatmap)]
-        render.save_png(render.side_by_side(shown), folder / file)
+        pairs.append(render.side_by_side(shown))
+        render.save_png(pairs[-1], folder / file)
         raw[file.removesuffix(".png")] = picture.heatmap
         rows.append(
             {
@@ -122,6 +124,7 @@ def _to_disk(folder: Path, pictures: Sequence[Picture]) -> None:
                 "iou": f"{picture.iou:.6f}",
             }
         )
+    render.save_png(render.contact_sheet(pairs), folder / "gallery.png")
     part = folder / f".gallery.csv.{os.getpid()}.part"
     with part.open("w", newline="", encoding="utf-8") as file_out:
         writer = csv.DictWriter(file_out, fieldnames=list(rows[0]))
@@ -136,6 +139,8 @@ def _to_disk(folder: Path, pictures: Sequence[Picture]) -> None:
 
 def _to_wandb(logger: WandbLogger, pictures: Sequence[Picture], stage: str, step: int) -> None:
     images, boxes = [], []
+    labels = dict(enumerate(sorted({picture.explained for picture in pictures})))
+    ids = {name: number for number, name in labels.items()}
     for picture in pictures:
         image, scaled = _enlarged(picture)
         images.append(render.overlay(image, picture.heatmap))
@@ -143,12 +148,12 @@ def _to_wandb(logger: WandbLogger, pictures: Sequence[Picture], stage: str, step
             {
                 "position": {"minX": float(b[0]), "minY": float(b[1]), "maxX": float(b[2]), "maxY": float(b[3])},
                 "domain": "pixel",
-                "class_id": 0,
+                "class_id": ids[picture.explained],
                 "box_caption": picture.explained,
             }
             for b in scaled
         ]
-        boxes.append({"ground_truth": {"box_data": data, "class_labels": {0: picture.explained}}})
+        boxes.append({"ground_truth": {"box_data": data, "class_labels": labels}})
     captions = [picture.caption for picture in pictures]
     logger.log_image(f"{stage}/explanations", images, step=step, caption=captions, boxes=boxes)
 

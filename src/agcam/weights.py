@@ -29,8 +29,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelError(f"{path}: no such checkpoint") from None
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
+        raise ModelError(
+            f"{path}: not a whole checkpoint of tensors and plain values ({_first_sentence(error)}); expected a file "
+            "that train.py or torch.save wrote"
+        ) from error
     if not isinstance(found, dict):
         raise ModelError(f"{path}: holds a {type(found).__name__}, expected a checkpoint or a state dict")
     return found
@@ -78,10 +80,14 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         want = tuple(own[key].shape) if key in own else "no such weight"
         raise ModelError(
             f"{path}: {len(bad)} weights do not fit {type(backbone).__name__}; {key!r} is {have} in the file, "
-            f"the model has {want}. Is model.backbone the architecture (and model.image_size the size) that made the file?"
+            f"the model has {want}. Are model.backbone and model.image_size those that made the file?"
         )
     backbone.load_state_dict(
         {key: value for key, value in state.items() if key in own and key not in misfit}, strict=False
     )
     if misfit:
         log.warning("%s: the head (%s) does not fit and was made anew", path, ", ".join(sorted(misfit)))
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).split(". ")[0].splitlines()[0] if str(error) else type(error).__name__

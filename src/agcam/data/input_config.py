@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Resize = Literal["squash", "center_crop"]
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
@@ -29,6 +29,16 @@ class InputConfig:
     interpolation: Interpolation = "bicubic"
     crop_pct: float = 0.875
     resize: Resize = "squash"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values that YAML and checkpoints hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
 
 
 def from_timm(pretrained_cfg: dict[str, Any], size: int | None = None) -> InputConfig:

@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.colors import hsv_to_rgb
 
 from agcam.data.batch import Example
 from agcam.data.module import ImageDataModule, Split
@@ -14,6 +15,7 @@ from agcam.errors import InputError
 CLASSES = ["circle", "square", "triangle", "star", "cross", "ring", "crescent", "heart"]
 _STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
 _MAX_OBJECTS = 3
+_HUE_SPREAD = 0.035
 
 
 class ShapesSource:
@@ -57,7 +59,7 @@ class ShapesSource:
             silhouette = _place(rng, CLASSES[label], mask)
             if silhouette is None:
                 continue
-            _paint(rng, image, silhouette)
+            _paint(rng, image, silhouette, int(label))
             mask[silhouette] = label + 1
             ys, xs = np.nonzero(silhouette)
             boxes.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
@@ -74,6 +76,9 @@ class ShapesSource:
 
 class Shapes(ImageDataModule):
     """Generated shapes on textured backgrounds with distractors: 1–3 objects an image, exact masks and boxes.
+
+    As with birds, a class has a typical colour, which is not always enough: hues of neighbouring classes overlap,
+    and strokes and specks of any colour lie about.
 
     Args:
         train_size: images a training epoch.
@@ -104,10 +109,10 @@ class Shapes(ImageDataModule):
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Two colours mixed by smooth noise, plus fine grain: (size, size, 3) uint8."""
+    """Two muted colours mixed by smooth noise, plus fine grain: (size, size, 3) uint8."""
     coarse = rng.random((int(rng.integers(3, 9)),) * 2, dtype=np.float32)
     mix: np.ndarray = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)
-    first, second = rng.integers(20, 236, (2, 3)).astype(np.float32)
+    first, second = rng.integers(70, 186, (2, 3)).astype(np.float32)
     grain = 8 * rng.standard_normal((size, size, 1), dtype=np.float32)
     mixed: np.ndarray = mix * first + (1 - mix) * second + grain
     return mixed.clip(0, 255).astype(np.uint8)
@@ -129,7 +134,7 @@ def _place(rng: np.random.Generator, name: str, mask: np.ndarray) -> np.ndarray 
     """A silhouette (H, W) bool at a free place inside the image, or None if there is none to be found."""
     size = len(mask)
     for _ in range(20):
-        radius = rng.uniform(0.13, 0.26) * size
+        radius = rng.uniform(0.14, 0.27) * size
         cx, cy = rng.uniform(radius + 1, size - radius - 1, 2)
         window = np.s_[int(cy - radius) : int(cy + radius) + 2, int(cx - radius) : int(cx + radius) + 2]
         turn = rng.uniform(-0.5, 0.5)
@@ -174,13 +179,9 @@ def _inside(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _paint(rng: np.random.Generator, image: np.ndarray, silhouette: np.ndarray) -> None:
-    """Fill a silhouette with a grained colour that stands out from what lies beneath it."""
-    beneath = image[silhouette].mean(0)
-    color = rng.integers(0, 256, 3)
-    for _ in range(20):
-        if np.abs(color - beneath).max() >= 90:
-            break
-        color = rng.integers(0, 256, 3)
+def _paint(rng: np.random.Generator, image: np.ndarray, silhouette: np.ndarray, label: int) -> None:
+    """Fill a silhouette with a grained colour around its class's hue; neighbouring classes' hues overlap."""
+    hue = (label / len(CLASSES) + rng.normal(0, _HUE_SPREAD)) % 1
+    color = hsv_to_rgb((hue, rng.uniform(0.5, 1), rng.uniform(0.5, 1))) * 255
     grain = rng.normal(0, 10, (int(silhouette.sum()), 1))
     image[silhouette] = (color + grain).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,52 @@
+"""Small real things that many tests need: data sets on disk, a trained run, a quiet environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# before wandb or albumentations are imported anywhere
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+torch.set_num_threads(1)
+
+from agcam.data.export import write_cub, write_voc  # noqa: E402  # after the environment is set
+from agcam.data.shapes import ShapesSource  # noqa: E402  # as above
+
+SMALL = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+TINY_MODEL = [
+    "--model.backbone=vit_tiny_patch16_224",
+    "--model.image_size=32",
+    "--model.backbone_args={patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}",
+    "--model.layer_decay=1.0",
+]
+
+
+@pytest.fixture(scope="session")
+def cub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CUB tree of 24 training and 13 test images with segmentations."""
+    root = tmp_path_factory.mktemp("cub") / "CUB_200_2011"
+    write_cub({"train": ShapesSource(24, 48, "train"), "test": ShapesSource(13, 48, "test")}, root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def voc_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VOC tree of 16 training and 9 validation images with several classes each and masks."""
+    root = tmp_path_factory.mktemp("voc") / "VOC2012"
+    sources = {
+        "train": ShapesSource(16, 48, "train", multilabel=True),
+        "val": ShapesSource(9, 48, "val", multilabel=True),
+    }
+    write_voc(sources, root)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LightningCLI looks at the command line even when it is given arguments."""
+    monkeypatch.setattr("sys.argv", ["train.py"])

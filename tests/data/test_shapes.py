@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from agcam.data import Shapes
+from agcam.data.shapes import CLASSES, ShapesSource
+from agcam.errors import InputError
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_boxes_enclose_the_mask_of_their_class_exactly(multilabel: bool) -> None:
+    source = ShapesSource(40, 64, "train", multilabel)
+    for index in range(40):
+        example = source[index]
+        assert 1 <= len(example.boxes) <= 3
+        covered = np.zeros_like(example.mask, dtype=bool)
+        for (left, top, right, bottom), label in zip(example.boxes.astype(int), example.box_labels, strict=True):
+            part = example.mask[top:bottom, left:right] == label + 1
+            assert all(edge.any() for edge in (part[0], part[-1], part[:, 0], part[:, -1]))
+            covered[top:bottom, left:right] = True
+        assert not (example.mask.astype(bool) & ~covered).any()
+        assert set(example.labels) == set(example.box_labels.tolist())
+
+
+def test_single_label_images_hold_one_class() -> None:
+    source = ShapesSource(40, 64, "train")
+    assert all(len(source[i].labels) == 1 for i in range(40))
+
+
+def test_multi_label_images_can_hold_several() -> None:
+    source = ShapesSource(40, 64, "train", multilabel=True)
+    assert max(len(source[i].labels) for i in range(40)) > 1
+
+
+def test_an_example_depends_on_seed_split_and_index_alone() -> None:
+    assert np.array_equal(ShapesSource(9, 64, "train")[5].image, ShapesSource(99, 64, "train")[5].image)
+    assert not np.array_equal(ShapesSource(9, 64, "train")[5].image, ShapesSource(9, 64, "val")[5].image)
+    assert not np.array_equal(ShapesSource(9, 64, "train")[5].image, ShapesSource(9, 64, "train", seed=1)[5].image)
+
+
+def test_every_class_appears() -> None:
+    source = ShapesSource(120, 64, "train")
+    assert {source[i].labels[0] for i in range(120)} == set(range(len(CLASSES)))
+
+
+def test_shapes_are_drawn_at_the_image_size() -> None:
+    data = Shapes(train_size=4, val_size=2, image_size=80, num_workers=0, batch_size=2)
+    data.setup("fit")
+    assert next(iter(data.train_dataloader())).image.shape == (2, 3, 80, 80)
+
+
+def test_too_small_images_are_refused() -> None:
+    with pytest.raises(InputError, match="found 4 of 8 px"):
+        ShapesSource(4, 8, "train")
