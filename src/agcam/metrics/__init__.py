@@ -1,6 +1,35 @@
 """What heatmaps are worth: torchmetrics over pure functions, usable without the rest of agcam."""
 
+from agcam.metrics.abpc import ABPC
+from agcam.metrics.bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap
+from agcam.metrics.energy_pointing_game import EnergyPointingGame
+from agcam.metrics.gt_known_loc import GTKnownLoc, Top1Loc
+from agcam.metrics.insertion_deletion import InsertionDeletion
 from agcam.metrics.localization import Localization
+from agcam.metrics.max_box_acc import MaxBoxAcc, MaxBoxAccV2
 from agcam.metrics.pointing_game import PointingGame
+from agcam.metrics.positive_negative import PositiveNegative
+from agcam.metrics.pxap import PxAP
+from agcam.metrics.road import ROAD
+from agcam.metrics.sanity import ParameterRandomisation
+from agcam.metrics.segmentation import Segmentation
 
-__all__ = ["Localization", "PointingGame"]
+__all__ = [
+    "ABPC",
+    "ROAD",
+    "EnergyPointingGame",
+    "GTKnownLoc",
+    "InsertionDeletion",
+    "Localization",
+    "MaxBoxAcc",
+    "MaxBoxAccV2",
+    "PairedDifference",
+    "ParameterRandomisation",
+    "PointingGame",
+    "PositiveNegative",
+    "PxAP",
+    "Segmentation",
+    "Top1Loc",
+    "bootstrap_interval",
+    "paired_bootstrap",
+]

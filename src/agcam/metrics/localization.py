@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from agcam.errors import InputError
+from agcam.metrics.checks import check_boxes, check_heatmaps, check_masks
 from agcam.metrics.maps import contour_boxes, fill_boxes, min_max, upsample
 
 Protocol = Literal["corrected", "leem2024"]
@@ -74,7 +75,7 @@ class Localization(Metric):
         """
         figures, counted = score(heatmaps, boxes, masks, image_size, ignore, self.threshold, self.protocol)
         self.sums += figures[counted].sum(0).to(self.sums)
-        self.count += counted.sum()
+        self.count += counted.sum().to(self.count)
 
     def compute(self) -> dict[str, Tensor]:
         """The five means and `count`, the number of images scored; NaN where no image was."""
@@ -91,35 +92,40 @@ def score(
     threshold: float,
     protocol: Protocol,
 ) -> tuple[Tensor, Tensor]:
-    """The figures of each image, (B, 5) in the order of `NAMES`, and (B,) bool: which images can be scored."""
-    if heatmaps.dim() != 3:
-        raise InputError(f"heatmaps must be (B, h, w), found {tuple(heatmaps.shape)}")
+    """The five figures image by image; arguments as in `Localization`.
+
+    Returns:
+        (B, 5) float64 in the order of `NAMES`, and (B,) bool: which images can be scored.
+
+    Raises:
+        InputError: shapes do not fit, boxes or masks are malformed, or a heatmap is not finite.
+    """
+    check_heatmaps(heatmaps)
     if (boxes is None) == (masks is None):
         raise InputError("give either boxes or masks")
     parity = protocol == "leem2024"
     if masks is not None:
-        size = (int(masks.shape[-2]), int(masks.shape[-1]))
-        if masks.shape[0] != len(heatmaps) or masks.dim() != 3 or image_size not in (None, size):
-            raise InputError(
-                f"masks {tuple(masks.shape)} do not fit {len(heatmaps)} heatmaps and image_size {image_size}"
-            )
-        truth = masks.bool()
-    elif boxes is not None and image_size is not None and len(boxes) == len(heatmaps):
-        size = image_size
-        filled = np.stack([fill_boxes(b.cpu(), size, inclusive=parity) for b in boxes]) if len(boxes) else np.zeros(0)
-        truth = torch.from_numpy(filled).to(heatmaps.device)
+        truth = check_masks(heatmaps, masks, ignore)
+        size = (int(masks.shape[1]), int(masks.shape[2]))
+        if image_size is not None and tuple(image_size) != size:
+            raise InputError(f"image_size {image_size} is not that of the masks, {size}; it may be left out")
     else:
-        raise InputError(f"boxes need image_size and one entry for each of the {len(heatmaps)} heatmaps")
+        if boxes is None or image_size is None:
+            raise InputError("boxes need image_size, (H, W) in pixels")
+        if ignore is not None:
+            raise InputError("ignore goes with masks: boxes say nothing of single pixels")
+        size = image_size
+        filled = [fill_boxes(entry, size, inclusive=parity) for entry in check_boxes(heatmaps, boxes, image_size)]
+        truth = torch.from_numpy(np.stack(filled) if filled else np.zeros((0, *size), bool)).to(heatmaps.device)
     if not len(heatmaps):
-        return torch.zeros(0, len(NAMES), device=heatmaps.device), torch.zeros(
-            0, dtype=torch.bool, device=heatmaps.device
-        )
+        empty = torch.zeros(0, len(NAMES), dtype=torch.float64, device=heatmaps.device)
+        return empty, empty[:, 0].bool()
 
     predicted = min_max(upsample(heatmaps, size)) > threshold
     if masks is None or parity:
         rows = predicted.cpu().numpy()
-        filled = np.stack([fill_boxes(contour_boxes(row), size, inclusive=parity) for row in rows])
-        predicted = torch.from_numpy(filled).to(heatmaps.device)
+        boxed = np.stack([fill_boxes(contour_boxes(row), size, inclusive=parity) for row in rows])
+        predicted = torch.from_numpy(boxed).to(heatmaps.device)
     return _overlap(predicted, truth, ignore, parity)
 
 

@@ -10,8 +10,11 @@ from torch import Tensor
 
 
 def upsample(heatmaps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, h, w) to (B, H, W), bilinear, `align_corners=False`."""
-    return F.interpolate(heatmaps[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
+    """(B, h, w) to (B, H, W), bilinear, `align_corners=False`; a map's values stay between its own extremes."""
+    maps = heatmaps.float()
+    found = F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    # interpolation rounds: without this a constant map comes out as noise, which `min_max` would blow up to [0, 1]
+    return found.clamp(maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True))
 
 
 def min_max(heatmaps: Tensor) -> Tensor:
@@ -21,10 +24,27 @@ def min_max(heatmaps: Tensor) -> Tensor:
     return torch.where(span > 0, (heatmaps - low) / span.clamp_min(torch.finfo(heatmaps.dtype).tiny), 0.0)
 
 
-def contour_boxes(binary: np.ndarray) -> np.ndarray:
-    """One box for each outer contour of a binary map (H, W): (n, 4) int64, xyxy with exclusive right and lower edge."""
+def contour_boxes(binary: np.ndarray, largest: bool = False) -> np.ndarray:
+    """One box for each outer contour of a binary map (H, W): (n, 4) int64, xyxy with exclusive right and lower edge.
+
+    Args:
+        binary: (H, W), bool or 0 and 1.
+        largest: only the box of the contour that encloses the largest area (one of equals); none where nothing
+            is set.
+    """
     contours, _ = cv2.findContours(binary.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if largest and len(contours) > 1:
+        contours = [max(contours, key=cv2.contourArea)]
     boxes = [cv2.boundingRect(contour) for contour in contours]
+    return np.array([(x, y, x + w, y + h) for x, y, w, h in boxes], dtype=np.int64).reshape(-1, 4)
+
+
+def region_boxes(binary: np.ndarray) -> np.ndarray:
+    """As `contour_boxes`, but for every connected region, those in the hole of another included."""
+    contours, nesting = cv2.findContours(binary.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    # the parent of a hole's contour is its region; a region's own contour has none
+    own = np.flatnonzero(nesting[0, :, 3] < 0).tolist() if len(contours) else []
+    boxes = [cv2.boundingRect(contours[index]) for index in own]
     return np.array([(x, y, x + w, y + h) for x, y, w, h in boxes], dtype=np.int64).reshape(-1, 4)
 
 

@@ -1,4 +1,4 @@
-"""Pointing game (Zhang et al. 2018): does the highest point of the heatmap lie on the object?"""
+"""Pointing game (Zhang et al. 2018, arXiv 1608.00507): does the highest point of the heatmap lie on the object?"""
 
 from __future__ import annotations
 
@@ -8,14 +8,31 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from agcam.errors import InputError
+from agcam.metrics.checks import check_heatmaps, check_masks
 from agcam.metrics.maps import upsample
+
+
+def pointing_hits(heatmaps: Tensor, masks: Tensor) -> Tensor:
+    """Whether (B,) bool the maximum of each heatmap (B, h, w), upsampled to the mask (B, H, W) bool, lies on it.
+
+    The first of equal maxima points. A constant map points nowhere and an empty mask holds nothing: both are misses.
+
+    Raises:
+        InputError: shapes do not fit, or a heatmap is not finite.
+    """
+    check_heatmaps(heatmaps)
+    truth = check_masks(heatmaps, masks)
+    if not len(heatmaps):
+        return torch.zeros(0, dtype=torch.bool, device=heatmaps.device)
+    maps = upsample(heatmaps, (int(truth.shape[1]), int(truth.shape[2]))).flatten(1)
+    varied = maps.amax(1) > maps.amin(1)
+    return truth.flatten(1).gather(1, maps.argmax(1, keepdim=True))[:, 0] & varied
 
 
 class PointingGame(Metric):
     """Share of heatmaps, in [0, 1], whose maximum, upsampled to the image, lies on the object.
 
-    A constant map points nowhere and an empty mask holds nothing: both are misses.
+    A constant map points nowhere and an empty mask holds nothing: both are misses. Per-image hits: `pointing_hits`.
 
     Example:
         >>> metric = PointingGame()
@@ -34,17 +51,7 @@ class PointingGame(Metric):
 
     def update(self, heatmaps: Tensor, masks: Tensor) -> None:
         """Score heatmaps (B, h, w) against masks (B, H, W) bool, true on the object (filled boxes will do)."""
-        if heatmaps.dim() != 3 or masks.dim() != 3 or len(heatmaps) != len(masks):
-            raise InputError(
-                f"heatmaps {tuple(heatmaps.shape)} and masks {tuple(masks.shape)} must be (B, h, w), (B, H, W)"
-            )
-        if not len(heatmaps):
-            return
-        height, width = masks.shape[1:]
-        maps = upsample(heatmaps, (height, width)).flatten(1)
-        varied = maps.amax(1) > maps.amin(1)
-        hit = masks.flatten(1).bool().gather(1, maps.argmax(1, keepdim=True))[:, 0]
-        self.hits += (hit & varied).sum()
+        self.hits += pointing_hits(heatmaps, masks).sum().to(self.hits)
         self.count += len(heatmaps)
 
     def compute(self) -> Tensor:

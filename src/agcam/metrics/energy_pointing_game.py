@@ -1,0 +1,68 @@
+"""Energy pointing game (Wang et al. 2020, Score-CAM, arXiv 1910.01279): how much of the heatmap is on the object?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from agcam.metrics.checks import check_heatmaps, check_masks
+from agcam.metrics.maps import upsample
+
+
+def energy_shares(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> Tensor:
+    """Share (B,) float64, in [0, 1], of each heatmap's energy that lies on the object.
+
+    Energy is the non-negative part of the upsampled heatmap in its own units: it is not scaled to [0, 1] first, which
+    would give a map without zeros different shares. So a constant positive map scores the object's share of the
+    image. Without any energy (nothing above 0), or without an object pixel, the share is 0.
+
+    Args:
+        heatmaps: (B, h, w).
+        masks: (B, H, W) bool, true on the object (filled boxes, in the paper).
+        ignore: (B, H, W) bool, pixels to leave out.
+
+    Raises:
+        InputError: shapes do not fit, or a heatmap is not finite.
+    """
+    check_heatmaps(heatmaps)
+    truth = check_masks(heatmaps, masks, ignore)
+    if not len(heatmaps):
+        return torch.zeros(0, dtype=torch.float64, device=heatmaps.device)
+    energy = upsample(heatmaps, (int(truth.shape[1]), int(truth.shape[2]))).clamp_min(0).double()
+    if ignore is not None:
+        energy = energy * ~ignore
+    total = energy.sum((1, 2))
+    return torch.where(total > 0, (energy * truth).sum((1, 2)) / total, 0.0)
+
+
+class EnergyPointingGame(Metric):
+    """Mean over images of the share of the heatmap's energy on the object, in [0, 1]. Wang et al. 2020.
+
+    Every image counts: an empty mask and a map without energy score 0. Per-image figures: `energy_shares`.
+
+    Example:
+        >>> metric = EnergyPointingGame()
+        >>> metric.update(explanation.heatmaps[:, 0], masks)
+        >>> metric.compute()["energy_pointing_game"]
+    """
+
+    full_state_update = False
+    shares: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("shares", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
+        """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
+        self.shares += energy_shares(heatmaps, masks, ignore).sum().to(self.shares)
+        self.count += len(heatmaps)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`energy_pointing_game` (NaN where no image was scored) and `count` of images."""
+        return {"energy_pointing_game": (self.shares / self.count).float(), "count": self.count}

@@ -1,0 +1,143 @@
+"""The core of the faithfulness metrics: rank pixels, remove a share of them, ask the model, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from agcam.errors import InputError, ModelError
+from agcam.metrics.checks import check_images
+from agcam.metrics.maps import min_max, upsample
+
+Fill = Callable[[Tensor, Tensor], Tensor]
+"""(rows (n,) int64 of the batch, removed (n, H, W) bool) to those images (n, 3, H, W) with removed pixels replaced."""
+
+
+def rank_pixels(heatmaps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The order in which pixels go, most relevant first and least relevant first.
+
+    Heatmaps are upsampled (bilinear) and scaled to [0, 1]. Equally relevant pixels go in the same order in both, the
+    later in reading order first, so a constant map removes the same pixels both ways. For the least relevant first,
+    relevance counts to a float32's precision at 1 + relevance, and among equals the more relevant goes first: that is
+    how the published ABPC code ranks, and its golden figures depend on it.
+
+    Args:
+        heatmaps: (B, h, w), any units.
+        size: (H, W) of the image.
+
+    Returns:
+        Twice (B, H, W) int64: the place of each pixel, 0 for the first to go.
+    """
+    relevance = min_max(upsample(heatmaps, size)).flatten(1)
+    most = relevance.argsort(dim=1, stable=True).flip(1)
+    least = most.gather(1, (1 + relevance.gather(1, most)).argsort(dim=1, stable=True))
+    return _places(most, size), _places(least, size)
+
+
+def _places(order: Tensor, size: tuple[int, int]) -> Tensor:
+    place = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, place).view(len(order), *size)
+
+
+def pixel_counts(size: tuple[int, int], fractions: Sequence[float]) -> list[int]:
+    """How many of the H × W pixels each fraction in [0, 1] stands for, rounded down."""
+    return [int(size[0] * size[1] * fraction) for fraction in fractions]
+
+
+def replace_by(images: Tensor, baseline: Tensor) -> Fill:
+    """Removed pixels take the baseline's value; `baseline` is anything that broadcasts to the images (B, 3, H, W)."""
+    whole = baseline.to(images).expand_as(images)
+
+    def fill(rows: Tensor, removed: Tensor) -> Tensor:
+        return torch.where(removed[:, None], whole[rows], images[rows])
+
+    return fill
+
+
+def perturbed_logits(
+    model: nn.Module, fill: Fill, places: Tensor, counts: Sequence[int], batch_size: int = 32
+) -> Tensor:
+    """What the model says while more and more pixels are gone.
+
+    All steps of all images are queued up and run `batch_size` at a time on the device of `places`; no more perturbed
+    images than that are held at once. The model runs in evaluation mode, without gradients, and is left as found.
+
+    Args:
+        model: gives logits (n, C) for images (n, 3, H, W).
+        fill: makes the perturbed images.
+        places: (B, H, W) int64, the order of removal: the first `count` pixels are gone.
+        counts: F numbers of pixels.
+        batch_size: images a forward.
+
+    Returns:
+        (F, B, C) float32 logits.
+
+    Raises:
+        ModelError: the model does not return (n, C).
+        InputError: `batch_size` is not positive, or there is no image.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be 1 or more, found {batch_size}")
+    if not len(places) or not counts:
+        raise InputError(f"nothing to perturb: found {len(places)} images and {len(counts)} steps")
+    device = places.device
+    steps = torch.tensor(counts, device=device).repeat_interleave(len(places))
+    rows = torch.arange(len(places), device=device).repeat(len(counts))
+    answers = []
+    with evaluating(model):
+        for step, row in zip(torch.split(steps, batch_size), torch.split(rows, batch_size), strict=True):
+            logits = model(fill(row, places[row] < step[:, None, None]))
+            if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(row):
+                found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+                raise ModelError(f"the model must return logits ({len(row)}, classes), found {found}")
+            answers.append(logits.float())
+    return torch.cat(answers).view(len(counts), len(places), -1)
+
+
+def probabilities(logits: Tensor, targets: Tensor) -> Tensor:
+    """Softmax probability (F, B) of each image's target (B,) from logits (F, B, C)."""
+    _check_range(logits, targets)
+    index = targets.to(logits.device).long()[None, :, None].expand(len(logits), -1, 1)
+    return logits.softmax(2).gather(2, index)[:, :, 0]
+
+
+def first_choices(logits: Tensor, targets: Tensor) -> Tensor:
+    """Whether (F, B) bool the target (B,) is the first choice in logits (F, B, C)."""
+    _check_range(logits, targets)
+    return logits.argmax(2) == targets.to(logits.device)
+
+
+def area(curves: Tensor, fractions: Sequence[float]) -> Tensor:
+    """Area under curves (F, …) over the fractions, divided by their span: the mean height, in the curve's units."""
+    x = torch.tensor(fractions, dtype=curves.dtype, device=curves.device)
+    return torch.trapezoid(curves, x, dim=0) / (x[-1] - x[0])
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; each module's training flag is put back afterwards."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        # not inference mode: tensors that a model caches (rotary tables, say) would stay unfit for training
+        with torch.no_grad():
+            yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+def prepare(images: Tensor, heatmaps: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Checked and detached images, and both orders of removal (`rank_pixels`) on the images' device."""
+    check_images(images, heatmaps, targets)
+    size = (int(images.shape[2]), int(images.shape[3]))
+    return images.detach(), *rank_pixels(heatmaps.detach().to(images.device), size)
+
+
+def _check_range(logits: Tensor, targets: Tensor) -> None:
+    classes = logits.shape[2]
+    if bool(((targets < 0) | (targets >= classes)).any()):
+        raise InputError(f"targets must be in [0, {classes - 1}], the model's classes, found {targets.tolist()}")

@@ -1,0 +1,228 @@
+"""Sanity check by parameter randomisation (Adebayo et al. 2018, arXiv 1810.03292): does the map need the training?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.functional.regression import spearman_corrcoef
+
+from agcam.errors import InputError, ModelError
+from agcam.metrics.checks import check_heatmaps
+from agcam.metrics.maps import min_max, upsample
+
+Mode = Literal["cascading", "independent"]
+Explain = Callable[[nn.Module, Tensor], Tensor]
+"""(model, images (B, 3, H, W)) to heatmaps (B, h, w), all for classes chosen beforehand."""
+
+_SSIM_WINDOW = 11
+_STD = 0.02
+
+
+class Similarity(NamedTuple):
+    """How alike two heatmaps of each image are.
+
+    Attributes:
+        spearman: (…, B) float64 in [-1, 1], rank correlation.
+        ssim: (…, B) float64 in [-1, 1], structural similarity.
+    """
+
+    spearman: Tensor
+    ssim: Tensor
+
+
+def vit_parts(model: nn.Module) -> list[tuple[str, list[tuple[str, nn.Parameter]]]]:
+    """A timm ViT's parameters by part, from the top down.
+
+    The parts are `head`, `norm` (before it), `blocks.11` … `blocks.0`, and `patch_embed` with all that enters the
+    first block (tokens, position embedding). A part without parameters is left out.
+
+    Args:
+        model: a timm ViT, or a module that holds one.
+
+    Raises:
+        ModelError: no part of the model has transformer blocks.
+    """
+    holders = [module for module in model.modules() if isinstance(_blocks(module), nn.Sequential | nn.ModuleList)]
+    if not holders:
+        raise ModelError(f"found no transformer blocks in {type(model).__name__}; parameter randomisation needs a ViT")
+    backbone = holders[0]
+    depth = len(list(_blocks(backbone).children()))
+    names = ["head", "norm", *(f"blocks.{index}" for index in reversed(range(depth))), "patch_embed"]
+    parts: dict[str, list[tuple[str, nn.Parameter]]] = {name: [] for name in names}
+    for name, parameter in backbone.named_parameters():
+        parts[_part_of(name)].append((name, parameter))
+    return [(name, parameters) for name, parameters in parts.items() if parameters]
+
+
+def _blocks(module: nn.Module) -> Any:
+    return getattr(module, "blocks", None)
+
+
+def _part_of(name: str) -> str:
+    top, *rest = name.split(".")
+    if top == "blocks":
+        return f"blocks.{rest[0]}"
+    if top in ("norm", "fc_norm"):
+        return "norm"
+    return "head" if top.startswith(("head", "attn_pool")) else "patch_embed"
+
+
+def randomised(model: nn.Module, mode: Mode = "cascading", seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+    """Copies of a ViT whose parts are re-initialised, from the head down to the patch embedding.
+
+    Matrices, tokens and embeddings are drawn anew as timm does (normal, standard deviation 0.02), biases become 0,
+    scales of norms and of layer scale 1. A part's numbers depend on the seed and the part only, not on the mode or
+    the device.
+
+    Args:
+        model: see `vit_parts`; it is copied, never touched.
+        mode: `"cascading"`: each part and all above it; `"independent"`: each part alone.
+        seed: of the new numbers.
+
+    Yields:
+        The name of the part reached and the model. It is one and the same copy, changed from step to step: use it
+        before asking for the next.
+    """
+    if mode not in ("cascading", "independent"):
+        raise InputError(f"mode must be 'cascading' or 'independent', found {mode!r}")
+    changed = copy.deepcopy(model).eval()
+    for index, (name, parameters) in enumerate(vit_parts(changed)):
+        trained = [parameter.detach().clone() for _, parameter in parameters]
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+        with torch.no_grad():
+            for key, parameter in parameters:
+                parameter.copy_(_fresh(key, parameter, generator))
+        yield name, changed
+        if mode == "independent":
+            with torch.no_grad():
+                for (_, parameter), old in zip(parameters, trained, strict=True):
+                    parameter.copy_(old)
+
+
+def _fresh(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
+    if parameter.dim() >= 2:
+        return _STD * torch.randn(parameter.shape, generator=generator)
+    own = name.rsplit(".", 1)[-1]
+    return torch.full(parameter.shape, float(own == "weight" or own.startswith("gamma")))
+
+
+def similarity(before: Tensor, after: Tensor, image_size: tuple[int, int]) -> Similarity:
+    """How alike the heatmaps of each image are before and after.
+
+    Rank correlation is taken on the patch grid. Structural similarity is taken on the maps as they are shown,
+    upsampled to the image and scaled to [0, 1]. A constant map correlates with nothing: 0.
+
+    Args:
+        before: (B, h, w), any units.
+        after: (B, h, w), any units.
+        image_size: (H, W), 11 pixels or more a side (the window of the structural similarity).
+
+    Raises:
+        InputError: shapes differ, a heatmap is not finite, or the image is too small.
+    """
+    check_heatmaps(before)
+    check_heatmaps(after)
+    if before.shape != after.shape:
+        raise InputError(f"heatmaps before and after must have one shape, found {before.shape} and {after.shape}")
+    if min(image_size) < _SSIM_WINDOW:
+        raise InputError(f"image_size must be {_SSIM_WINDOW} or more a side for SSIM, found {image_size}")
+    pair = [heatmaps.detach().float() for heatmaps in (before, after)]
+    flat = [heatmaps.flatten(1) for heatmaps in pair]
+    varied = torch.stack([rows.amax(1) > rows.amin(1) for rows in flat]).all(0)
+    ranked = spearman_corrcoef(flat[0].T.squeeze(1), flat[1].T.squeeze(1)).reshape(-1)
+    shown = [min_max(upsample(heatmaps, image_size))[:, None] for heatmaps in pair]
+    alike = structural_similarity_index_measure(shown[0], shown[1], data_range=1.0, reduction="none")
+    assert isinstance(alike, Tensor)  # a pair only where the full image is asked for
+    return Similarity(torch.where(varied, ranked, 0.0).double(), alike.reshape(-1).double())
+
+
+def parameter_randomisation(
+    model: nn.Module, images: Tensor, explain: Explain, mode: Mode = "cascading", seed: int = 0
+) -> Similarity:
+    """How alike each image's heatmap is to that of the model with parts randomised; low is sane.
+
+    Args:
+        model: see `vit_parts`; left as found.
+        images: (B, 3, H, W), normalised.
+        explain: gives heatmaps (B, h, w) for a model and images. Fix the classes beforehand: the randomised model
+            would choose others.
+        mode: see `randomised`.
+        seed: see `randomised`.
+
+    Returns:
+        (S, B) each, S parts in the order of `vit_parts`.
+
+    Raises:
+        InputError: a heatmap is not finite, or as in `similarity`.
+        ModelError: the model is not a ViT.
+    """
+    size = (int(images.shape[2]), int(images.shape[3]))
+    before = explain(copy.deepcopy(model).eval(), images)
+    found = [similarity(before, explain(changed, images), size) for _, changed in randomised(model, mode, seed)]
+    return Similarity(torch.stack([one.spearman for one in found]), torch.stack([one.ssim for one in found]))
+
+
+class ParameterRandomisation(Metric):
+    """Mean similarity, in [-1, 1], of heatmaps before and after parts of the model are randomised; low is sane.
+
+    A method whose maps survive randomisation explains the image, not the model. Adebayo et al. 2018. Per-image
+    figures: `parameter_randomisation`. Only sums over images are kept.
+
+    Args:
+        model: see `vit_parts`; left as found, neither moved nor saved with the metric.
+        explain: see `parameter_randomisation`.
+        mode: see `randomised`.
+        seed: see `randomised`.
+
+    Attributes:
+        parts: names of the S parts, from the head down.
+
+    Example:
+        >>> metric = ParameterRandomisation(model, lambda m, x: agcam.explain(m, x, targets=3).heatmaps[:, 0])
+        >>> metric.update(images)
+        >>> dict(zip(metric.parts, metric.compute()["spearman"]))
+    """
+
+    full_state_update = False
+    spearman: Tensor
+    ssim: Tensor
+    count: Tensor
+
+    def __init__(
+        self, model: nn.Module, explain: Explain, mode: Mode = "cascading", seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if mode not in ("cascading", "independent"):
+            raise InputError(f"mode must be 'cascading' or 'independent', found {mode!r}")
+        self.parts = [name for name, _ in vit_parts(model)]
+        # in a tuple, where torch does not take the model for a part of the metric
+        self._held = (model, explain)
+        self.mode: Mode = mode
+        self.seed = seed
+        self.add_state("spearman", torch.zeros(len(self.parts), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("ssim", torch.zeros(len(self.parts), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, images: Tensor) -> None:
+        """Explain images (B, 3, H, W), normalised, with the model and with each part randomised, and compare."""
+        if not len(images):
+            return
+        model, explain = self._held
+        spearman, ssim = parameter_randomisation(model, images, explain, self.mode, self.seed)
+        self.spearman += spearman.sum(1).to(self.spearman)
+        self.ssim += ssim.sum(1).to(self.ssim)
+        self.count += len(images)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`spearman` and `ssim` (S,), in the order of `parts` (NaN where no image was scored); `count` of images."""
+        return {
+            "spearman": (self.spearman / self.count).float(),
+            "ssim": (self.ssim / self.count).float(),
+            "count": self.count,
+        }

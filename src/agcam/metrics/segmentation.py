@@ -1,0 +1,132 @@
+"""Segmentation by explanation (Chefer et al. 2021, arXiv 2012.09838): the map, cut at its mean, against the mask."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from agcam.metrics.checks import check_heatmaps, check_masks
+from agcam.metrics.maps import min_max, upsample
+
+
+class SegmentationCounts(NamedTuple):
+    """What one image each contributes; rows add up, so any subset's figures follow from its rows.
+
+    Attributes:
+        pixels: (B, 6) int64: intersection and union of the background, of the foreground, then correct pixels and
+            all pixels (ignored ones excepted).
+        precisions: (B, 2) float64: average precision over both classes, and of the foreground alone.
+        counted: (B,) bool: images with an object pixel; the others are left out.
+    """
+
+    pixels: Tensor
+    precisions: Tensor
+    counted: Tensor
+
+
+def segmentation_counts(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> SegmentationCounts:
+    """Chefer's segmentation protocol, image by image.
+
+    A heatmap is upsampled to the mask (bilinear) and scaled to [0, 1]; foreground is what is above its mean over the
+    whole image. A constant map has nothing above its mean: all background.
+
+    Args:
+        heatmaps: (B, h, w), any units.
+        masks: (B, H, W) bool, true on the object.
+        ignore: (B, H, W) bool, pixels to leave out.
+
+    Raises:
+        InputError: shapes do not fit, or a heatmap is not finite.
+    """
+    check_heatmaps(heatmaps)
+    truth = check_masks(heatmaps, masks, ignore).flatten(1)
+    valid = torch.ones_like(truth) if ignore is None else ~ignore.flatten(1)
+    if not len(heatmaps):
+        pixels = torch.zeros(0, 6, dtype=torch.int64, device=heatmaps.device)
+        return SegmentationCounts(pixels, pixels[:, :2].double(), pixels[:, 0].bool())
+    maps = min_max(upsample(heatmaps, (int(masks.shape[1]), int(masks.shape[2])))).flatten(1).double()
+    found = maps > maps.mean(1, keepdim=True)
+
+    def overlap(one: Tensor, other: Tensor) -> list[Tensor]:
+        return [(one & other & valid).sum(1), ((one | other) & valid).sum(1)]
+
+    correct = ((found == truth) & valid).sum(1)
+    both = average_precision(
+        torch.cat([1 - maps, maps], 1), torch.cat([~truth, truth], 1), torch.cat([valid, valid], 1)
+    )
+    return SegmentationCounts(
+        torch.stack([*overlap(~found, ~truth), *overlap(found, truth), correct, valid.sum(1)], 1),
+        torch.stack([both, average_precision(maps, truth, valid)], 1),
+        (truth & valid).any(1),
+    )
+
+
+def average_precision(scores: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Average precision (B,) float64 of ranking pixels by score, equal scores taken together; 0 without positives.
+
+    Args:
+        scores: (B, N).
+        truth: (B, N) bool, the positives.
+        valid: (B, N) bool, the pixels that count.
+    """
+    length = scores.shape[1]
+    scores, order = scores.sort(dim=1, descending=True)
+    positive = (truth & valid).gather(1, order)
+    hits, seen = positive.cumsum(1), valid.gather(1, order).cumsum(1)
+    ends = torch.ones_like(positive)
+    ends[:, :-1] = scores[:, 1:] != scores[:, :-1]
+    place = torch.arange(length, device=scores.device).expand_as(order)
+    end = torch.where(ends, place, length).flip(1).cummin(1).values.flip(1)
+    precision = hits.gather(1, end).double() / seen.gather(1, end).clamp_min(1)
+    return (precision * positive).sum(1) / hits[:, -1].clamp_min(1)
+
+
+class Segmentation(Metric):
+    """Pixel accuracy, mIoU and mAP, each in [0, 1], of heatmaps cut at their mean. Chefer et al. 2021.
+
+    Pixel accuracy and mIoU are ratios of pixels counted over the whole data set; mIoU is the mean of background's and
+    foreground's. mAP is that of the published code, so that published figures can be compared: for each image the
+    average precision over the pixels of both classes together, scored 1 - map as background and map as foreground,
+    then the mean over images. A large background lifts it, so `foreground_ap`, the map's own average precision on the
+    object's pixels, stands beside it. Images without an object pixel are left out.
+
+    Example:
+        >>> metric = Segmentation()
+        >>> metric.update(explanation.heatmaps[:, 0], masks, ignore=mask_ids == 255)
+        >>> metric.compute()["miou"]
+    """
+
+    full_state_update = False
+    pixels: Tensor
+    precisions: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("pixels", torch.zeros(6, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("precisions", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
+        """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
+        pixels, precisions, counted = segmentation_counts(heatmaps, masks, ignore)
+        self.pixels += pixels[counted].sum(0).to(self.pixels)
+        self.precisions += precisions[counted].sum(0).to(self.precisions)
+        self.count += counted.sum().to(self.count)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`pixel_accuracy`, `miou`, `map`, `foreground_ap` (NaN where no image was scored) and `count` of images."""
+        correct, total = self.pixels[4:].double()
+        # a class that is neither there nor found has IoU 0, as in the published code
+        ious = self.pixels[:4:2].double() / self.pixels[1:4:2].clamp_min(1)
+        both, foreground = self.precisions / self.count
+        return {
+            "pixel_accuracy": (correct / total).float(),
+            "miou": torch.where(self.count > 0, ious.mean(), torch.nan).float(),
+            "map": both.float(),
+            "foreground_ap": foreground.float(),
+            "count": self.count,
+        }
