@@ -18,8 +18,8 @@ COLORMAP = "inferno"
 def overlay(image: np.ndarray, heatmap: np.ndarray, strength: float = 0.65) -> np.ndarray:
     """Lay a heatmap over an image at the image's own resolution.
 
-    The map is scaled to [0, 1] by its own extremes: overlays show where, not how much. Cold places keep the
-    image's colours, darkened; hot places glow.
+    The map is scaled to [0, 1] by its own extremes: overlays show where, not how much. The image beneath is
+    drained of most of its colour, so that what glows is the heat.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -33,7 +33,8 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, strength: float = 0.65) -> n
     scaled = resize_map(heatmap, (height, width))
     colors = mpl.colormaps[COLORMAP](scaled)[..., :3] * 255
     opacity = strength * (0.35 + 0.65 * scaled[..., None])
-    mixed: np.ndarray = image * (1 - opacity) + colors * opacity
+    grey = image.mean(axis=2, keepdims=True)
+    mixed: np.ndarray = (0.35 * image + 0.65 * grey) * (1 - opacity) + colors * opacity
     return mixed.round().astype(np.uint8)
 
 

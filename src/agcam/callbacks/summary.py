@@ -56,7 +56,8 @@ class SummaryCallback(L.Callback):
 
 def localization_table(figures: dict[str, float], methods: list[str]) -> Table:
     """A table of methods × localization figures from logged metrics; the first method is `val/loc`."""
-    table = Table(title=f"Where the model looks ({int(figures.get('val/loc/count', 0))} objects of the validation set)")
+    count = int(figures.get("val/loc/count", 0))
+    table = Table(title=f"Where the model looks: {count} heatmaps of the validation set")
     table.add_column("method", no_wrap=True)
     for name in _COLUMNS:
         table.add_column(name.replace("_", " "), justify="right")

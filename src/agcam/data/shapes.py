@@ -134,7 +134,7 @@ def _place(rng: np.random.Generator, name: str, mask: np.ndarray) -> np.ndarray 
     """A silhouette (H, W) bool at a free place inside the image, or None if there is none to be found."""
     size = len(mask)
     for _ in range(20):
-        radius = rng.uniform(0.14, 0.27) * size
+        radius = rng.uniform(0.13, 0.25) * size
         cx, cy = rng.uniform(radius + 1, size - radius - 1, 2)
         window = np.s_[int(cy - radius) : int(cy + radius) + 2, int(cx - radius) : int(cx + radius) + 2]
         turn = rng.uniform(-0.5, 0.5)

@@ -2,39 +2,129 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from agcam.explainers.replay import replay
+from agcam.errors import InputError
+from agcam.explainers.full_gradient import full_gradients
+from agcam.explainers.replay import mismatch, replay
 from agcam.explainers.tape import Recording
+
+FeatureMap = Literal["sigmoid", "softmax", "none"]
+Gradient = Literal["skip", "full"]
+Reduction = Literal["sum", "mean", "max"]
 
 # bounds the gradients held at once (elements): 1,000 classes of a ViT-B batch go through in several passes
 _ELEMENTS_PER_PASS = 2**24
+_REDUCTIONS: dict[str, Callable[..., Tensor]] = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax}
 
 
-def agcam(recording: Recording, targets: Tensor) -> Tensor:
+def agcam(
+    recording: Recording,
+    targets: Tensor,
+    *,
+    feature_map: FeatureMap = "sigmoid",
+    gradient: Gradient = "skip",
+    layers: slice | None = None,
+    head_reduction: Reduction = "sum",
+    layer_reduction: Reduction = "sum",
+) -> Tensor:
     """AG-CAM of `targets` (B, T): the sigmoid of the attention scores times the positive gradient of the logit.
 
-    For block k, head h and the query rows i that the head reads (the class token in the paper):
-    L = Σ_k Σ_h Σ_i sigmoid(S[i, :]) ⊙ ReLU(∂y / ∂A[i, :]), patch columns only. With A·V = o the gradient is
-    ∂y / ∂A[i, j] = (∂y / ∂o[i]) · V[j], so no attention matrix is differentiated. For models that average over
-    tokens, the sum over all rows i is agcam's own extension of the paper.
+    For block k, head h and the query rows i that the head reads, with S = Q·Kᵀ/√d (+ bias) and A = softmax(S),
+
+        L = Σ_k Σ_h Σ_i  sigmoid(S[i, :]) ⊙ ReLU(∂y / ∂A[i, :]),    patch columns only,
+
+    where the input of every attention module is a constant. With A·V = o the gradient is
+    ∂y / ∂A[i, j] = (∂y / ∂o[i]) · V[j], so no attention matrix is differentiated.
+
+    The paper defines it for a class token: i is that token. What agcam adds where its definition does not reach:
+
+    - Distilled DeiT: i runs over class and distillation token, which the two heads read.
+    - Pooling over tokens (average, maximum): i runs over all tokens.
+    - Attention pooling (SigLIP's map head): the pooling is itself an attention whose input is a constant, so the
+      gradient reaches no block; the map is the pooling's own row, that of its latent query.
+    - CaiT: only its class-attention blocks have a class token, and their input from below is a constant: k runs
+      over `blocks_token_only`.
+    - Parallel and differential attention: the attention maps of one block count as further heads.
+
+    The other arguments are the paper's ablations; their defaults are the paper's method.
+
+    Args:
+        recording: the forward to explain.
+        targets: (B, T) int64 class indices.
+        feature_map: "sigmoid" as above, "softmax" for A itself, "none" for the gradient alone.
+        gradient: "skip" as above; "full" lets the gradient pass through attention as well, at the price of a second
+            forward and T backward passes with every attention matrix kept.
+        layers: the blocks k to use, such as `slice(-1, None)` for the last; None for all.
+        head_reduction: "sum", "mean" or "max" over heads.
+        layer_reduction: "sum", "mean" or "max" over blocks.
 
     Returns:
         Heatmaps (B, T, h, w), float32, ≥ 0, on the patch grid, in units of the logit.
+
+    Raises:
+        InputError: for an unknown value of an option, or layers that leave no block.
+        ModelError: if the model cannot be explained: its forward cannot be reproduced from the recording.
     """
-    batch, count = targets.shape
-    rows, width = recording.tokens.shape[1], recording.tokens.shape[2]
-    chunk = max(1, _ELEMENTS_PER_PASS // max(1, batch * rows * width * len(recording.calls)))
-    with replay(recording) as tape:
-        chosen = tape.logits.gather(1, targets)
-        maps = []
-        for start in range(0, count, chunk):
-            size = min(chunk, count - start)
-            gradients = _gradients(chosen[:, start : start + size], tape.outputs, last=start + size == count)
+    _check_one_of("feature_map", feature_map, ("sigmoid", "softmax", "none"))
+    _check_one_of("gradient", gradient, ("skip", "full"))
+    _check_one_of("head_reduction", head_reduction, _REDUCTIONS)
+    _check_one_of("layer_reduction", layer_reduction, _REDUCTIONS)
+    blocks = _calls_by_block(recording, layers)
+    source = _gradients_along_skips if gradient == "skip" else full_gradients
+    maps = []
+    with source(recording, targets, [call for calls in blocks for call in calls]) as chunks:
+        for gradients in chunks:
             with torch.no_grad():
-                maps.append(_heatmaps(recording, gradients))
-    return torch.cat(maps, dim=1)
+                maps.append(_combine(recording, blocks, gradients, feature_map, head_reduction, layer_reduction))
+    batch, count = targets.shape
+    return torch.cat(maps).transpose(0, 1).reshape(batch, count, *recording.grid).float()
+
+
+def _check_one_of(name: str, value: object, known: Collection[str]) -> None:
+    if value not in tuple(known):
+        raise InputError(f"{name} must be one of {', '.join(known)}, found {value!r}")
+
+
+def _calls_by_block(recording: Recording, layers: slice | None) -> list[list[int]]:
+    """Numbers of the attention calls of each chosen block."""
+    blocks, calls = len(recording.anatomy.blocks), len(recording.calls)
+    if calls % blocks:
+        raise mismatch(recording, f"its {blocks} blocks made {calls} attention calls, not equally many each")
+    if not isinstance(layers, slice | None):
+        raise InputError(f"layers must be a slice of blocks, such as slice(-1, None), or None, found {layers!r}")
+    chosen = range(blocks)[layers] if layers else range(blocks)
+    if not chosen:
+        raise InputError(f"layers={layers} chooses none of the {blocks} blocks of {recording.anatomy.name}")
+    each = calls // blocks
+    return [list(range(block * each, (block + 1) * each)) for block in chosen]
+
+
+@contextmanager
+def _gradients_along_skips(
+    recording: Recording, targets: Tensor, used: list[int]
+) -> Iterator[Iterator[Iterator[Tensor]]]:
+    """∂y / ∂A for each chunk of targets and each used call: (T, B, h, R, N), made when asked for."""
+    with replay(recording) as tape:
+        chosen, outputs = tape.logits.gather(1, targets), [tape.outputs[call] for call in used]
+        values = [recording.calls[call].value for call in used]
+        by_outputs = sum(output.numel() for output in outputs)
+        by_attention = max(o.shape[:3].numel() * v.shape[2] for o, v in zip(outputs, values, strict=True))
+        count, size = targets.shape[1], max(1, _ELEMENTS_PER_PASS // (by_outputs + by_attention))
+        yield (
+            map(_by_attention, _gradients(chosen[:, start : start + size], outputs, start + size >= count), values)
+            for start in range(0, count, size)
+        )
+
+
+def _by_attention(by_output: Tensor, value: Tensor) -> Tensor:
+    """∂y / ∂A (T, B, h, R, N) from ∂y / ∂o (T, B, h, R, d) and V (B, h, N, d)."""
+    return torch.einsum("tbhrd,bhnd->tbhrn", by_output, value.to(by_output.dtype))
 
 
 def _gradients(chosen: Tensor, outputs: list[Tensor], last: bool) -> list[Tensor]:
@@ -47,13 +137,37 @@ def _gradients(chosen: Tensor, outputs: list[Tensor], last: bool) -> list[Tensor
     return list(torch.autograd.grad(chosen, outputs, seeds, retain_graph=not last, is_grads_batched=True))
 
 
-def _heatmaps(recording: Recording, gradients: list[Tensor]) -> Tensor:
-    batch, (h, w) = len(recording.tokens), recording.grid
-    prefix = recording.anatomy.num_prefix_tokens
-    total = torch.zeros(())
-    for call, gradient in zip(recording.calls, gradients, strict=True):
-        feature = torch.sigmoid(call.scores()[..., prefix:].to(gradient.dtype))
-        value = call.value[:, :, prefix:].to(gradient.dtype)
-        alpha = torch.einsum("tbhrd,bhnd->tbhrn", gradient, value).relu_()
-        total = total.to(alpha) + torch.einsum("tbhrn,bhrn->btn", alpha, feature)
-    return total.reshape(batch, -1, h, w).float()
+def _combine(
+    recording: Recording,
+    blocks: list[list[int]],
+    gradients: Iterable[Tensor],
+    feature_map: FeatureMap,
+    head_reduction: Reduction,
+    layer_reduction: Reduction,
+) -> Tensor:
+    """Maps (T, B, h·w) of one chunk of targets."""
+    found = iter(gradients)
+    layers = []
+    for calls in blocks:
+        heads = torch.cat([_head_maps(recording, call, next(found), feature_map) for call in calls], dim=2)
+        layers.append(_REDUCTIONS[head_reduction](heads, dim=2))
+    return _REDUCTIONS[layer_reduction](torch.stack(layers), dim=0)
+
+
+def _head_maps(recording: Recording, number: int, gradient: Tensor, feature_map: FeatureMap) -> Tensor:
+    """Maps (T, B, h, h·w) of each head of one attention call, summed over the query rows."""
+    call, prefix = recording.calls[number], _prefix(recording, gradient.shape[-1])
+    alpha = gradient[..., prefix:].relu()
+    if feature_map == "sigmoid":
+        alpha *= call.scores()[..., prefix:].to(alpha.dtype).sigmoid()
+    elif feature_map == "softmax":
+        alpha *= call.scores().to(alpha.dtype).softmax(-1)[..., prefix:]
+    return alpha.sum(3)
+
+
+def _prefix(recording: Recording, columns: int) -> int:
+    """How many of the columns of an attention matrix stand before the patches."""
+    (h, w), prefix = recording.grid, recording.anatomy.num_prefix_tokens
+    if columns != prefix + h * w:
+        raise mismatch(recording, f"its attention has {columns} columns, not {prefix} and a patch grid of {h}×{w}")
+    return prefix

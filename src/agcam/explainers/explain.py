@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,11 @@ from torch import Tensor, nn
 from agcam.errors import InputError
 from agcam.explainers import controls
 from agcam.explainers.agcam import agcam
-from agcam.explainers.anatomy import dissect
 from agcam.explainers.tape import Recording, record
 
 Targets = int | Tensor | Literal["all"] | None
 
-_METHODS: dict[str, Callable[[Recording, Tensor], Tensor]] = {
+_METHODS: dict[str, Callable[..., Tensor]] = {
     "agcam": agcam,
     "random": controls.random,
     "center": controls.center,
@@ -45,7 +45,9 @@ def methods() -> list[str]:
     return list(_METHODS)
 
 
-def explain(model: nn.Module, images: Tensor, targets: Targets = None, method: str = "agcam") -> Explanation:
+def explain(
+    model: nn.Module, images: Tensor, targets: Targets = None, method: str = "agcam", **options: Any
+) -> Explanation:
     """Explain a ViT's logits by heatmaps. The model is left as it was found: mode, gradients, hooks, RNG.
 
     Example:
@@ -58,35 +60,45 @@ def explain(model: nn.Module, images: Tensor, targets: Targets = None, method: s
         images: (B, 3, H, W), normalised as the model expects, on the model's device.
         targets: the classes to explain: `None` (the predicted class), an int, (B,), (B, T), or `"all"`.
         method: one of `methods()`.
+        options: of the method. For "agcam" the paper's ablations, described there: `feature_map`, `gradient`,
+            `layers`, `head_reduction` and `layer_reduction`.
 
     Returns:
         logits, targets and heatmaps of the batch.
 
     Raises:
-        InputError: for images, targets or a method that make no sense; the message names the value.
+        InputError: for images, targets, a method or options that make no sense; the message names the value.
         ModelError: for a model that cannot be explained, with the reason.
     """
-    dissect(model)
+    check_method(method, options)
     check_images(images)
     with evaluating(model):
         recording = record(model, images)
-        return explain_recording(recording, targets, method)
+        return explain_recording(recording, targets, method, **options)
 
 
-def explain_recording(recording: Recording, targets: Targets = None, method: str = "agcam") -> Explanation:
+def explain_recording(
+    recording: Recording, targets: Targets = None, method: str = "agcam", **options: Any
+) -> Explanation:
     """Explain a forward that a `Tape` has recorded; arguments and result as in `explain`."""
-    check_method(method)
-    chosen = resolve_targets(targets, recording.logits)
-    heatmaps = _METHODS[method](recording, chosen)
-    # a result made in inference mode could not be used in a loss or edited in place
+    check_method(method, options)
+    # tensors made in inference mode can enter no autograd graph, neither ours nor the caller's
     with torch.inference_mode(False):
-        return Explanation(recording.logits.clone(), chosen.clone(), heatmaps.clone())
+        chosen = resolve_targets(targets, recording.logits).clone()
+        heatmaps = _METHODS[method](recording, chosen, **options)
+        return Explanation(recording.logits.clone(), chosen, heatmaps)
 
 
-def check_method(method: str) -> None:
-    """Raise `InputError` unless `method` is one of `methods()`."""
+def check_method(method: str, options: Collection[str] = ()) -> None:
+    """Raise `InputError` unless `method` is one of `methods()` and takes options of these names."""
     if method not in _METHODS:
         raise InputError(f"unknown method {method!r}; known are {', '.join(_METHODS)}")
+    if options:
+        parameters = inspect.signature(_METHODS[method]).parameters.values()
+        known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        for name in options:
+            if name not in known:
+                raise InputError(f"{method} has no option {name!r}; known are {', '.join(known) or 'none'}")
 
 
 @contextmanager

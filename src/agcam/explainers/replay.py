@@ -19,9 +19,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from agcam.errors import ModelError
+from agcam.explainers.anatomy import Anatomy, traceable
 from agcam.explainers.tape import Recording
 
-_QKV = {"qkv", "q_proj", "k_proj", "v_proj", "q", "k", "v"}
 _HALF = (torch.bfloat16, torch.float16)
 
 
@@ -36,11 +36,12 @@ class Replay:
 class _Answer(TorchFunctionMode):
     """Answers attention calls from the tape; skips projections whose results nobody reads; computes in float32."""
 
-    def __init__(self, outputs: list[Tensor], unread: set[int], upcast: bool) -> None:
+    def __init__(self, outputs: list[Tensor], anatomy: Anatomy) -> None:
         super().__init__()
         self.answers: Iterator[Tensor] = iter(outputs)
-        self.unread = unread
-        self.upcast = upcast
+        # the weights are kept beside their ids, which could otherwise be given to another tensor
+        self.unread = {id(weight): weight for weight in anatomy.unread_weights()}
+        self.convert = needs_conversion(anatomy.backbone)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -53,9 +54,9 @@ class _Answer(TorchFunctionMode):
             weight = args[1] if len(args) > 1 else kwargs["weight"]
             if id(weight) in self.unread:
                 x = args[0] if args else kwargs["input"]
-                return x.new_zeros(()).expand(*x.shape[:-1], weight.shape[0])
-        if self.upcast:
-            args, kwargs = tree_map_only(Tensor, lambda t: t.float() if t.dtype in _HALF else t, (args, kwargs))
+                return x.new_zeros(*x.shape[:-1], weight.shape[0])
+        if self.convert:
+            args, kwargs = differentiable_arguments(args, kwargs)
         return func(*args, **kwargs)
 
 
@@ -69,56 +70,99 @@ def replay(recording: Recording) -> Iterator[Replay]:
         ModelError: if the replayed logits differ from the recorded ones. A map would be wrong, so none is made.
     """
     anatomy = recording.anatomy
-    dtype = torch.float64 if recording.tokens.dtype == torch.float64 else torch.float32
-    device = recording.tokens.device
-    attentions = [m for b in anatomy.blocks for m in b.modules() if m is not b and hasattr(m, "fused_attn")]
-    unread = {
-        id(m.weight) for a in attentions for name, m in a.named_modules() if name in _QKV and isinstance(m, nn.Linear)
-    }
-    half = any(p.dtype in _HALF for p in anatomy.backbone.parameters())
-
+    dtype = working_dtype(recording)
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autocast(device.type, enabled=False))
-        for module in attentions:
-            handle = module.register_forward_pre_hook(_detach_input)
-            stack.callback(handle.remove)
+        stack.enter_context(differentiable(recording))
+        stack.enter_context(traceable(anatomy))
+        for module in anatomy.attentions:
+            # a block that does its own attention has an MLP that the input reaches, too
+            if all(module is not block for block in anatomy.blocks):
+                stack.callback(module.register_forward_pre_hook(_detach_input).remove)
         # the clones leave inference mode: its tensors cannot enter autograd
         outputs = [call.output.clone().to(dtype).requires_grad_() for call in recording.calls]
         tokens = recording.tokens.clone().to(dtype)
-        with _Answer(outputs, unread, half):
-            try:
-                for block in anatomy.blocks:
-                    tokens = block(tokens)
-                logits = anatomy.head(tokens)
-            except (RuntimeError, StopIteration) as error:
-                raise _mismatch(recording, f"the replay failed ({error})") from error
-        _check(recording, logits)
+        with _Answer(outputs, anatomy), explaining_failures(recording):
+            logits = anatomy.walk(tokens)
+        check_logits(recording, logits)
         yield Replay(logits, outputs)
 
 
-def _detach_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (args[0].detach(), *args[1:])
+@contextmanager
+def differentiable(recording: Recording) -> Iterator[None]:
+    """Autograd on, whatever the caller has switched off, and no autocast.
+
+    Raises:
+        ModelError: if the recording holds no attention to differentiate by.
+    """
+    if not recording.calls:
+        raise mismatch(recording, "it made no scaled_dot_product_attention call between its first block and its head")
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(recording.tokens.device.type, enabled=False):
+        yield
 
 
-def _check(recording: Recording, logits: Tensor) -> None:
+@contextmanager
+def explaining_failures(recording: Recording) -> Iterator[None]:
+    """Turns what a model's own code raises when it is called in an unforeseen way into a `ModelError`."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a model's code can raise anything
+        raise mismatch(recording, f"running its blocks again failed ({type(error).__name__}: {error})") from error
+
+
+def working_dtype(recording: Recording) -> torch.dtype:
+    """Float64 for a float64 model, float32 for all others."""
+    return torch.float64 if recording.tokens.dtype == torch.float64 else torch.float32
+
+
+def needs_conversion(model: nn.Module) -> bool:
+    """Whether a weight is in half precision, or was made in inference mode, where autograd cannot follow."""
+    return any(parameter.dtype in _HALF or parameter.is_inference() for parameter in model.parameters())
+
+
+def differentiable_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call, half precision in float32 and tensors of inference mode as ordinary ones."""
+    found: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(Tensor, _differentiable, (args, kwargs))
+    return found
+
+
+def _differentiable(tensor: Tensor) -> Tensor:
+    if tensor.dtype in _HALF:
+        return tensor.float()
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def check_logits(recording: Recording, logits: Tensor) -> None:
+    """Raise `ModelError` unless `logits` are the recorded ones, as far as the forward's precision can tell."""
     expected = recording.logits
     if expected.shape != logits.shape:
-        raise _mismatch(recording, f"it has logits {tuple(expected.shape)}, the replay {tuple(logits.shape)}")
-    working = recording.calls[0].output.dtype
-    tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(working, 0.1)
+        raise mismatch(
+            recording, f"it has logits {tuple(expected.shape)}, running it again gives {tuple(logits.shape)}"
+        )
+    tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(recording.calls[0].output.dtype, 0.1)
+    if tolerance == 1e-3 and torch.get_float32_matmul_precision() != "highest":
+        tolerance = 0.1
     expected = expected.to(logits.dtype)
     difference = float((expected - logits.detach()).abs().max())
     scale = float(expected.abs().max())
     if not difference <= tolerance * scale + 1e-6:
-        raise _mismatch(recording, f"its logits differ from the replayed ones by {difference:.2g} (scale {scale:.2g})")
+        raise mismatch(
+            recording, f"its logits differ by {difference:.2g} (scale {scale:.2g}) when its blocks are run again"
+        )
 
 
-def _mismatch(recording: Recording, what: str) -> ModelError:
+def mismatch(recording: Recording, what: str) -> ModelError:
+    """The error for a model whose replay cannot be trusted."""
     if not bool(torch.isfinite(recording.logits).all()):
         what = "its logits are not finite; look for NaN in the images or weights"
+    elif recording.anatomy.backbone.training:
+        what += "; it is in training mode, call model.eval() first"
     return ModelError(
-        f"{recording.anatomy.name} cannot be explained: {what}. Its head must read the class token or an average of "
-        "tokens, and tokens may mix only in scaled_dot_product_attention."
+        f"{recording.anatomy.name} cannot be explained: {what}. Its head must read the class token, an average of "
+        "tokens or an attention pooling, and tokens may mix only in scaled_dot_product_attention."
     )
+
+
+def _detach_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(arg.detach() if isinstance(arg, Tensor) else arg for arg in args)

@@ -8,6 +8,8 @@ whose head reads a class token.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from agcam.errors import ModelError
-from agcam.explainers.anatomy import Anatomy, dissect
+from agcam.explainers.anatomy import Anatomy, check_fit, dissect, traceable
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,27 @@ class AttentionCall:
     """One recorded attention call; R query rows that the head reads, N tokens, h heads of width d.
 
     Attributes:
-        query: (B, h, R, d), already multiplied by the softmax scale.
-        key: (B, h, N, d), or None where `class_scores` holds all that is needed.
         value: (B, h, N, d).
         output: (B, h, R, d), the attention's answer for the rows.
+        row_scores: (B, h, R, N) scores before softmax, where they are smaller than what they are made of; else None
+            and they are made when asked for, from the next three.
+        query: (B, h, R, d), already multiplied by the softmax scale, or None.
+        key: (B, h, N, d), or None.
         bias: additive score bias broadcastable to (B, h, R, N), or None.
-        class_scores: (B, h, R, N) scores before softmax, kept instead of the keys when R is small.
     """
 
-    query: Tensor
-    key: Tensor | None
     value: Tensor
     output: Tensor
+    row_scores: Tensor | None
+    query: Tensor | None
+    key: Tensor | None
     bias: Tensor | None
-    class_scores: Tensor | None
 
     def scores(self) -> Tensor:
         """Scores before softmax of the recorded rows, (B, h, R, N)."""
-        if self.class_scores is not None:
-            return self.class_scores
+        if self.row_scores is not None:
+            return self.row_scores
+        assert self.query is not None
         assert self.key is not None
         scores = self.query @ self.key.transpose(-2, -1)
         return scores if self.bias is None else scores + self.bias
@@ -57,8 +61,8 @@ class Recording:
     Attributes:
         anatomy: where the model keeps its blocks, norm and head.
         images: (B, 3, H, W), as they entered the model.
-        tokens: (B, R, D), the tokens that the head reads, as they entered the first block.
-        calls: the attention calls in order.
+        tokens: (B, R, D), the tokens that the head reads, as they entered the first block (or the pooling).
+        calls: the attention calls from there on, in order.
         logits: (B, C).
         grid: (h, w), the patch grid.
     """
@@ -75,12 +79,32 @@ class Recording:
         """Bytes that the recording keeps alive, logits and images left out."""
         kept = [self.tokens]
         for call in self.calls:
-            kept += [t for t in (call.query, call.key, call.value, call.output, call.class_scores) if t is not None]
-        return sum(t.untyped_storage().nbytes() for t in kept)
+            kept += [t for t in vars(call).values() if t is not None]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
+        return sum(storages.values())
 
 
-class Tape(TorchFunctionMode):
-    """Context manager that records the forwards of a model.
+class _Listener(TorchFunctionMode):
+    """Tells of each attention call and its answer, while it listens."""
+
+    def __init__(self, tell: Callable[..., None]) -> None:
+        super().__init__()
+        self.tell = tell
+        self.listening = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run `func`; if it is an attention call, tell of it."""
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if self.listening and func is F.scaled_dot_product_attention:
+            self.tell(out, *args, **kwargs)
+        return out
+
+
+class Tape:
+    """Context manager that records the forwards of a model. Inside it compiled code runs eagerly.
 
     Example:
         >>> with Tape(model) as tape, torch.inference_mode():
@@ -95,16 +119,16 @@ class Tape(TorchFunctionMode):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
         self.anatomy = dissect(model)
         self._recording: Recording | None = None
-        self._listening = False
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._running = False
+        self._listener = _Listener(self._keep)
+        self._stack = ExitStack()
 
     @property
     def recording(self) -> Recording:
         """The latest complete forward."""
-        if self._recording is None or self._listening:
+        if self._recording is None or self._running:
             raise ModelError(
                 f"{self.anatomy.name}: no forward was recorded. Call the model itself inside the `with Tape(model)` "
                 "block, not its blocks or `forward_features`."
@@ -113,48 +137,61 @@ class Tape(TorchFunctionMode):
 
     def __enter__(self) -> Self:
         backbone = self.anatomy.backbone
-        self._handles = [
-            backbone.register_forward_pre_hook(self._begin),
-            backbone.register_forward_hook(self._finish),
-            self.anatomy.blocks[0].register_forward_pre_hook(self._first_block),
-        ]
-        super().__enter__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        with ExitStack() as stack:
+            stack.enter_context(traceable(self.anatomy))
+            for handle in (
+                backbone.register_forward_pre_hook(self._begin),
+                backbone.register_forward_hook(self._finish),
+                self.anatomy.blocks[0].register_forward_pre_hook(self._first_block),
+            ):
+                stack.callback(handle.remove)
+            stack.enter_context(self._listener)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        for handle in self._handles:
-            handle.remove()
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run `func`; if it is an attention call of the model being recorded, keep what replay needs."""
-        out = func(*args, **(kwargs or {}))
-        if self._listening and func is F.scaled_dot_product_attention and self._recording is not None:
-            self._recording.calls.append(_keep(self.anatomy.rows, out, *args, **(kwargs or {})))
-        return out
+        self._stack.close()
 
     def _begin(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        self._recording = Recording(self.anatomy, images=args[0])
-        self._listening = True
+        images = args[0] if args else None
+        if not isinstance(images, Tensor) or images.dim() != 4:
+            found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise ModelError(f"{self.anatomy.name}: recording needs images (B, 3, H, W), found {found}")
+        self._recording = Recording(self.anatomy, images)
+        self._running, self._listener.listening = True, False
 
     def _first_block(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        if self._listening and self._recording is not None:
-            self._recording.tokens = _own(args[0][:, self.anatomy.rows].detach())
+        # gradient checkpointing runs the blocks once more in backward, when nothing is recorded
+        if self._running and self._recording is not None:
+            self._recording.tokens = _own(self.anatomy.entering(args))
+            self._listener.listening = True
+
+    def _keep(self, *args: Any, **kwargs: Any) -> None:
+        if self._recording is not None:
+            self._recording.calls.append(_keep(self.anatomy.rows, *args, **kwargs))
 
     def _finish(self, _: nn.Module, args: tuple[Any, ...], logits: Tensor) -> None:
         assert self._recording is not None
+        self._listener.listening = False
+        if not isinstance(logits, Tensor):
+            raise ModelError(f"{self.anatomy.name} returned {type(logits).__name__}, not logits; call model.eval()")
+        self._running = False
         self._recording.logits = logits.detach()
         self._recording.grid = self.anatomy.grid(args[0])
-        self._listening = False
 
 
 def record(model: nn.Module, images: Tensor) -> Recording:
-    """Run one evaluation-mode forward of `model` on `images` (B, 3, H, W) and return what it left on the tape."""
-    with Tape(model) as tape, torch.inference_mode():
+    """Run one forward of the bare model on `images` (B, 3, H, W) and return what it left on the tape.
+
+    Raises:
+        InputError: if the model cannot take images of this size, type or device.
+        ModelError: if the model cannot be explained, with the reason.
+    """
+    tape = Tape(model)
+    check_fit(tape.anatomy, images)
+    with tape, torch.inference_mode():
         tape.anatomy.backbone(images)
     return tape.recording
 
@@ -178,26 +215,21 @@ def _keep(
             groups = query.shape[1] // key.shape[1]
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
         query = query[:, :, rows] * (query.shape[-1] ** -0.5 if scale is None else scale)
-        bias = None if attn_mask is None else _bias_rows(attn_mask, rows, query.dtype)
-        few_rows = 4 * query.shape[2] < query.shape[-1]
-        scores = query @ key.transpose(-2, -1) if few_rows else None
-        if scores is not None and bias is not None:
-            scores = scores + bias
-        return AttentionCall(
-            query=query,
-            key=None if few_rows else _own(key),
-            value=_own(value),
-            output=_own(output[:, :, rows]),
-            bias=bias,
-            class_scores=scores,
-        )
+        bias = None if attn_mask is None else additive(attn_mask, query.dtype)
+        if bias is not None and bias.shape[-2] > 1:
+            bias = bias[..., rows, :]
+        output, value = _own(output[:, :, rows]), _own(value)
+        if query.shape[2] > query.shape[3]:
+            return AttentionCall(value, output, None, query, _own(key), None if bias is None else _own(bias))
+        scores = query @ key.transpose(-2, -1)
+        return AttentionCall(value, output, scores if bias is None else scores + bias, None, None, None)
 
 
-def _bias_rows(mask: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
-    mask = mask[..., rows, :] if mask.shape[-2] > 1 else mask
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """An attention mask as a term of the scores before softmax: a boolean one says where attention may go."""
     if mask.dtype == torch.bool:
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
-    return _own(mask.detach())
+    return mask
 
 
 def _own(tensor: Tensor) -> Tensor:

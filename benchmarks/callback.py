@@ -1,0 +1,130 @@
+"""What explaining and scoring every validation batch adds to validation.
+
+python benchmarks/callback.py [--cub DIR] [--rounds 7] [--output DIR]
+
+Validation of the same model runs with and without the callback, interleaved in one process; a validation epoch is
+timed from its first hook to its last, loading included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from timing import machine
+
+from agcam.callbacks.explanation import ExplanationCallback
+from agcam.classifier import ViTClassifier
+from agcam.data import CUB200, Shapes
+from agcam.data.module import ImageDataModule
+
+
+class Stopwatch(L.Callback):
+    """Remembers how long each validation took."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start."""
+        self.started = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop."""
+        self.seconds.append(time.perf_counter() - self.started)
+
+
+def main() -> None:
+    """Measure and print; with --output also write callback.md and callback.json there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cub", type=Path, help="a CUB-200-2011 tree, to measure on birds as well")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+
+    small = {"patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4, "init_values": 0.1}
+    cases: list[tuple[str, dict[str, Any], ImageDataModule, str]] = [
+        (
+            "shapes, 64 px, masks",
+            {"image_size": 64, "backbone_args": small},
+            Shapes(train_size=64, val_size=800, batch_size=32),
+            "masks",
+        )
+    ]
+    if options.cub:
+        birds = CUB200(root=str(options.cub), batch_size=32)
+        cases.append(("birds, ViT-S/16 at 224 px, boxes", {"backbone": "vit_small_patch16_224"}, birds, "boxes"))
+        args = {"patch_size": 14, "embed_dim": 192, "depth": 6, "num_heads": 3}
+        birds = CUB200(root=str(options.cub), batch_size=32)
+        cases.append(("birds, small ViT at 112 px, boxes", {"image_size": 112, "backbone_args": args}, birds, "boxes"))
+    rows = [_measure(*case, rounds=options.rounds) for case in cases]
+
+    where = machine("cpu")
+    lines = [" · ".join(f"{k} {v}" for k, v in where.items()), ""]
+    lines += ["| validation of | images | plain s | explained s | ratio |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {r['case']} | {r['images']} | {r['plain']:.2f} | {r['explained']:.2f} | {r['ratio']:.3f} |" for r in rows
+    ]
+    table = "\n".join(lines) + "\n"
+    print(table)
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "callback.md").write_text(table)
+        (options.output / "callback.json").write_text(json.dumps({"where": where, "rows": rows}, indent=2) + "\n")
+
+
+def _measure(case: str, model: dict[str, Any], data: ImageDataModule, truth: Any, rounds: int) -> dict[str, Any]:
+    """One fit of `rounds` + 1 epochs of a single training batch with, one without the callback, epochs interleaved."""
+    watches: dict[str, list[float]] = {"plain": [], "explained": []}
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = {"backbone": "vit_tiny_patch16_224", **model}
+        classifier = ViTClassifier(**arguments)
+        trainers = {}
+        for name in watches:
+            watch = Stopwatch()
+            explanation = [ExplanationCallback(ground_truth=truth)] if name == "explained" else []
+            trainers[name] = (
+                watch,
+                L.Trainer(
+                    accelerator="cpu",
+                    max_epochs=1,
+                    limit_train_batches=1,
+                    num_sanity_val_steps=0,
+                    logger=False,
+                    enable_checkpointing=False,
+                    enable_progress_bar=False,
+                    enable_model_summary=False,
+                    default_root_dir=folder,
+                    callbacks=[*explanation, watch],
+                ),
+            )
+        for _ in range(rounds + 1):
+            for name, (watch, trainer) in trainers.items():
+                trainer.fit_loop.epoch_progress.reset()
+                trainer.should_stop = False
+                trainer.fit(classifier, datamodule=data)
+                watches[name].append(watch.seconds[-1])
+    plain, explained = watches["plain"][1:], watches["explained"][1:]
+    ratio = statistics.median(e / p for e, p in zip(explained, plain, strict=True))
+    images = len(data.val_dataloader().dataset)  # type: ignore[arg-type]
+    return {
+        "case": case,
+        "images": images,
+        "plain": statistics.median(plain),
+        "explained": statistics.median(explained),
+        "ratio": ratio,
+    }
+
+
+if __name__ == "__main__":
+    main()
