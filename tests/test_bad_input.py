@@ -91,7 +91,7 @@ def test_a_checkpoint_of_other_classes_is_refused(
     ]
     capsys.readouterr()
     args = ["validate", *SMALL, *TINY_MODEL, *data, "--data.num_workers=0", "--ckpt_path", str(checkpoint)]
-    assert main([*args, "--trainer.logger=false"]) == 2
+    assert main([*args, "--trainer.logger=false", f"--trainer.default_root_dir={tmp_path}"]) == 2
     assert "the model knows 8 classes (circle, square, triangle, …; single-label), the data have 8" in the_error(capsys)
 
 
