@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,15 +14,38 @@ from torch import Tensor, nn
 from agcam.errors import InputError
 from agcam.explainers import controls
 from agcam.explainers.agcam import agcam
+from agcam.explainers.attention import raw_attention, rollout
+from agcam.explainers.captum_methods import input_x_gradient, integrated_gradients
+from agcam.explainers.generic_attention import generic_attention
+from agcam.explainers.gradcam import attention_gradcam, gradcam
+from agcam.explainers.legrad import legrad
+from agcam.explainers.lrp import lrp
+from agcam.explainers.own_forward import evaluating as evaluating
+from agcam.explainers.own_forward import unrecorded
 from agcam.explainers.tape import Recording, record
 
 Targets = int | Tensor | Literal["all"] | None
 
-_METHODS: dict[str, Callable[..., Tensor]] = {
+# called with a recorded forward and targets (B, T), they give heatmaps (B, T, h, w)
+_FROM_TAPE: dict[str, Callable[..., Tensor]] = {
     "agcam": agcam,
+    "raw_attention": raw_attention,
+    "attention_gradcam": attention_gradcam,
     "random": controls.random,
     "center": controls.center,
 }
+# These run the model themselves on the recording's images, so that nothing need be recorded for them. The targets may
+# depend on the logits: they give a function from targets (B, T) to heatmaps (B, T, h, w).
+_OWN_FORWARD: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {
+    "rollout": rollout,
+    "lrp": lrp,
+    "generic_attention": generic_attention,
+    "gradcam": gradcam,
+    "legrad": legrad,
+    "input_x_gradient": input_x_gradient,
+    "integrated_gradients": integrated_gradients,
+}
+_METHODS: dict[str, Callable[..., Any]] = _FROM_TAPE | _OWN_FORWARD
 
 
 @dataclass(frozen=True)
@@ -60,8 +83,9 @@ def explain(
         images: (B, 3, H, W), normalised as the model expects, on the model's device.
         targets: the classes to explain: `None` (the predicted class), an int, (B,), (B, T), or `"all"`.
         method: one of `methods()`.
-        options: of the method. For "agcam" the paper's ablations, described there: `feature_map`, `gradient`,
-            `layers`, `head_reduction` and `layer_reduction`.
+        options: of the method, described there. For "agcam" the paper's ablations: `feature_map`, `gradient`,
+            `layers`, `head_reduction` and `layer_reduction`; for "rollout" `head_fusion`, `discard_ratio` and
+            `normalization`; for "gradcam" `block`; for "legrad" `readout`; for Captum's `reduction` and `steps`.
 
     Returns:
         logits, targets and heatmaps of the batch.
@@ -73,7 +97,7 @@ def explain(
     check_method(method, options)
     check_images(images)
     with evaluating(model):
-        recording = record(model, images)
+        recording = (unrecorded if method in _OWN_FORWARD else record)(model, images)
         return explain_recording(recording, targets, method, **options)
 
 
@@ -84,8 +108,12 @@ def explain_recording(
     check_method(method, options)
     # tensors made in inference mode can enter no autograd graph, neither ours nor the caller's
     with torch.inference_mode(False):
+        if method in _OWN_FORWARD:
+            heatmaps_of = _OWN_FORWARD[method](recording, **options)
+        else:
+            heatmaps_of = partial(_FROM_TAPE[method], recording, **options)
         chosen = resolve_targets(targets, recording.logits).clone()
-        heatmaps = _METHODS[method](recording, chosen, **options)
+        heatmaps = heatmaps_of(chosen)
         return Explanation(recording.logits.clone(), chosen, heatmaps)
 
 
@@ -99,18 +127,6 @@ def check_method(method: str, options: Collection[str] = ()) -> None:
         for name in options:
             if name not in known:
                 raise InputError(f"{method} has no option {name!r}; known are {', '.join(known) or 'none'}")
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, each module's own mode as before outside."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def check_images(images: Tensor) -> None:

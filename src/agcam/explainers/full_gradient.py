@@ -23,7 +23,7 @@ from agcam.explainers.replay import (
 from agcam.explainers.tape import Recording, additive
 
 
-class _Explicit(TorchFunctionMode):
+class Explicit(TorchFunctionMode):
     """Computes attention by its definition, and keeps each matrix A from the moment that `listen` is called."""
 
     def __init__(self, convert: bool) -> None:
@@ -59,14 +59,20 @@ class _Explicit(TorchFunctionMode):
         if enable_gqa:
             groups = query.shape[1] // key.shape[1]
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        # the scale goes to the query: it has fewer elements than the scores
+        query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+        scores = query @ key.transpose(-2, -1)
         if attn_mask is not None:
             scores = scores + additive(attn_mask, scores.dtype)
         matrix = scores.softmax(-1)
         if self.listening:
-            # with a frozen model nothing before the first matrix requires grad
-            self.matrices.append(matrix if matrix.requires_grad else matrix.requires_grad_())
+            self.keep(query, key, value, matrix)
         return matrix @ value
+
+    def keep(self, query: Tensor, key: Tensor, value: Tensor, matrix: Tensor) -> None:
+        """Keep what is needed of one attention call: query (scaled), key and value (B, h, N, d), A (B, h, N, N)."""
+        # with a frozen model nothing before the first matrix requires grad
+        self.matrices.append(matrix if matrix.requires_grad else matrix.requires_grad_())
 
 
 @contextmanager
@@ -85,7 +91,7 @@ def full_gradients(recording: Recording, targets: Tensor, used: list[int]) -> It
         ModelError: if the second forward does not reproduce the logits of the first.
     """
     anatomy = recording.anatomy
-    mode = _Explicit(needs_conversion(anatomy.backbone))
+    mode = Explicit(needs_conversion(anatomy.backbone))
     with differentiable(recording), traceable(anatomy):
         images = recording.images.clone().to(working_dtype(recording))
         handle = anatomy.blocks[0].register_forward_pre_hook(mode.listen)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -124,6 +124,7 @@ class Tape:
         self._running = False
         self._listener = _Listener(self._keep)
         self._stack = ExitStack()
+        self._shelves: dict[str, Tensor] = {}
 
     @property
     def recording(self) -> Recording:
@@ -170,11 +171,31 @@ class Tape:
 
     def _keep(self, *args: Any, **kwargs: Any) -> None:
         if self._recording is not None:
-            self._recording.calls.append(_keep(self.anatomy.rows, *args, **kwargs))
+            number, count = len(self._recording.calls), max(1, len(self.anatomy.attentions))
+            if number == 0:
+                self._shelves = {}
+            call = _keep(self.anatomy.rows, *args, **kwargs)
+            kept = {name: tensor for name, tensor in vars(call).items() if tensor is not None}
+            placed = {name: self._place(name, number, count, tensor) for name, tensor in kept.items()}
+            self._recording.calls.append(replace(call, **placed))
+
+    def _place(self, name: str, number: int, count: int, tensor: Tensor) -> Tensor:
+        """A compact copy of `tensor`, beside those of the other calls.
+
+        Copies made one by one between the forward's large passing tensors would leave the heap full of holes that
+        none of them fits: more memory lost than the copies take.
+        """
+        if name not in self._shelves:
+            self._shelves[name] = tensor.new_empty(count, *tensor.shape)
+        shelf = self._shelves[name]
+        if number >= count or shelf.shape[1:] != tensor.shape or shelf.dtype != tensor.dtype:
+            return _own(tensor)
+        return shelf[number].copy_(tensor)
 
     def _finish(self, _: nn.Module, args: tuple[Any, ...], logits: Tensor) -> None:
         assert self._recording is not None
         self._listener.listening = False
+        self._shelves = {}
         if not isinstance(logits, Tensor):
             raise ModelError(f"{self.anatomy.name} returned {type(logits).__name__}, not logits; call model.eval()")
         self._running = False
@@ -218,10 +239,12 @@ def _keep(
         bias = None if attn_mask is None else additive(attn_mask, query.dtype)
         if bias is not None and bias.shape[-2] > 1:
             bias = bias[..., rows, :]
-        output, value = _own(output[:, :, rows]), _own(value)
+        output, value = output[:, :, rows].detach(), value.detach()
         if query.shape[2] > query.shape[3]:
-            return AttentionCall(value, output, None, query, _own(key), None if bias is None else _own(bias))
-        scores = query @ key.transpose(-2, -1)
+            return AttentionCall(value, output, None, query, key.detach(), bias)
+        # for one row a product and a sum read the strided keys once; matmul would copy them first
+        one = query.shape[2] == 1
+        scores = (query * key).sum(-1).unsqueeze(2) if one else query @ key.transpose(-2, -1)
         return AttentionCall(value, output, scores if bias is None else scores + bias, None, None, None)
 
 
@@ -235,8 +258,5 @@ def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def _own(tensor: Tensor) -> Tensor:
     """`tensor` itself, or a compact copy of it if it would keep a larger buffer (the fused qkv, say) alive."""
     tensor = tensor.detach()
-    return (
-        tensor
-        if tensor.untyped_storage().nbytes() <= tensor.nbytes
-        else tensor.clone(memory_format=torch.contiguous_format)
-    )
+    compact = tensor.untyped_storage().nbytes() <= tensor.nbytes
+    return tensor if compact else tensor.clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,76 @@
+"""LeGrad (Bousselham et al.): how sensitive each layer's own prediction is to its attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from agcam.errors import InputError
+from agcam.explainers.full_gradient import Explicit
+from agcam.explainers.own_forward import check_calls, check_class_token, on_patches, run, with_gradients
+from agcam.explainers.tape import Recording
+
+Readout = Literal["mean", "class"]
+
+
+def legrad(recording: Recording, *, readout: Readout = "mean") -> Callable[[Tensor], Tensor]:
+    """LeGrad (Bousselham et al., 2024, arXiv 2404.03214; ICCV 2025) over all blocks.
+
+    Each block k is read by the model's own final norm and head, which give it logits s_k. With A_k its attention,
+
+        E_k = mean over heads h and query rows i of (∂s_k / ∂A_k[h, i, :])⁺,
+        M = mean over blocks of E_k,    patch columns only.
+
+    No gradient passes from one block to another. The authors scale M to [0, 1] at last; this is the map before.
+
+    Args:
+        recording: the forward to explain, or one with no forward in it yet. The model is run once.
+        readout: what norm and head are given of a block's tokens: "mean", the average of all of them, as for the
+            class-token models of the authors' code; "class", the class token, as the model's own head reads it.
+
+    Returns:
+        A function from targets (B, T) to heatmaps (B, T, h, w), float32, ≥ 0, in units of the logit. Each target
+        costs a backward pass through the MLPs.
+
+    Raises:
+        InputError: for an unknown readout.
+        ModelError: if the model has no class token that runs through all blocks with one attention each.
+    """
+    if readout not in ("mean", "class"):
+        raise InputError(f"readout must be one of mean, class, found {readout!r}")
+    anatomy = recording.anatomy
+    check_class_token(anatomy, "legrad")
+    scores: list[Tensor] = []
+
+    def read(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        scores.append(anatomy.head(output.mean(1, keepdim=True) if readout == "mean" else output[:, :1]))
+
+    with with_gradients(recording) as convert:
+        mode = Explicit(convert)
+        handles = [block.register_forward_hook(read) for block in anatomy.blocks]
+        try:
+            run(recording, mode)
+        finally:
+            for handle in handles:
+                handle.remove()
+        check_calls(recording, len(mode.matrices), "legrad")
+
+    def heatmaps(targets: Tensor) -> Tensor:
+        with with_gradients(recording):
+            found = [_columns(scores, mode.matrices, target) for target in targets.unbind(1)]
+            return torch.stack([on_patches(recording, columns) for columns in found], 1)
+
+    return heatmaps
+
+
+def _columns(scores: list[Tensor], matrices: list[Tensor], target: Tensor) -> Tensor:
+    """M (B, N) of one target (B,) for each image."""
+    found = []
+    for score, matrix in zip(scores, matrices, strict=True):
+        chosen = score.gather(1, target[:, None]).sum()
+        (gradient,) = torch.autograd.grad(chosen, matrix, retain_graph=True)
+        found.append(gradient.relu().mean((1, 2)))
+    return torch.stack(found).mean(0)

@@ -1,0 +1,260 @@
+"""Chefer et al.'s transformer attribution (CVPR 2021): relevance propagation, weighted by gradients, rolled out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp
+from timm.models.vision_transformer import Attention, Block, VisionTransformer
+from torch import Tensor, nn
+
+from agcam.errors import ModelError
+from agcam.explainers.anatomy import Anatomy, unwrap
+from agcam.explainers.full_gradient import Explicit
+from agcam.explainers.own_forward import check_calls, check_class_token, on_patches, run, with_gradients
+from agcam.explainers.tape import Recording
+
+_EPSILON = 1e-9
+
+
+def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
+    """Transformer attribution (Chefer, Gur, Wolf, CVPR 2021, arXiv 2012.09838), alpha 1, start layer 0.
+
+    Relevance R starts as 1 at the logit y and is handed down to the inputs of every operation:
+
+    - linear layers by z⁺ (alpha 1, beta 0): R_i = Σ_j R_j · z⁺_ij / Σ_i z⁺_ij, z⁺ the positive x_i · w_ij;
+    - a sum by contribution: the two shares are R ⊙ a / (a + b) and R ⊙ b / (a + b), then each is scaled so that their
+      sums over all tokens and channels are as |Σ share|, together ΣR;
+    - a product of two matrices by contribution, half of it to each factor;
+    - softmax, GELU, LayerNorm and layer scale hand it on as it is.
+
+    With R_k the relevance of the attention matrix A_k of block k,
+
+        C_k = mean over heads of (R_k ⊙ ∂y / ∂A_k)⁺,        r = e_cls · (C_K + I) · … · (C_1 + I),
+
+    patch columns only; the authors' code does not scale the rows. The published method is one image and one class at a
+    time; here the forward, its quotients and each step of the way down are those of the whole batch.
+
+    Where the terms of a sum or product nearly cancel, their shares are huge: some maps are ill-conditioned, and float32
+    then leaves few digits of them. A model in float64 has the map of the equations.
+
+    Layer-wise relevance propagation is encumbered by patents; its inventors allow scientific and personal use.
+    Ask a lawyer before you put it into a product.
+
+    Args:
+        recording: the forward to explain, or one with no forward in it yet. The model is run once.
+
+    Returns:
+        A function from targets (B, T) to heatmaps (B, T, h, w), float32, ≥ 0. Each target costs
+        a backward pass and one way down.
+
+    Raises:
+        ModelError: for models other than the plain pre-norm `VisionTransformer` of timm with a class token.
+    """
+    steps = _plain_blocks(recording.anatomy)
+    backbone: Any = recording.anatomy.backbone
+    with with_gradients(recording) as convert:
+        mode = _Operands(convert)
+        seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        with _watching([*(module for step in steps for module in step.modules()), backbone.head], seen):
+            logits = run(recording, mode)
+        check_calls(recording, len(mode.matrices), "lrp")
+        head = _Linear(backbone.head, *(pooled.unsqueeze(1) for pooled in seen[backbone.head]))
+        blocks = [
+            _Block(step, seen, operands, matrix)
+            for step, operands, matrix in zip(steps, mode.operands, mode.matrices, strict=True)
+        ]
+
+    def heatmaps(targets: Tensor) -> Tensor:
+        with with_gradients(recording):
+            found = [_class_row(blocks, head, logits, target) for target in targets.unbind(1)]
+            return torch.stack([on_patches(recording, row) for row in found], 1)
+
+    return heatmaps
+
+
+def _class_row(blocks: list[_Block], head: _Linear, logits: Tensor, target: Tensor) -> Tensor:
+    """The row r (B, N) of one target (B,) for each image, from the last block to the first."""
+    chosen = logits.gather(1, target[:, None])
+    gradients = torch.autograd.grad(chosen.sum(), [block.matrix for block in blocks], retain_graph=True)
+    with torch.no_grad():
+        relevance = head.down(F.one_hot(target, logits.shape[1]).to(logits.dtype).unsqueeze(1))
+        row = logits.new_zeros(len(logits), gradients[0].shape[-1])
+        row[:, 0] = 1
+        for block, gradient in zip(reversed(blocks), reversed(gradients), strict=True):
+            by_matrix, relevance = block.down(relevance, further=block is not blocks[0])
+            # above the last attention only the class token is relevant: its row is all there is
+            rows = by_matrix.shape[2]
+            combined = (by_matrix * gradient[:, :, :rows]).clamp_(min=0).mean(1)
+            row = row + (row[:, None, :rows] @ combined).squeeze(1)
+        return row
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The modules of one plain block whose inputs and outputs are needed."""
+
+    block: nn.Module
+    attended: nn.Module
+    added: nn.Module
+    enriched: nn.Module
+    qkv: nn.Linear
+    proj: nn.Linear
+    fc1: nn.Linear
+    fc2: nn.Linear
+
+    def modules(self) -> list[nn.Module]:
+        return list(vars(self).values())
+
+
+class _Linear:
+    """One call of a linear layer: its input x (…, in), weight and Σ z⁺ (…, out), the same for every target."""
+
+    def __init__(self, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
+        self.x = x
+        self.weight = layer.weight.detach().to(x.dtype)
+        self.y = y if layer.bias is None else y - layer.bias.detach().to(y.dtype)
+
+    # x⁺w⁺ + x⁻w⁻ = (xw + |x||w|) / 2: one product more each way, where the rule as it is written takes two
+    @cached_property
+    def positive(self) -> Tensor:
+        return (self.y + F.linear(self.x.abs(), self.weight.abs())) / 2
+
+    def down(self, relevance: Tensor) -> Tensor:
+        """Relevance of x (B, r, in) from that of the output (B, r, out), r the first tokens alone or all."""
+        rows = relevance.shape[1]
+        share = _divide(relevance, self.positive[:, :rows])
+        x = self.x[:, :rows]
+        return (x * (share @ self.weight) + x.abs() * (share @ self.weight.abs())) / 2
+
+
+class _Block:
+    """The operands of one block's sums, products and linear layers."""
+
+    def __init__(
+        self,
+        parts: _Parts,
+        seen: dict[nn.Module, tuple[Tensor, Tensor]],
+        operands: tuple[Tensor, Tensor, Tensor],
+        matrix: Tensor,
+    ) -> None:
+        self.entering, self.attended = seen[parts.block][0], seen[parts.attended][1]
+        self.added, self.enriched = seen[parts.added][0], seen[parts.enriched][1]
+        self.qkv, self.proj, self.fc1, self.fc2 = (
+            _Linear(layer, *seen[layer]) for layer in (parts.qkv, parts.proj, parts.fc1, parts.fc2)
+        )
+        self.query, self.key, self.value = operands
+        self.matrix = matrix
+
+    def down(self, relevance: Tensor, further: bool) -> tuple[Tensor, Tensor]:
+        """Relevance of A (B, h, r, N) and, if it is to go further, of the block's input (B, N, D).
+
+        `relevance` is that of the output of the first r tokens, (B, r, D): the rest have none.
+        """
+        rows = relevance.shape[1]
+        kept, through = _share_sum(relevance, self.added[:, :rows], self.enriched[:, :rows])
+        relevance = kept + self.fc1.down(self.fc2.down(through))
+        kept, through = _share_sum(relevance, self.entering[:, :rows], self.attended[:, :rows])
+        by_output = _heads(self.proj.down(through), self.query.shape[1])
+        matrix = self.matrix.detach()[:, :, :rows]
+        share = _divide(by_output, matrix @ self.value)
+        by_matrix = matrix * (share @ self.value.mT) / 2
+        if not further:
+            return by_matrix, relevance
+        by_value = self.value * (matrix.mT @ share) / 2
+        query = self.query[:, :, :rows]
+        share = _divide(by_matrix, query @ self.key.mT)
+        by_query, by_key = query * (share @ self.key) / 2, self.key * (share.mT @ query) / 2
+        tokens = self.value.shape[2] - rows
+        by_qkv = [_tokens(F.pad(by_query, (0, 0, 0, tokens))), _tokens(by_key), _tokens(by_value)]
+        return by_matrix, F.pad(kept, (0, 0, 0, tokens)) + self.qkv.down(torch.cat(by_qkv, -1))
+
+
+class _Operands(Explicit):
+    """Keeps the operands of the products of each attention."""
+
+    def __init__(self, convert: bool) -> None:
+        super().__init__(convert)
+        self.operands: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def keep(self, query: Tensor, key: Tensor, value: Tensor, matrix: Tensor) -> None:
+        """Keep query, key and value beside A."""
+        super().keep(query, key, value, matrix)
+        self.operands.append((query.detach(), key.detach(), value.detach()))
+
+
+def _share_sum(relevance: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Relevance of a and b (B, r, D) from that of a + b."""
+    share = _divide(relevance, a + b)
+    by_a, by_b = a * share, b * share
+    sum_a, sum_b, total = (t.sum((1, 2), keepdim=True) for t in (by_a, by_b, relevance))
+    both = sum_a.abs() + sum_b.abs()
+    return (
+        by_a * _divide(_divide(sum_a.abs(), both) * total, sum_a),
+        by_b * _divide(_divide(sum_b.abs(), both) * total, sum_b),
+    )
+
+
+def _divide(a: Tensor, b: Tensor) -> Tensor:
+    """Their quotient, 0 where b is 0: nothing contributed there."""
+    return torch.where(b == 0, 0, a / (b + _EPSILON))
+
+
+def _heads(tokens: Tensor, heads: int) -> Tensor:
+    """(B, h, N, d) of (B, N, h·d)."""
+    return tokens.reshape(*tokens.shape[:2], heads, -1).transpose(1, 2)
+
+
+def _tokens(heads: Tensor) -> Tensor:
+    """(B, N, h·d) of (B, h, N, d)."""
+    return heads.transpose(1, 2).flatten(2)
+
+
+@contextmanager
+def _watching(modules: list[nn.Module], seen: dict[nn.Module, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Inside, `seen` is given the input and the output of the last call of each module."""
+
+    def see(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        seen[module] = args[0].detach(), output.detach()
+
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_hook(see).remove)
+        yield
+
+
+def _plain_blocks(anatomy: Anatomy) -> list[_Parts]:
+    """The parts of each block, or `ModelError` for a model that has more to it than the rules are made for."""
+    check_class_token(anatomy, "lrp")
+    backbone = anatomy.backbone
+    if type(backbone) is not VisionTransformer:
+        raise _refusal(anatomy, f"is a {type(backbone).__name__}")
+    if type(backbone.head) is not nn.Linear:
+        raise _refusal(anatomy, f"has a head of type {type(backbone.head).__name__}")
+    return [_parts(anatomy, number, unwrap(block)) for number, block in enumerate(anatomy.blocks)]
+
+
+def _parts(anatomy: Anatomy, number: int, block: Any) -> _Parts:
+    if type(block) is not Block or type(block.attn) is not Attention or type(block.mlp) is not Mlp:
+        kinds = [type(block).__name__] + [type(getattr(block, name, None)).__name__ for name in ("attn", "mlp")]
+        raise _refusal(anatomy, f"has a {kinds[0]} with {kinds[1]} and {kinds[2]} as block {number}")
+    if getattr(block.attn, "gate", None) is not None:
+        raise _refusal(anatomy, f"has gated attention in block {number}")
+    layers = {"qkv": block.attn.qkv, "proj": block.attn.proj, "fc1": block.mlp.fc1, "fc2": block.mlp.fc2}
+    for name, layer in layers.items():
+        if type(layer) is not nn.Linear:
+            raise _refusal(anatomy, f"has a {type(layer).__name__} as {name} of block {number}; merge adapters first")
+    return _Parts(block, block.ls1, block.norm2, block.ls2, **layers)
+
+
+def _refusal(anatomy: Anatomy, found: str) -> ModelError:
+    return ModelError(
+        f"lrp has rules for timm's plain VisionTransformer (vit, deit, deit3, dinov2), {anatomy.name} {found}; "
+        "use agcam or raw_attention"
+    )
