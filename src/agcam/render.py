@@ -77,5 +77,5 @@ def save_png(image: np.ndarray, path: Path) -> None:
     """Write an RGB image; the file appears under its name only when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    Image.fromarray(image).save(part, format="PNG")
+    Image.fromarray(image).save(part, format="PNG", compress_level=1)
     part.replace(path)

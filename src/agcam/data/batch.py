@@ -48,6 +48,9 @@ class Sample:
     name: str
 
 
+_RAGGED = ("boxes", "box_labels")
+
+
 @dataclass(frozen=True)
 class Batch:
     """A batch of images with their annotations.
@@ -73,6 +76,15 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # loader workers send each tensor through a socket of its own, milliseconds apiece; arrays travel inline
+        as_arrays = {name: [t if t is None else t.numpy() for t in getattr(self, name)] for name in _RAGGED}
+        return vars(self) | as_arrays
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        as_tensors = {name: [a if a is None else torch.from_numpy(a) for a in state[name]] for name in _RAGGED}
+        vars(self).update(state | as_tensors)
 
     def _map(self, change: Any) -> Self:
         def apply(value: Any) -> Any:
