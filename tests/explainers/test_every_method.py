@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import pytest
 import torch
 from small_models import GRID, error, random_images, small_model
@@ -15,12 +13,7 @@ from agcam.explainers.explain import explain_recording
 from agcam.explainers.tape import Tape, record
 
 OPTIONS = {"integrated_gradients": {"steps": 4}}  # a pass each
-CAPTUM = pytest.mark.skipif(find_spec("captum") is None, reason="captum is an optional extra")
-METHODS = [
-    pytest.param(name, marks=CAPTUM) if name in ("input_x_gradient", "integrated_gradients") else name
-    for name in methods()
-    if name != "agcam"
-]
+METHODS = [name for name in methods() if name != "agcam"]
 
 
 @pytest.mark.parametrize("method", METHODS)

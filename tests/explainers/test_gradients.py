@@ -94,7 +94,6 @@ def test_legrad(case: tuple[nn.Module, Tensor, int], readout: str) -> None:
 
 
 def test_input_x_gradient() -> None:
-    pytest.importorskip("captum")
     model, images = small_model().double(), random_images().double()
     pixels = images.clone().requires_grad_()
     logits = model(pixels)
@@ -110,7 +109,6 @@ def test_input_x_gradient() -> None:
 
 
 def test_integrated_gradients_sum_to_the_difference_of_the_logits() -> None:
-    pytest.importorskip("captum")
     model, images = small_model().double(), random_images().double()
     maps = explain(model, images, 3, method="integrated_gradients", steps=100).heatmaps
     with torch.no_grad():
@@ -135,8 +133,6 @@ def test_without_captum_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     ids=str,
 )
 def test_bad_options(method: str, options: dict[str, Any], message: str) -> None:
-    if "gradient" in method:
-        pytest.importorskip("captum")
     with pytest.raises(InputError, match=message):
         explain(small_model(), random_images(), method=method, **options)
 
