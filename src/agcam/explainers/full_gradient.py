@@ -20,7 +20,7 @@ from agcam.explainers.replay import (
     needs_conversion,
     working_dtype,
 )
-from agcam.explainers.tape import Recording, additive
+from agcam.explainers.tape import Recording, additive, repeated_heads
 
 
 class Explicit(TorchFunctionMode):
@@ -57,8 +57,7 @@ class Explicit(TorchFunctionMode):
         enable_gqa: bool = False,
     ) -> Tensor:
         if enable_gqa:
-            groups = query.shape[1] // key.shape[1]
-            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+            key, value = repeated_heads(query, key, value)
         # the scale goes to the query: it has fewer elements than the scores
         query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
         scores = query @ key.transpose(-2, -1)

@@ -233,8 +233,7 @@ def _keep(
         raise ModelError("recording needs attention without dropout and without a causal mask; call model.eval()")
     with torch.no_grad():
         if enable_gqa:
-            groups = query.shape[1] // key.shape[1]
-            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+            key, value = repeated_heads(query, key, value)
         query = query[:, :, rows] * (query.shape[-1] ** -0.5 if scale is None else scale)
         bias = None if attn_mask is None else additive(attn_mask, query.dtype)
         if bias is not None and bias.shape[-2] > 1:
@@ -246,6 +245,12 @@ def _keep(
         one = query.shape[2] == 1
         scores = (query * key).sum(-1).unsqueeze(2) if one else query @ key.transpose(-2, -1)
         return AttentionCall(value, output, scores if bias is None else scores + bias, None, None, None)
+
+
+def repeated_heads(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values (B, h, N, d) of grouped-query attention, each head repeated for its group of queries."""
+    groups = query.shape[1] // key.shape[1]
+    return key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
