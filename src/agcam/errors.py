@@ -15,3 +15,9 @@ class ModelError(AgcamError):
 
 class InputError(AgcamError, ValueError):
     """An argument of a call has the wrong shape, type or value."""
+
+
+def brief(error: Exception, most: int = 300) -> str:
+    """What another library says went wrong, as part of a line: it may quote half a file."""
+    said = " ".join(str(error).split())
+    return f"{said[:most]}…" if len(said) > most else said or type(error).__name__

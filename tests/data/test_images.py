@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from agcam.data.images import MAX_PIXELS, check_image, read_image, read_mask
+from agcam.data.images import MAX_PIXELS, Facts, check_image, read_image, read_mask, turn_boxes, turn_upright
 from agcam.errors import DataError
 
 
@@ -21,16 +21,28 @@ def test_every_mode_is_read_as_rgb(mode: str, tmp_path: Path) -> None:
     image = read_image(path)
     assert image.shape == (20, 32, 3)
     assert image.dtype == np.uint8
-    assert check_image(path) == (32, 20)
+    assert check_image(path) == (32, 20, 1)
     assert image[:, -4:].mean() - image[:, :4].mean() > 150  # dark stays left, bright right
 
 
-def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(np.zeros((20, 32, 3), np.uint8)).save(tmp_path / "x.jpg", exif=exif)
-    assert read_image(tmp_path / "x.jpg").shape == (32, 20, 3)
-    assert check_image(tmp_path / "x.jpg") == (20, 32)
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(9))
+def test_exif_orientation_is_obeyed(suffix: str, orientation: int, tmp_path: Path) -> None:
+    path, exif = tmp_path / f"x.{suffix}", Image.Exif()
+    exif[0x0112] = orientation  # 0 is none of EXIF's
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 32, 3)).astype(np.uint8)).save(path, exif=exif)
+    assert check_image(path) == (32, 20, orientation or 1)
+    with Image.open(path) as image:
+        assert np.array_equal(read_image(path), np.asarray(ImageOps.exif_transpose(image)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_turn_as_pixels_do(orientation: int) -> None:
+    drawn = np.zeros((20, 32), np.uint8)
+    drawn[3:9, 5:25] = 1
+    ys, xs = np.nonzero(turn_upright(drawn, orientation))
+    (box,) = turn_boxes(np.array([[5, 3, 25, 9]], np.float32), Facts(32, 20, orientation))
+    assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from agcam.data.batch import Example
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import ShapesSource
 from agcam.data.transforms import Augmentation, Transform, to_pixels, visible_part
+from agcam.errors import DataError
 
 CONFIGS = [
     (InputConfig(size=64), None),
@@ -53,8 +56,71 @@ def test_squash_scales_boxes_exactly() -> None:
     assert np.allclose(sample.boxes.numpy()[0], expected, atol=1e-3)
 
 
-def test_seed_governs_augmentation() -> None:
-    transform = Transform(InputConfig(size=64), Augmentation())
+PLAIN = Augmentation(scale=1.0, flip=0.0, color=0.0)
+
+
+def test_boxes_and_masks_follow_a_random_policy() -> None:
+    torch.manual_seed(0)
+    transform = Transform(InputConfig(size=96), replace(PLAIN, rand_augment=2, magnitude=10))
+    whole = Transform(InputConfig(size=96))
+    moved = brought_in = seen = 0
+    for seed in range(150):
+        before, sample = (t(painted(seed), torch.tensor(2), 0) for t in (whole, transform))
+        mask = sample.mask.numpy()
+        assert set(np.unique(mask)) <= {0, 3, 255}
+        moved += not torch.equal(sample.mask, before.mask)
+        brought_in += bool((mask == 255).any())
+        ys, xs = np.nonzero(mask == 3)
+        if len(xs) > 20:
+            box = sample.boxes.numpy()[0]
+            assert box[0] - 1.6 <= xs.min()
+            assert box[1] - 1.6 <= ys.min()
+            assert xs.max() + 1 <= box[2] + 1.6
+            assert ys.max() + 1 <= box[3] + 1.6
+            red = sample.image[0] - sample.image[2]
+            inside = red[sample.mask == 3].mean() - red[sample.mask == 0].mean()
+            seen += bool(abs(inside) > 0.5)
+    assert moved > 60
+    assert brought_in > 60
+    assert seen > 100
+
+
+def test_magnitude_is_how_far_a_policy_goes() -> None:
+    def change(magnitude: float) -> float:
+        torch.manual_seed(0)
+        example = ShapesSource(1, 64, "train")[0]
+        shown = Transform(InputConfig(size=64), replace(PLAIN, rand_augment=1, magnitude=magnitude))
+        plain = Transform(InputConfig(size=64))(example, torch.tensor(0), 0).image
+        return float(torch.stack([shown(example, torch.tensor(0), 0).image - plain for _ in range(60)]).abs().mean())
+
+    assert change(2) < change(5) < change(10)
+
+
+def test_erasing_replaces_a_rectangle_now_and_then() -> None:
+    torch.manual_seed(0)
+    example = painted(1)
+    plain = Transform(InputConfig(size=96))(example, torch.tensor(2), 0)
+    transform = Transform(InputConfig(size=96), replace(PLAIN, erasing=0.5))
+    shares = []
+    for _ in range(100):
+        sample = transform(example, torch.tensor(2), 0)
+        shares.append(float((sample.image != plain.image).any(0).float().mean()))
+        assert torch.equal(sample.mask, plain.mask)
+    erased = [share for share in shares if share]
+    assert 30 < len(erased) < 70
+    assert 0.01 < min(erased) < max(erased) < 0.35
+
+
+@pytest.mark.parametrize("wrong", [{"magnitude": 11}, {"erasing": 1.5}, {"rand_augment": -1}, {"scale": 2}])
+def test_a_strength_out_of_range_is_named(wrong: dict[str, float]) -> None:
+    (name,) = wrong
+    with pytest.raises(DataError, match=rf"augmentation\.{name} is .*, expected 0 … "):
+        Transform(InputConfig(), Augmentation(**wrong))
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(rand_augment=2, erasing=0.5)])
+def test_seed_governs_augmentation(augmentation: Augmentation) -> None:
+    transform = Transform(InputConfig(size=64), augmentation)
     images = []
     for _ in range(2):
         torch.manual_seed(7)

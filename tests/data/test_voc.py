@@ -56,6 +56,33 @@ def test_an_empty_difficult_flag_means_not_difficult(tree: Path) -> None:
     assert len(opened(tree).open("train")[0].boxes) > 0
 
 
+def test_single_class_leaves_out_images_of_none_and_of_several(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    drawn = [ShapesSource(16, 48, "train", multilabel=True)[i] for i in range(16)]
+    alone = [example.name for example in drawn if len(example.labels) == 1]
+    assert 1 < len(alone) < 15
+    path = tree / "Annotations" / f"{alone.pop(0)}.xml"
+    path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
+    source = opened(tree, single_class=True).open("train")
+    assert [item.name for item in source.items] == alone
+    assert source.multilabel
+    assert f"train: left out {16 - len(alone)} of 16 images that do not show exactly one class" in caplog.text
+
+
+def test_single_class_still_names_a_wrong_annotation(tree: Path) -> None:
+    path = annotation(tree)
+    path.write_text("<annotation>")
+    with pytest.raises(DataError, match=f"{path.name}: not a readable XML file"):
+        opened(tree, single_class=True)
+
+
+def test_an_image_set_that_single_class_leaves_empty_is_named(tree: Path) -> None:
+    drawn = [ShapesSource(16, 48, "train", multilabel=True)[i] for i in range(16)]
+    several = [example.name for example in drawn if len(example.labels) > 1]
+    (tree / "ImageSets/Main/train.txt").write_text("\n".join(several))
+    with pytest.raises(DataError, match=r"train: no image shows exactly one class; leave --data\.single_class out"):
+        opened(tree, single_class=True)
+
+
 def test_float_coordinates_are_kept(tree: Path) -> None:
     path = annotation(tree)
     head, rest = path.read_text().split("<xmin>", 1)

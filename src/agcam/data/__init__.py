@@ -2,8 +2,20 @@
 
 from agcam.data.batch import Batch, Example, Sample
 from agcam.data.cub import CUB200
+from agcam.data.folder import ImageFolder
+from agcam.data.imagenet import ImageNet1k
 from agcam.data.module import ImageDataModule
 from agcam.data.shapes import Shapes
 from agcam.data.voc import VOC2012
 
-__all__ = ["CUB200", "VOC2012", "Batch", "Example", "ImageDataModule", "Sample", "Shapes"]
+__all__ = [
+    "CUB200",
+    "VOC2012",
+    "Batch",
+    "Example",
+    "ImageDataModule",
+    "ImageFolder",
+    "ImageNet1k",
+    "Sample",
+    "Shapes",
+]

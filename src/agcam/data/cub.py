@@ -10,6 +10,7 @@ import numpy as np
 from agcam.data.batch import IGNORE
 from agcam.data.download import Archive, fetch
 from agcam.data.images import read_mask
+from agcam.data.listing import inside, read_lines, shown
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
 from agcam.errors import DataError
@@ -25,7 +26,8 @@ class CUB200(ImageDataModule):
     """CUB-200-2011 in its official layout; validation and test are the official test split.
 
     Masks are used where `segmentations/` lies in the data set's folder or beside it. Ids need not be contiguous,
-    so a part of the data set works as well.
+    so a part of the data set works as well. Boxes and masks are of the pixels as they lie on disk; where EXIF turns an
+    image, they turn along.
 
     Args:
         root: folder with `images.txt`, or its parent.
@@ -78,35 +80,35 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
     boxes = _table(folder / "bounding_boxes.txt", 4)
     splits = _table(folder / "train_test_split.txt", 1)
 
-    index = {class_id: i for i, class_id in enumerate(sorted(classes, key=_number))}
+    index = {class_id: i for i, class_id in enumerate(sorted(classes))}
     segmentations = next((p for p in (folder / "segmentations", folder.parent / "segmentations") if p.is_dir()), None)
     items = []
     for image_id, (path,) in paths.items():
+        inside(path, f"{folder / 'images.txt'}: image {image_id}")
         flag = _lookup(splits, image_id, folder / "train_test_split.txt")[0]
         if flag not in ("0", "1"):
-            raise DataError(f"{folder / 'train_test_split.txt'}: image {image_id} has {flag!r}, expected 0 or 1")
+            raise DataError(f"{folder / 'train_test_split.txt'}: image {image_id} has {shown(flag)}, expected 0 or 1")
         if (flag == "1") != train:
             continue
-        class_id = _lookup(labels, image_id, folder / "image_class_labels.txt")[0]
-        if class_id not in index:
+        class_text = _lookup(labels, image_id, folder / "image_class_labels.txt")[0]
+        if (class_id := _id(class_text)) not in index:
             raise DataError(
-                f"{folder / 'image_class_labels.txt'}: image {image_id} has class {class_id}, not in classes.txt"
+                f"{folder / 'image_class_labels.txt'}: image {image_id} has class {shown(class_text)}, not in "
+                "classes.txt"
             )
         numbers = _lookup(boxes, image_id, folder / "bounding_boxes.txt")
         try:
             x, y, w, h = (float(n) for n in numbers)
         except ValueError:
-            found = " ".join(numbers)
-            raise DataError(
-                f"{folder / 'bounding_boxes.txt'}: image {image_id} has {found!r}, expected x y w h"
-            ) from None
+            found, where = shown(" ".join(numbers)), folder / "bounding_boxes.txt"
+            raise DataError(f"{where}: image {image_id} has {found}, expected x y w h") from None
         mask = segmentations / Path(path).with_suffix(".png") if segmentations else None
         items.append(
             Item(
                 path=folder / "images" / path,
                 name=path,
                 labels=(index[class_id],),
-                boxes=np.array([[x, y, x + w, y + h]], dtype=np.float32),
+                boxes=np.array([[x, y, x + w, y + h]]),
                 box_labels=np.array([index[class_id]]),
                 mask=mask if mask is not None and mask.is_file() else None,
                 origin=folder / "bounding_boxes.txt",
@@ -116,7 +118,7 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
         raise DataError(
             f"{folder / 'train_test_split.txt'}: no image is marked for {'training' if train else 'testing'}"
         )
-    names = [classes[class_id][0] for class_id in sorted(classes, key=_number)]
+    names = [classes[class_id][0] for class_id in sorted(classes)]
     return items, [name.split(".", 1)[-1].replace("_", " ") for name in names]
 
 
@@ -131,34 +133,29 @@ def _read_mask(item: Item) -> np.ndarray:
     return np.where(read_mask(item.mask) > 127, value, 0).astype(np.uint8)
 
 
-def _table(path: Path, columns: int) -> dict[str, list[str]]:
+def _table(path: Path, columns: int) -> dict[int, list[str]]:
     """`id value …` lines as a dictionary; a single value may hold spaces."""
+    rows: dict[int, list[str]] = {}
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        for number, line in read_lines(path):
+            text, *values = line.split(maxsplit=1) if columns == 1 else line.split()
+            if len(values) != columns or (key := _id(text)) is None:
+                raise DataError(f"{path}:{number}: found {shown(line)}, expected an id and {columns} value(s)")
+            if key in rows:
+                raise DataError(f"{path}:{number}: id {key} appears twice")
+            rows[key] = values
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; it belongs to CUB-200-2011") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    rows: dict[str, list[str]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        key, *values = line.split(maxsplit=1) if columns == 1 else line.split()
-        if len(values) != columns or not key.isdigit():
-            raise DataError(f"{path}:{number}: found {line.strip()!r}, expected an id and {columns} value(s)")
-        if key in rows:
-            raise DataError(f"{path}:{number}: id {key} appears twice")
-        rows[key] = [v.strip() for v in values]
     if not rows:
         raise DataError(f"{path}: the file is empty; expected a line for each id")
     return rows
 
 
-def _lookup(table: dict[str, list[str]], image_id: str, path: Path) -> list[str]:
+def _lookup(table: dict[int, list[str]], image_id: int, path: Path) -> list[str]:
     if image_id not in table:
         raise DataError(f"{path}: no line for image {image_id} of images.txt; the file may be truncated")
     return table[image_id]
 
 
-def _number(text: str) -> int:
-    return int(text)
+def _id(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import shutil
-import tarfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
@@ -13,6 +13,7 @@ from typing import Self
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from agcam.data.unpack import MAX_BYTES, unpack
 from agcam.errors import DataError
 
 _BLOCK = 1 << 20
@@ -38,7 +39,7 @@ def fetch(archive: Archive, root: Path) -> Path:
     A broken-off download is kept as `NAME.part` and taken up where it ended. The folder appears only when whole.
 
     Raises:
-        DataError: if the server cannot be reached, the checksum differs, or a member would leave the folder.
+        DataError: if the server cannot be reached, the checksum differs, or the archive is not one that `unpack` takes.
     """
     target = root / archive.folder
     if target.is_dir():
@@ -73,14 +74,14 @@ def _download(url: str, part: Path) -> None:
             total = None if length is None else int(length) + (have if resumed else 0)
             task = progress.add_task(url.rsplit("/", 1)[-1], total=total, completed=have if resumed else 0)
             with part.open("ab" if resumed else "wb") as out:
-                while block := answer.read(_BLOCK):
+                while out.tell() < MAX_BYTES and (block := answer.read(_BLOCK)):  # beyond, the checksum will tell
                     out.write(block)
                     progress.advance(task, len(block))
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing left to fetch: the checksum will tell
             return
         raise DataError(f"{url}: the server answered {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise DataError(f"{url}: the download broke off ({error}); run the same command again to go on") from error
 
 
@@ -88,11 +89,10 @@ def _extract(file: Path, archive: Archive, root: Path) -> None:
     staging = root / f".{file.name}.unpacking"
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        with tarfile.open(file) as tar:
-            tar.extractall(staging, filter="data")  # refuses absolute paths, '..', devices and outward links
-    except (tarfile.TarError, OSError, EOFError) as error:
+        unpack(file, staging)
+    except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
-        raise DataError(f"{file}: cannot be unpacked ({error}); remove it and run the same command again") from error
+        raise
     if not (staging / archive.folder).is_dir():
         shutil.rmtree(staging)
         raise DataError(f"{file}: holds no folder {archive.folder}; is it the right archive?")

@@ -5,34 +5,82 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import SEEK_END
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
-from agcam.errors import DataError
+from agcam.errors import DataError, brief
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 MAX_PIXELS = 100_000_000
-"""Larger images are refused: a few of them at once would exhaust an ordinary machine's memory."""
+"""Larger images are refused. One of this size takes 1.5 GB while it is read."""
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # by content; others would reach Ghostscript (EPS)
+_TURNS = {  # EXIF orientation: swap the axes, then mirror left and right, then top and bottom
+    1: (False, False, False),
+    2: (False, True, False),
+    3: (False, True, True),
+    4: (False, False, True),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
+}
+
+
+class Facts(NamedTuple):
+    """What a file says of its image: size as it lies on disk, and the EXIF orientation that turns it upright."""
+
+    width: int
+    height: int
+    orientation: int
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
+    """Read an image as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation; of an animation, the first frame.
+
+    Wider pixels than 8 bits are divided by 256 where any is above 255.
 
     Raises:
         DataError: if the file is missing, empty, truncated, larger than `MAX_PIXELS` or no image.
     """
     with _open(path, "decoded") as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("I", "I;16", "I;16B", "F"):
-            wide = np.asarray(upright, dtype=np.float64)
-            upright = Image.fromarray((wide / (256 if wide.max() > 255 else 1)).clip(0, 255).astype(np.uint8))
-        return np.array(upright.convert("RGB"))
+        image.load()
+        orientation = _orientation(image)
+        if image.mode == "F" or image.mode.startswith("I"):
+            wide = np.nan_to_num(np.array(image, dtype=np.float32), copy=False)
+            wide /= 256 if wide.max() > 255 else 1
+            pixels = wide.clip(0, 255, out=wide).astype(np.uint8)[..., None].repeat(3, -1)
+        else:
+            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return turn_upright(pixels, orientation)
+
+
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels (H, W, …) as they lie on disk, turned as their image's EXIF orientation says."""
+    swap, left_right, top_bottom = _TURNS[orientation]
+    turned = pixels.swapaxes(0, 1) if swap else pixels
+    turned = turned[:, ::-1] if left_right else turned
+    return np.ascontiguousarray(turned[::-1] if top_bottom else turned)
+
+
+def turn_boxes(boxes: np.ndarray, facts: Facts) -> np.ndarray:
+    """Boxes (n, 4) xyxy in pixels of the image as it lies on disk, in pixels of the image that `read_image` reads."""
+    swap, left_right, top_bottom = _TURNS[facts.orientation]
+    turned = boxes[:, [1, 0, 3, 2]] if swap else boxes.copy()
+    width, height = (facts.height, facts.width) if swap else (facts.width, facts.height)
+    if left_right:
+        turned[:, [0, 2]] = width - turned[:, [2, 0]]
+    if top_bottom:
+        turned[:, [1, 3]] = height - turned[:, [3, 1]]
+    return turned
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read a palette or greyscale image as its raw indices (H, W) uint8."""
+    """Read a palette or greyscale image as its raw indices (H, W) uint8, as they lie on disk."""
     with _open(path, "decoded") as image:
         indices, mode = np.array(image), image.mode
     if mode == "LA":
@@ -42,28 +90,40 @@ def read_mask(path: Path) -> np.ndarray:
     return indices
 
 
-def check_image(path: Path) -> tuple[int, int]:
-    """Look at an image without decoding it: (width, height) as it will be read.
+def check_image(path: Path) -> Facts:
+    """Look at an image, as far as possible without decoding it.
 
-    A JPEG without its end marker is decoded, to tell a truncated file from an odd one.
+    A JPEG without end marker is decoded, to tell a truncated file from an odd one; so are rare formats.
 
     Raises:
         DataError: as `read_image`.
     """
     with _open(path, "looked at") as image:
-        (width, height), kind = image.size, image.format
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # orientations that turn the image by 90°
-            width, height = height, width
+        kind = image.format
+        width, height = (image.tag_v2[256], image.tag_v2[257]) if isinstance(image, TiffImageFile) else image.size
+        facts = Facts(width, height, _orientation(image))
     if kind == "PNG":
         with _open(path, "verified") as image:  # verify() wants a file that nothing was read from yet
             image.verify()
-    elif kind == "JPEG":
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
-            ends = b"\xff\xd9" in file.read()
-        if not ends:
-            read_image(path)
-    return width, height
+    elif not _is_whole(path, kind or ""):
+        read_image(path)
+    return facts
+
+
+def _is_whole(path: Path, kind: str) -> bool:
+    """Whether the ends of a file say that it is not truncated."""
+    with path.open("rb") as file:
+        head, size = file.read(8), file.seek(0, SEEK_END)
+        file.seek(max(0, size - 4096))
+        tail = file.read()
+    return (kind in ("JPEG", "MPO") and b"\xff\xd9" in tail) or (
+        kind == "WEBP" and size >= int.from_bytes(head[4:], "little") + 8
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(0x0112, 1)
+    return found if found in _TURNS else 1
 
 
 @contextmanager
@@ -72,17 +132,23 @@ def _open(path: Path, purpose: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(
-                        f"{path}: {image.width}×{image.height} pixels, the limit is {MAX_PIXELS:,}; reduce the image"
-                    )
+            with Image.open(path, formats=_FORMATS) as image:
+                _refuse_large(image, path)
                 yield image
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: too many pixels ({error}); the limit is {MAX_PIXELS:,}; reduce the image") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        empty = path.is_file() and not path.stat().st_size
-        what = "the file is empty" if empty else f"not a readable image, it cannot be {purpose} ({error})"
+        raise DataError(
+            f"{path}: too many pixels ({brief(error)}); the limit is {MAX_PIXELS:,}; reduce the image"
+        ) from error
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise whatever a broken file makes them stumble over
+        empty = isinstance(error, UnidentifiedImageError) and not path.stat().st_size
+        what = "the file is empty" if empty else f"not a readable image, it cannot be {purpose} ({brief(error)})"
         raise DataError(f"{path}: {what}; expected a whole JPEG or PNG") from error
+
+
+def _refuse_large(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{path}: {image.width}×{image.height} pixels, the limit is {MAX_PIXELS:,}; reduce the image")

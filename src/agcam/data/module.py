@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from agcam.data.batch import Batch, Sample, collate
+from agcam.data.cache import CachedSource
 from agcam.data.input_config import InputConfig, Interpolation, Resize, Triple
-from agcam.data.source import Source, TransformedDataset
+from agcam.data.order import SeededDataset, TrainingLoader, TrainingOrder
+from agcam.data.sampling import BalancedOrder, labels_of, warn_of_missing_classes
+from agcam.data.source import Source, TransformedDataset, warn_of_shared
 from agcam.data.transforms import Augmentation, Transform
 from agcam.errors import DataError
 
@@ -29,10 +33,17 @@ class ImageDataModule(LightningDataModule, ABC):
         num_workers: loader processes; None takes one for each core that this process may use, at most 8.
         resize: what evaluation does with an image: "squash" it to a square, or "center_crop" it.
         augmentation: what training does with an image.
+        balanced: draw training images so that each class is shown equally often; where an image has several, its
+            rarest decides.
         image_size: side in pixels; None takes the model's.
         mean: per channel, of images in [0, 1]; None takes the model's.
         std: per channel; None takes the model's.
         interpolation: None takes the model's.
+        cache: folder for decoded, shrunk images, made once so that every later epoch and run loads faster; None for
+            none. `train.py` uses it; `explain.py` reads the images themselves.
+        cache_size: the shorter side of a cached image in pixels, at most; None takes 1.5 × the model's, 0.5 MB for a
+            3:2 photograph at 224. A crop of a share s of a square image keeps its pixels from model size / √s upwards:
+            by default the smallest (0.35) are enlarged by 13 %, at 1.7 × none, for 30 % more disk.
     """
 
     def __init__(
@@ -41,18 +52,24 @@ class ImageDataModule(LightningDataModule, ABC):
         num_workers: int | None = None,
         resize: Resize = "squash",
         augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen, and jsonargparse shows it in --help
+        balanced: bool = False,
         image_size: int | None = None,
         mean: Triple | None = None,
         std: Triple | None = None,
         interpolation: Interpolation | None = None,
+        cache: str | None = None,
+        cache_size: int | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = min(8, len(os.sched_getaffinity(0))) if num_workers is None else num_workers
         self.augmentation = augmentation
+        self.balanced = balanced
         given = {"size": image_size, "mean": mean, "std": std, "interpolation": interpolation, "resize": resize}
         self._given = {name: value for name, value in given.items() if value is not None}
         self.input_config = replace(InputConfig(), **self._given)  # type: ignore[arg-type]  # values fit by construction
+        self.cache = None if cache is None else Path(cache)
+        self.cache_size = cache_size
         self._sources: dict[Split, Source] = {}
 
     @abstractmethod
@@ -78,10 +95,22 @@ class ImageDataModule(LightningDataModule, ABC):
         module = self.trainer.lightning_module if self.trainer else None
         model_config = getattr(module, "input_config", None)
         if isinstance(model_config, InputConfig):
-            self.input_config = replace(model_config, **self._given)  # type: ignore[arg-type]  # as above
+            self.fit_input(model_config)
         for split in _SPLITS.get(stage, ()):
             if split not in self._sources:
-                self._sources[split] = self.open(split)
+                source = self.open(split)
+                if self.cache is not None:
+                    size = round(1.5 * self.input_config.size) if self.cache_size is None else self.cache_size
+                    source = CachedSource(source, self.cache, size)
+                if split == "train":
+                    warn_of_missing_classes(source)
+                self._sources[split] = source
+        if stage == "fit":
+            warn_of_shared(self._sources["train"], self._sources["val"])
+
+    def fit_input(self, model_config: InputConfig) -> None:
+        """Make images as the model wants them, except for what was given here."""
+        self.input_config = replace(model_config, **self._given)  # type: ignore[arg-type]  # as above
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Augmented, shuffled; an incomplete last batch is dropped unless it is the only one."""
@@ -102,16 +131,27 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _loader(self, split: Split, transform: Transform) -> DataLoader[Sample]:
         dataset = TransformedDataset(self._sources[split], transform)
-        return DataLoader(
-            dataset,
-            self.batch_size,
-            shuffle=split == "train",
-            drop_last=split == "train" and len(dataset) > self.batch_size,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if len(dataset) < world_size:
+            raise DataError(
+                f"{split}: {len(dataset)} images for {world_size} processes; each needs one, so start at most "
+                f"{len(dataset)} (--trainer.devices, --trainer.num_nodes)"
+            )
+        options: dict[str, Any] = {
+            "num_workers": self.num_workers,
+            "collate_fn": collate,
+            "pin_memory": torch.cuda.is_available(),
+            "persistent_workers": self.num_workers > 0,
+        }
+        if split != "train":
+            return DataLoader(dataset, self.batch_size, **options)
+        drop = len(dataset) >= self.batch_size * world_size
+        order = (
+            BalancedOrder(dataset, labels_of(self._sources[split]), rank, world_size, drop_last=drop)
+            if self.balanced
+            else TrainingOrder(dataset, rank, world_size, drop_last=drop)
         )
+        return TrainingLoader(SeededDataset(dataset), self.batch_size, sampler=order, drop_last=drop, **options)
 
 
 __all__ = ["Batch", "ImageDataModule", "Split"]

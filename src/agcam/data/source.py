@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from agcam.data.batch import IGNORE, Example, Sample
-from agcam.data.images import check_image, read_image
+from agcam.data.images import check_image, read_image, turn_boxes, turn_upright
 from agcam.data.transforms import Transform
 from agcam.errors import DataError
 
@@ -35,7 +36,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """Where the files of one example lie. Boxes (n, 4) xyxy in pixels of the image as it lies on disk."""
+    """Where the files of one example lie. Boxes (n, 4) xyxy and mask in pixels of the image as it lies on disk.
+
+    So count VOC, CUB and ImageNet, made for MATLAB, which reads pixels as they lie. Where EXIF turns an image,
+    `FileSource` turns boxes and mask along.
+    """
 
     path: Path
     name: str
@@ -47,6 +52,8 @@ class Item:
     """The file that the boxes come from, for messages."""
     fault: str | None = None
     """What is wrong with the example, if its annotation could not be read."""
+    orientation: int = 1
+    """EXIF orientation of the image. `FileSource` sets it, and its items have boxes in pixels of the image upright."""
 
 
 class FileSource:
@@ -90,7 +97,10 @@ class FileSource:
             rest = f" … and {len(skipped) - 5} more" if len(skipped) > 5 else ""
             log.warning("left out %d bad files or boxes: %s%s", len(skipped), "; ".join(skipped[:5]), rest)
         if not self.items:
-            raise DataError(f"no usable image among {len(items)}; expected at least one")
+            where = f"{items[0].path.parent}: " if items else ""
+            raise DataError(f"{where}no usable image among {len(items)}; expected at least one")
+        if twice := [path for path, times in Counter(item.path for item in self.items).items() if times > 1]:
+            log.warning("%d images are listed more than once, and count so, such as %s", len(twice), twice[0])
 
     def __len__(self) -> int:
         return len(self.items)
@@ -100,7 +110,7 @@ class FileSource:
         image = read_image(item.path)
         mask = None
         if item.mask is not None and self._read_mask is not None:
-            mask = self._read_mask(item)
+            mask = turn_upright(self._read_mask(item), item.orientation)
             if mask.shape != image.shape[:2]:
                 raise DataError(
                     f"{item.mask}: the mask is {mask.shape[1]}×{mask.shape[0]}, its image {item.path.name} is "
@@ -114,12 +124,28 @@ class FileSource:
         return Example(image, item.labels, item.boxes, item.box_labels, mask, item.name)
 
 
+def warn_of_shared(train: Source, val: Source) -> None:
+    """Say so if images are trained on and validated on as well: the same files; equal ones elsewhere go unnoticed."""
+    own, others = (
+        [i.path for i in getattr(getattr(s, "source", s), "items", ())] for s in (train, val)
+    )  # or a cache's
+    if shared := sorted(set(own) & set(others)):
+        log.warning(
+            "%d of %d validation images are training images, too, such as %s: scores will flatter",
+            len(shared),
+            len(val),
+            shared[0],
+        )
+
+
 def _check(item: Item, class_names: list[str]) -> tuple[Item, list[str]]:
     """The item with its boxes clipped to the image and the bad ones left out, and a line for each bad one."""
     if item.fault is not None:
         raise DataError(item.fault)
-    width, height = check_image(item.path)
-    if item.mask is not None and (size := check_image(item.mask)) != (width, height):
+    facts = check_image(item.path)
+    width, height, orientation = facts
+    item = replace(item, orientation=orientation)
+    if item.mask is not None and (size := check_image(item.mask))[:2] != (width, height):
         raise DataError(
             f"{item.mask}: the mask is {size[0]}×{size[1]}, its image {item.path.name} is {width}×{height}; "
             "they must be of one size"
@@ -128,14 +154,14 @@ def _check(item: Item, class_names: list[str]) -> tuple[Item, list[str]]:
         return item, []
     limits = np.array([width, height, width, height], dtype=np.float32)
     boxes = np.clip(item.boxes, 0, limits).astype(np.float32)
-    good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # false for NaN as well
+    good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & np.isfinite(item.boxes).all(1)
     faults = [
         f"{item.origin or item.path}: box {tuple(round(float(v), 1) for v in item.boxes[i])} of "
         f"{class_names[item.box_labels[i]]!r} is empty or outside its image {item.name} of {width}×{height} pixels; "
         "expected xmin < xmax and ymin < ymax within it"
         for i in np.flatnonzero(~good)
     ]
-    return replace(item, boxes=boxes[good], box_labels=item.box_labels[good]), faults
+    return replace(item, boxes=turn_boxes(boxes[good], facts), box_labels=item.box_labels[good]), faults
 
 
 class TransformedDataset(Dataset[Sample]):

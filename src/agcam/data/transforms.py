@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agcam.data.batch import Example, Sample
+from agcam.data.batch import IGNORE, Example, Sample
 from agcam.data.input_config import InputConfig
+from agcam.errors import DataError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for updates at import
 import albumentations as A  # after its switch
@@ -27,24 +28,45 @@ class Augmentation:
         scale: smallest share of the image's area that a random crop keeps; 1 crops nothing.
         flip: probability of a horizontal flip.
         color: strength of random brightness, contrast and saturation, 0 for none.
+        rand_augment: operations drawn for each image from those of RandAugment (Cubuk et al., 2020), 0 for none.
+        magnitude: how strong those operations can be, from 0 to 10; each draws its strength up to it.
+        erasing: probability that a rectangle of 2 to 33 % of the image becomes noise (Zhong et al., 2020).
     """
 
     scale: float = 0.35
     flip: float = 0.5
     color: float = 0.3
+    rand_augment: int = 0
+    magnitude: float = 9.0
+    erasing: float = 0.0
+
+    def check(self) -> None:
+        """Look whether the values make sense; not when it is made, where jsonargparse would bury the message.
+
+        Raises:
+            DataError: if one is out of its range.
+        """
+        limits = {"scale": 1, "flip": 1, "color": 1, "rand_augment": 100, "magnitude": 10, "erasing": 1}
+        for name, highest in limits.items():
+            if not 0 <= getattr(self, name) <= highest:
+                raise DataError(f"augmentation.{name} is {getattr(self, name)}, expected 0 … {highest}")
 
 
 class Transform:
     """Turns an `Example` into a `Sample`; random if it has an augmentation.
 
     Randomness is drawn from torch's generator, so `seed_everything` governs it, in workers too.
+
+    Raises:
+        DataError: if a value of the augmentation is out of its range.
     """
 
     def __init__(self, config: InputConfig, augmentation: Augmentation | None = None) -> None:
         self.random = augmentation is not None
         size, interpolation = config.size, _INTERPOLATION.get(config.interpolation, cv2.INTER_CUBIC)
-        steps: list[A.BasicTransform] = []
+        steps: list[A.BasicTransform | A.BaseCompose] = []
         if augmentation is not None:
+            augmentation.check()
             if augmentation.scale < 1:
                 steps.append(
                     A.RandomResizedCrop(
@@ -58,9 +80,14 @@ class Transform:
                 steps.append(A.Resize(size, size, interpolation=interpolation, area_for_downscale="image"))
             if augmentation.flip:
                 steps.append(A.HorizontalFlip(p=augmentation.flip))
+            if augmentation.rand_augment:
+                operations = _rand_augment(augmentation.magnitude / 10, config)
+                steps.append(A.SomeOf(operations, augmentation.rand_augment, replace=True))
             if augmentation.color:
                 c = augmentation.color
                 steps.append(A.ColorJitter(brightness=c, contrast=c, saturation=c, hue=c / 10, p=0.8))
+            if augmentation.erasing:
+                steps.append(A.Erasing(fill="random", p=augmentation.erasing))
         elif config.resize == "squash":
             steps.append(A.Resize(size, size, interpolation=interpolation, area_for_downscale="image"))
         else:
@@ -99,6 +126,35 @@ class Transform:
             index=index,
             name=example.name,
         )
+
+
+def _rand_augment(strength: float, config: InputConfig) -> list[A.BasicTransform]:
+    """RandAugment's operations and ranges, each drawn up to `strength` in [0, 1]; all of them equally likely.
+
+    What a geometric one brings in from outside the image is of the mean colour, and unknown to the mask.
+    """
+    outside = {"fill": tuple(255 * m for m in config.mean), "fill_mask": IGNORE, "p": 1.0}
+    shear = 17 * strength
+    geometric = [
+        A.Affine(rotate=(-30 * strength, 30 * strength), **outside),
+        A.Affine(shear={"x": (-shear, shear), "y": (0, 0)}, **outside),
+        A.Affine(shear={"x": (0, 0), "y": (-shear, shear)}, **outside),
+        A.Affine(translate_percent={"x": (-0.45 * strength, 0.45 * strength), "y": (0, 0)}, **outside),
+        A.Affine(translate_percent={"x": (0, 0), "y": (-0.45 * strength, 0.45 * strength)}, **outside),
+    ]
+    enhance = 0.9 * strength
+    return [
+        *geometric,
+        A.ColorJitter(brightness=enhance, contrast=0, saturation=0, hue=0, p=1.0),
+        A.ColorJitter(brightness=0, contrast=enhance, saturation=0, hue=0, p=1.0),
+        A.ColorJitter(brightness=0, contrast=0, saturation=enhance, hue=0, p=1.0),
+        A.Sharpen(alpha=(0, enhance), method="gaussian", p=1.0),
+        A.Posterize(num_bits=(8 - round(4 * strength), 8), p=1.0),
+        A.Solarize(threshold_range=(1 - strength, 1), p=1.0),
+        A.AutoContrast(method="pil", p=1.0),
+        A.Equalize(mode="pil", p=1.0),
+        A.NoOp(p=1.0),
+    ]
 
 
 def to_pixels(image: Tensor, config: InputConfig) -> np.ndarray:

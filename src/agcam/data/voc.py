@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,13 @@ import numpy as np
 
 from agcam.data.download import Archive, fetch
 from agcam.data.images import read_mask
+from agcam.data.listing import inside, read_lines, shown
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
+from agcam.data.xml_boxes import box_of, name_of, read_objects
 from agcam.errors import DataError
 
+log = logging.getLogger(__name__)
 CLASSES = [
     "aeroplane",
     "bicycle",
@@ -56,6 +59,8 @@ class VOC2012(ImageDataModule):
         val_set: name of the image set to validate on.
         test_set: name of the image set to test on.
         difficult: whether objects marked difficult count; VOC's own protocol leaves them out.
+        single_class: only images whose objects that count are all of one class, as Leem & Seo (AAAI 2024) evaluate;
+            the data stay multi-label.
         download: fetch the official archive into `root` if it is not there.
         archive_url: where to fetch the archive from instead; its checksum must be the same.
         on_error: "raise" at the first bad image or box, or "skip" what is bad and say so.
@@ -70,6 +75,7 @@ class VOC2012(ImageDataModule):
         val_set: str = "val",
         test_set: str = "val",
         difficult: bool = False,
+        single_class: bool = False,
         download: bool = False,
         archive_url: str | None = None,
         on_error: OnError = "raise",
@@ -80,6 +86,7 @@ class VOC2012(ImageDataModule):
         self.classes = classes or CLASSES
         self.sets: dict[Split, str] = {"train": train_set, "val": val_set, "test": test_set}
         self.difficult = difficult
+        self.single_class = single_class
         self.download = download
         self.archive = ARCHIVE if archive_url is None else ARCHIVE.at(archive_url)
         self.on_error = on_error
@@ -92,6 +99,8 @@ class VOC2012(ImageDataModule):
     def open(self, split: Split) -> FileSource:
         """Open the image set of a split."""
         items = read_voc(self.root, self.sets[split], self.classes, self.difficult)
+        if self.single_class:
+            items = _of_one_class(items, self.sets[split])
         return FileSource(items, self.classes, multilabel=True, read_mask=_read_mask, on_error=self.on_error)
 
 
@@ -108,13 +117,10 @@ def read_voc(root: Path, image_set: str, classes: list[str], difficult: bool = F
         )
     listing = folder / "ImageSets" / (f"{image_set}.txt" if "/" in image_set else f"Main/{image_set}.txt")
     try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+        names = [inside(line.split()[0], f"{listing}:{number}") for number, line in read_lines(listing)]
     except FileNotFoundError:
         found = ", ".join(sorted(p.stem for p in listing.parent.glob("*.txt"))) or "none"
         raise DataError(f"{listing}: no such image set; there are: {found}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{listing}: cannot be read as UTF-8 text ({error})") from error
-    names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise DataError(f"{listing}: the image set is empty; expected an image name a line")
     items = []
@@ -126,32 +132,34 @@ def read_voc(root: Path, image_set: str, classes: list[str], difficult: bool = F
     return items
 
 
+def _of_one_class(items: list[Item], image_set: str) -> list[Item]:
+    """The items whose boxes are of exactly one class; faulty ones stay, for `FileSource` to act on."""
+    kept = [item for item in items if item.fault is not None or len(item.labels) == 1]
+    log.warning(
+        "%s: left out %d of %d images that do not show exactly one class", image_set, len(items) - len(kept), len(items)
+    )
+    if not kept:
+        raise DataError(f"{image_set}: no image shows exactly one class; leave --data.single_class out")
+    return kept
+
+
 def _read_item(folder: Path, name: str, classes: list[str], difficult: bool) -> Item:
     path = folder / "Annotations" / f"{name}.xml"
     try:
-        tree = ET.parse(path).getroot()  # expat refuses entity bombs; see tests
+        objects = read_objects(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such annotation; the image set names {name}") from None
-    except (ET.ParseError, OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable XML file ({error})") from error
     boxes, labels = [], []
-    for node in tree.iter("object"):
-        class_name = (node.findtext("name") or "").strip()
+    for node in objects:
+        class_name = name_of(node)
         if class_name not in classes:
             raise DataError(
-                f"{path}: unknown class {class_name!r}; expected one of {', '.join(classes)}, or set --data.classes"
+                f"{path}: unknown class {shown(class_name)}; expected one of {', '.join(classes)}, or set "
+                "--data.classes"
             )
         if (node.findtext("difficult") or "0").strip() == "1" and not difficult:
             continue
-        corners = []
-        for side in ("xmin", "ymin", "xmax", "ymax"):
-            text = node.findtext(f"bndbox/{side}")
-            try:
-                corners.append(float(text or ""))
-            except ValueError:
-                raise DataError(f"{path}: {side} of a {class_name} is {text!r}, expected a number") from None
-        # VOC counts pixels from 1 and includes both ends; ours count from 0 and exclude the far end
-        boxes.append((corners[0] - 1, corners[1] - 1, corners[2], corners[3]))
+        boxes.append(box_of(node, path, first=1))
         labels.append(classes.index(class_name))
     mask = folder / "SegmentationClass" / f"{name}.png"
     return Item(

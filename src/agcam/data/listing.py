@@ -1,0 +1,64 @@
+"""Reading the text files that list a data set's images: whoever wrote them decides nothing but which image is what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from agcam.errors import DataError, brief
+
+MAX_BYTES = 1 << 28
+"""Larger text files are refused: a million lines of 250 bytes are more than any data set here has."""
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file, with or without byte order mark, all line ends made one.
+
+    Raises:
+        FileNotFoundError: if there is none; what that means is for the caller to say.
+        DataError: if it cannot be read, is no UTF-8 or is larger than `MAX_BYTES`.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                raise DataError(f"{path}: {size:,} bytes, the limit is {MAX_BYTES:,}; is it the right file?")
+            return file.read()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({brief(error)})") from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that hold anything, each with its number; raises as `read_text`."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def inside(name: str, where: str) -> str:
+    """`name`, if it is a relative path that stays in its folder; links that lie on disk are followed.
+
+    Args:
+        name: what an index file names.
+        where: that file and its line, for the message.
+
+    Raises:
+        DataError: if it is absolute, goes up, or is no path at all.
+    """
+    path = PurePosixPath(name)
+    within = path.parts and not path.is_absolute() and ".." not in path.parts
+    if not within or "\0" in name or len(name) > 1000 or max(len(part.encode()) for part in path.parts) > 250:
+        raise DataError(f"{where}: {shown(name)} is no path to an image; expected one that stays inside the data set")
+    return name
+
+
+def shown(text: str) -> str:
+    """`text` in quotes, cut where it is long."""
+    return repr(text if len(text) <= 80 else f"{text[:80]}…")
+
+
+def name_of_file(path: Path) -> str:
+    """A path as text that every file, tracker and terminal takes, also where its bytes are no UTF-8."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,103 @@
+"""The order of training images, and the random numbers of their augmentation: functions of seed, epoch and position.
+
+Nothing here depends on what was drawn before. So a run that was stopped goes on in the middle of an epoch without
+reading what it has seen already, and shows the same images whatever the number of workers or, as long as batch size ×
+processes stays the same, of processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from agcam.data.batch import Batch, Sample
+
+
+def run_seed() -> int:
+    """What `--seed_everything` was given; 0 if nothing was."""
+    return int(os.environ.get("PL_GLOBAL_SEED", "0"))
+
+
+def derive_seed(*parts: int) -> int:
+    """A seed (63 bits) from whole numbers; unlike their sum it shares none with its neighbours."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Draw(NamedTuple):
+    """An image to show: its position in the data set and the seed of its augmentation."""
+
+    position: int
+    seed: int
+
+
+class TrainingOrder(DistributedSampler[Draw]):
+    """Shuffles anew each epoch and deals images out to the processes; a `DistributedSampler` on one process, too.
+
+    Args:
+        dataset: whose positions are drawn.
+        rank: of this process.
+        world_size: number of processes.
+        drop_last: leave out what does not divide evenly, rather than repeat images.
+    """
+
+    def __init__(self, dataset: Dataset[Any], rank: int = 0, world_size: int = 1, drop_last: bool = False) -> None:
+        super().__init__(dataset, world_size, rank, shuffle=True, seed=run_seed(), drop_last=drop_last)
+        self.start = 0
+        """How many images of this process the next iteration leaves out."""
+
+    def __iter__(self) -> Iterator[Draw]:
+        """This epoch's images of this process; `set_epoch` chooses the epoch."""
+        positions: Any = super().__iter__()  # torch's own shuffling; it is typed as if it gave `Draw`s
+        for position in itertools.islice(positions, self.start, None):
+            yield Draw(position, derive_seed(self.seed, self.epoch, position))
+
+
+class SeededDataset(Dataset[Sample]):
+    """A data set whose random transforms are governed by the `Draw` that asks for an example."""
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]  # torch's Dataset promises no length, ours have one
+
+    def __getitem__(self, index: Draw | int) -> Sample:
+        if isinstance(index, int):  # a sampler that is not ours, such as `overfit_batches` brings
+            return self.dataset[index]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(index.seed)
+            return self.dataset[index.position]
+
+
+class TrainingLoader(DataLoader[Sample]):
+    """A loader that can go on in the middle of an epoch: it skips what was seen without reading it."""
+
+    _resumed: Mapping[str, int] = MappingProxyType({"epoch": 0, "batches": 0})
+    _given = 0
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # batches are collated
+        # a generator, so that workers start, and look at the epoch, when the first batch is asked for: Lightning
+        # makes the iterator before it sets the epoch
+        order = self.sampler
+        self._given = self._resumed["batches"] if self._resumed["epoch"] == getattr(order, "epoch", 0) else 0
+        if isinstance(order, TrainingOrder):
+            order.start = self._given * (self.batch_size or 1)
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How far this epoch is; Lightning saves it in checkpoints."""
+        return {"epoch": getattr(self.sampler, "epoch", 0), "batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after the batches of `state_dict`, if it is that epoch that comes next."""
+        self._resumed = dict(state)

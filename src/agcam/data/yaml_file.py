@@ -1,0 +1,48 @@
+"""Reading a YAML file as plain data, however it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agcam.data.listing import read_text
+from agcam.errors import DataError, brief
+
+MAX_CHARACTERS = 1 << 17
+"""Longer configurations are refused; those here have a hundredth of that."""
+MAX_NODES = 50_000
+"""How many values a configuration may have with all its `*aliases` written out."""
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file: dictionaries, lists and plain values, never objects.
+
+    Raises:
+        DataError: if it is missing, too large, no UTF-8 or no YAML, naming the line.
+    """
+    try:
+        text = read_text(path)
+        if len(text) > MAX_CHARACTERS:
+            raise DataError(f"{path}: longer than {MAX_CHARACTERS:,} characters; is it a configuration?")
+        if _count(yaml.compose(text, yaml.SafeLoader), {}) > MAX_NODES:
+            raise DataError(f"{path}: its aliases (*) stand for more than {MAX_NODES:,} values, or for themselves")
+        return yaml.safe_load(text)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such configuration") from None
+    except (ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:  # dates, keys, merges
+        mark = getattr(error, "problem_mark", None)
+        where = path if mark is None else f"{path}:{mark.line + 1}"
+        raise DataError(f"{where}: not a readable YAML file ({brief(error)})") from error
+
+
+def _count(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """The number of values in `node`, aliases written out; infinite where it holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = float("inf")
+        parts = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(node)]
