@@ -3,8 +3,10 @@
 import os
 import sys
 
-# Idle OpenMP threads sleep instead of spinning on the cores that loader workers need; read when torch is loaded.
+# Idle OpenMP threads go to sleep after some 50 µs: spinning longer takes the cores that loader workers need, sleeping
+# at once makes small models wait for them to wake. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from agcam.cli import main  # after the environment is set
 

@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
-from agcam.classifier import ViTClassifier, _schedule
+from agcam.classifier import ViTClassifier
 from agcam.data.input_config import InputConfig
 from agcam.errors import ModelError
+from agcam.schedule import factor
 
 ARGS = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
@@ -20,7 +21,7 @@ def test_input_follows_the_backbones_own_configuration() -> None:
 
 
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:
-    factors = [_schedule(step, 10, 100) for step in range(101)]
+    factors = [factor(step, 10, 100) for step in range(101)]
     assert factors[:10] == sorted(factors[:10])
     assert factors[10] == 1.0
     assert factors[10:] == sorted(factors[10:], reverse=True)

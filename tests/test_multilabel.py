@@ -7,7 +7,7 @@ import pytest
 
 from agcam.cli import main
 from agcam.data.shapes import CLASSES, ShapesSource
-from conftest import SMALL, TINY_MODEL
+from command_lines import SMALL, TINY_MODEL
 from reading import column, csv_rows
 
 

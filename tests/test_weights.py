@@ -71,6 +71,46 @@ def test_anything_else_that_does_not_fit_is_an_error_that_names_it(tmp_path: Pat
         classifier(tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize(("file", "patch"), [(32, 8), (48, 8), (64, 16)])
+def test_weights_for_another_size_are_resampled_as_timm_does(
+    file: int, patch: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(1)
+    args = {"num_classes": 4, **(ARGS | {"patch_size": patch})}
+    weights = timm.create_model(MODEL, img_size=file, **args).state_dict()
+    save_file(weights, tmp_path / "w.safetensors")
+    loaded = classifier(tmp_path / "w.safetensors").backbone.state_dict()
+    expected = timm.layers.resample_abs_pos_embed(weights["pos_embed"], (4, 4), num_prefix_tokens=1)
+    assert torch.allclose(loaded["pos_embed"], expected, atol=1e-6)
+    patches = timm.layers.resample_patch_embed(weights["patch_embed.proj.weight"], (8, 8))
+    assert torch.allclose(loaded["patch_embed.proj.weight"], patches, atol=1e-6)
+    assert ("pos_embed resampled from (1, 37, 32) to (1, 17, 32)" in caplog.text) == (file == 48)
+    assert ("patch_embed.proj.weight resampled from" in caplog.text) == (patch == 16)
+
+
+def test_a_trained_classifier_starts_another_at_a_higher_resolution(tmp_path: Path) -> None:
+    weights = {f"backbone.{key}": value for key, value in state().items()}
+    torch.save({"state_dict": weights}, tmp_path / "w.ckpt")
+    names = [f"c{i}" for i in range(4)]
+    args = {"backbone_args": ARGS, "class_names": names, "multilabel": False}
+    larger = ViTClassifier(MODEL, weights=str(tmp_path / "w.ckpt"), image_size=64, **args)
+    assert larger.input_config.size == 64
+    assert torch.equal(larger.backbone.head.weight, weights["backbone.head.weight"])
+    assert larger(torch.zeros(1, 3, 64, 64)).shape == (1, 4)
+
+
+def test_a_size_that_nothing_can_be_resampled_to_is_one_line(tmp_path: Path) -> None:
+    classes = {"class_names": ["a", "b"], "multilabel": False}
+    small = {"mlp_ratio": (0.1, 0.1)}
+    path = tmp_path / "w.safetensors"
+    save_file(timm.create_model("mixer_s16_224", img_size=32, num_classes=2, **small).state_dict(), path)
+    with pytest.raises(ModelError, match=r"weights do not fit MlpMixer; .*model\.image_size") as error:
+        ViTClassifier("mixer_s16_224", weights=str(path), image_size=64, backbone_args=small, **classes)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ModelError, match=r"fixed size: leave out model\.image_size$"):
+        ViTClassifier("resnet18", image_size=448, **classes)
+
+
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
 def test_files_that_hold_no_weights_are_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f"{name}: no such"):

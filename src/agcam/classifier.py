@@ -8,23 +8,39 @@ from pathlib import Path
 from typing import Any, Self
 
 import timm
-import timm.optim
 import torch
-import torch.nn.functional as F
-from lightning import LightningModule
+from lightning import Callback, LightningModule
+from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
 
+from agcam.callbacks.freezing import Freezing, below
 from agcam.data.batch import Batch, owned
 from agcam.data.input_config import InputConfig, from_timm
-from agcam.errors import ModelError
-from agcam.weights import load_weights, read_checkpoint
+from agcam.errors import ModelError, brief
+from agcam.losses import LossName, choose_loss, image_losses
+from agcam.mixing import Mixing, make_mixing
+from agcam.schedule import optimizer_and_schedule
+from agcam.weights import load_weights, read_settings
+
+_LIMITS = {
+    "drop_path": (0, 1),
+    "label_smoothing": (0, 1),
+    "mixup": (0, math.inf),
+    "cutmix": (0, math.inf),
+    "ema": (0, 1),
+    "freeze_epochs": (-1, math.inf),
+    "unfreeze_blocks_per_epoch": (0, math.inf),
+}
+_LOADING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
 
 
 class ViTClassifier(LightningModule):
     """Fine-tunes a timm ViT with AdamW, linear warm-up and cosine decay by step, and layer-wise learning rates.
+
+    Gradients are clipped and accumulated by `--trainer.gradient_clip_val` and `--trainer.accumulate_grad_batches`.
 
     Logs `train/loss`, `val/loss`, `test/loss` and, for single-label data, `val/accuracy` and `val/top5`, for
     multi-label data `val/map` (macro average precision). What the data say of themselves (`class_names`,
@@ -33,15 +49,26 @@ class ViTClassifier(LightningModule):
     Args:
         backbone: name of a timm model, such as "vit_small_patch16_224.augreg_in21k".
         pretrained: load timm's weights for `backbone`.
-        weights: load a local file instead: safetensors, a state dict, or an agcam checkpoint.
-        image_size: side of the input in pixels; None takes the backbone's.
+        weights: load a local file instead: safetensors, a state dict, or an agcam checkpoint. Weights for another
+            image or patch size are resampled as timm would.
+        image_size: side of the input in pixels; None takes the backbone's. Position embeddings are resampled to it.
         backbone_args: further arguments of `timm.create_model`, such as {embed_dim: 96}.
         lr: peak learning rate of the head and the last block.
         weight_decay: of AdamW; biases and norms are left out.
         layer_decay: factor of the learning rate from each block to the one below; 1 for none.
         warmup_epochs: epochs of linear warm-up; fractions are fine.
         drop_path: stochastic depth rate of the last block.
-        label_smoothing: of the cross-entropy; not for multi-label data.
+        label_smoothing: how far labels move towards 1/C, in multi-label data towards 1/2.
+        loss: "cross_entropy" or "bce" for single-label data, "bce" or "asymmetric" (Ridnik et al., ICCV 2021) for
+            multi-label data; "auto" takes the first of them.
+        mixup: alpha of mixup, 0 for none; 0.2 is mild, 0.8 strong.
+        cutmix: alpha of CutMix, 0 for none; usually 1. With both, each batch gets one or the other.
+        ema: decay of a moving average of the weights, such as 0.999; 0 for none. The average is what is validated,
+            explained and loaded from a checkpoint.
+        freeze_epochs: epochs in which the classifier trains alone, on a frozen backbone; -1 for all (linear probe).
+        unfreeze_blocks_per_epoch: blocks that each epoch after those frees, from the top down; 0 frees all at once.
+        test_time_flip: validation and test take the mean of the logits of image and mirror image; the explanation
+            is that of the image.
         class_names: set by the data.
         multilabel: set by the data.
         input: set by the data: size and normalisation of images, as a dictionary of `InputConfig`.
@@ -60,6 +87,13 @@ class ViTClassifier(LightningModule):
         warmup_epochs: float = 1.0,
         drop_path: float = 0.0,
         label_smoothing: float = 0.0,
+        loss: LossName = "auto",
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        ema: float = 0.0,
+        freeze_epochs: int = 0,
+        unfreeze_blocks_per_epoch: int = 0,
+        test_time_flip: bool = False,
         class_names: list[str] | None = None,
         multilabel: bool | None = None,
         input: dict[str, Any] | None = None,  # noqa: A002  # its name in checkpoints and configs
@@ -68,6 +102,12 @@ class ViTClassifier(LightningModule):
         self.save_hyperparameters()
         if pretrained and weights:
             raise ModelError("give model.pretrained or model.weights, not both")
+        for name, (low, high) in _LIMITS.items():
+            if not low <= self.hparams[name] < high:
+                below_high = f" and less than {high}" if high < math.inf else ""
+                raise ModelError(f"model.{name} is {self.hparams[name]}, expected at least {low}{below_high}")
+        if freeze_epochs < 0 < unfreeze_blocks_per_epoch:
+            raise ModelError("model.freeze_epochs -1 never frees a block; leave out model.unfreeze_blocks_per_epoch")
         if not timm.is_model(backbone):
             close = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=4, cutoff=0.5))
             raise ModelError(
@@ -79,6 +119,7 @@ class ViTClassifier(LightningModule):
         )
         self.class_names: list[str] = []
         self.multilabel = False
+        self._mixing: Mixing | None = None
         if class_names is not None and multilabel is not None:
             self._build(class_names, multilabel)
 
@@ -88,7 +129,17 @@ class ViTClassifier(LightningModule):
         if data is None or not hasattr(data, "class_names"):
             if not self.class_names:
                 raise ModelError("ViTClassifier needs class_names and multilabel, or a data module that knows them")
-            return
+        else:
+            self._fit_data(data, stage)
+        if stage == "fit":
+            self._mixing = make_mixing(self.hparams["mixup"], self.hparams["cutmix"], len(self.class_names))
+            if self.hparams["freeze_epochs"] < 0:
+                for parameter in below(self.backbone):
+                    parameter.requires_grad_(False)
+            for averaging in self._averaging():  # Lightning set it up before the backbone was there to be copied
+                averaging.setup(self.trainer, self, stage)
+
+    def _fit_data(self, data: Any, stage: str) -> None:
         if not self.class_names:
             self._build(data.class_names, data.multilabel)
         elif self.class_names != data.class_names or self.multilabel != data.multilabel:
@@ -101,17 +152,46 @@ class ViTClassifier(LightningModule):
             self.input_config = data.input_config
             self.hparams["input"] = self.input_config.to_dict()
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Those that the averaging and freezing of weights need."""
+        h = self.hparams
+        callbacks: list[Callback] = []
+        if h["ema"]:
+            # buffers are copied: an average of BEiT's integer ones would be wrong; Lightning would average on the CPU
+            device = self.trainer.strategy.root_device
+            callbacks.append(EMAWeightAveraging(device, use_buffers=False, decay=h["ema"]))
+        if h["freeze_epochs"] > 0 or h["unfreeze_blocks_per_epoch"]:
+            callbacks.append(Freezing(h["freeze_epochs"], h["unfreeze_blocks_per_epoch"]))
+        return callbacks
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Have averaged weights in a weights-only checkpoint, too: Lightning asks no callback about that one."""
+        for averaging in self._averaging():
+            if averaging._average_model is not None and "averaging_state" not in checkpoint:
+                averaging.on_save_checkpoint(self.trainer, self, checkpoint)
+                del checkpoint["averaging_state"], checkpoint["current_model_state"]
+
+    def _averaging(self) -> list[WeightAveraging]:
+        if self._trainer is None:  # a model that is saved by a trainer that it was never fitted by
+            return []
+        return [c for c in self._trainer.callbacks if isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]  # Lightning's list of callbacks
+
     def _build(self, class_names: list[str], multilabel: bool) -> None:
         """Make backbone, metrics and loss for these classes."""
         h = self.hparams
+        self._loss_name = choose_loss(h["loss"], multilabel)
         h["class_names"], h["multilabel"] = list(class_names), multilabel
         self.class_names, self.multilabel = list(class_names), multilabel
+        if loading := _LOADING & set(h["backbone_args"] or {}):  # settings may come from a checkpoint, of anybody's
+            raise ModelError(f"model.backbone_args: no {', '.join(sorted(loading))} here; use model.weights")
         size = {"img_size": h["image_size"]} if h["image_size"] else {}
         args = {"num_classes": len(class_names), "drop_path_rate": h["drop_path"], **size, **(h["backbone_args"] or {})}
         try:
             self.backbone = timm.create_model(h["backbone"], pretrained=h["pretrained"], **args)
         except Exception as error:  # timm raises whatever its model's constructor or the network raises
-            raise ModelError(f"timm cannot make {h['backbone']!r} with {args}: {error}") from error
+            why = " ".join(str(error).split())
+            hint = "; it may have a fixed size: leave out model.image_size" if size and _of_size(why) else ""
+            raise ModelError(f"timm cannot make {h['backbone']!r} with {args}: {why[:300]}{hint}") from error
         if h["weights"]:
             load_weights(self.backbone, Path(h["weights"]))
         classes = len(class_names)
@@ -134,18 +214,15 @@ class ViTClassifier(LightningModule):
         Raises:
             ModelError: if `path` is no checkpoint of this class.
         """
-        found = read_checkpoint(Path(path))
-        hparams, state = found.get("hyper_parameters"), found.get("state_dict")
-        if not isinstance(hparams, dict) or not isinstance(state, dict) or not hparams.get("class_names"):
-            raise ModelError(f"{path}: not a checkpoint of agcam's train.py; it has no class names and backbone in it")
-        known = {k: v for k, v in hparams.items() if not k.startswith("_")}
-        model = cls(**(known | {"pretrained": False, "weights": None}))
+        settings, state = read_settings(Path(path))
+        settings |= {"pretrained": False, "weights": None}
         try:
+            with torch.device("meta"):  # takes no memory, whatever the settings say; raises as the next line would
+                cls(**settings).load_state_dict(state, assign=True)
+            model = cls(**settings)
             model.load_state_dict(state)
-        except RuntimeError as error:
-            raise ModelError(
-                f"{path}: its weights do not fit its own backbone ({str(error).splitlines()[-1].strip()})"
-            ) from error
+        except Exception as error:  # whatever a foreign file's settings make of our constructor and timm's
+            raise ModelError(f"{path}: its settings and weights make no classifier ({brief(error)})") from error
         return model.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -158,8 +235,12 @@ class ViTClassifier(LightningModule):
         return logits.sigmoid() if self.multilabel else logits.softmax(-1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy, or binary cross-entropy in multi-label data."""
-        loss = self._loss(self(batch.image), batch.label, self.hparams["label_smoothing"])
+        """The mean loss of the batch, mixed if it is to be."""
+        images, label = batch.image, batch.label
+        if self._mixing is not None:
+            images, label = self._mixing(images, label)
+        smoothing = self.hparams["label_smoothing"]
+        loss = image_losses(self._loss_name, self(images), label, self.multilabel, smoothing).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 
@@ -172,44 +253,26 @@ class ViTClassifier(LightningModule):
         return self._evaluate(batch, "test", self.test_loss, self.test_scores)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with timm's layer-wise parameter groups, warm-up and cosine by step."""
-        h = self.hparams
-        groups = timm.optim.param_groups_layer_decay(
-            self.backbone,
-            weight_decay=h["weight_decay"],
-            layer_decay=h["layer_decay"],
-            no_weight_decay_list=getattr(self.backbone, "no_weight_decay", set)(),
-        )
-        for group in groups:  # torch's schedulers know no `lr_scale`
-            group["lr"] = h["lr"] * group.pop("lr_scale", 1.0)
-        optimizer = torch.optim.AdamW(groups, lr=h["lr"])
-        total = max(1, int(self.trainer.estimated_stepping_batches))
-        warmup = min(total - 1, round(total * h["warmup_epochs"] / max(1, self.trainer.max_epochs or 1)))
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step, warmup, total))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _loss(self, logits: Tensor, label: Tensor, smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
-        if self.multilabel:
-            losses = F.binary_cross_entropy_with_logits(logits, label, reduction="none").mean(1)
-            return losses.mean() if reduction == "mean" else losses
-        return F.cross_entropy(logits, label, label_smoothing=smoothing, reduction=reduction)
+        """AdamW with layer-wise learning rates, warm-up and cosine by step."""
+        names = ("lr", "weight_decay", "layer_decay", "warmup_epochs")
+        return optimizer_and_schedule(self.backbone, self.trainer, **{name: self.hparams[name] for name in names})
 
     def _evaluate(self, batch: Batch, stage: str, loss: MeanMetric, scores: MetricCollection) -> Tensor:
-        logits: Tensor = self(batch.image)
+        mirrored: Tensor | None = self(batch.image.flip(-1)) if self.hparams["test_time_flip"] else None
+        logits: Tensor = self(batch.image)  # last, because the explanation's tape keeps the latest forward
+        if mirrored is not None:
+            logits = (logits + mirrored) / 2
         mine = owned(batch.index, self.global_rank, self.trainer.world_size)
         if mine.any():
-            loss.update(self._loss(logits[mine], batch.label[mine], reduction="none"))
+            loss.update(image_losses(self._loss_name, logits[mine], batch.label[mine], self.multilabel))
             scores.update(logits[mine], batch.label[mine].long())
         self.log(f"{stage}/loss", loss, batch_size=len(batch))
         self.log_dict(scores, batch_size=len(batch), prog_bar=True)
         return logits
 
 
-def _schedule(step: int, warmup: int, total: int) -> float:
-    """Learning-rate factor: linear to 1 over `warmup` steps, then a cosine to 0 at `total`."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+def _of_size(message: str) -> bool:
+    return "img_size" in message or "size mismatch" in message or "image size" in message.lower()
 
 
 def _kind(class_names: list[str], multilabel: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -9,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
 from agcam.callbacks.explanation import ExplanationCallback
+from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status
+from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.summary import SummaryCallback
+from agcam.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
 from agcam.classifier import ViTClassifier
 from agcam.data.module import ImageDataModule
-from agcam.errors import AgcamError
-from agcam.tracking import log_config
-from agcam.weights import read_checkpoint
+from agcam.data.yaml_file import read_yaml
+from agcam.errors import AgcamError, InputError, brief
+from agcam.export import export_command
+from agcam.tracking import continue_run, log_config, open_trackers, protect
+from agcam.tuning import TUNING, TuningTrainer
 
 
 class TrainCLI(LightningCLI):
@@ -26,23 +33,74 @@ class TrainCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's, without `predict`: explain.py shows predictions better."""
-        return {name: hidden for name, hidden in LightningCLI.subcommands().items() if name != "predict"}
+        """Lightning's, without `predict`: explain.py shows predictions better. And the tuner's."""
+        own = {name: {"model", "datamodule"} for name in TUNING}
+        return {name: hidden for name, hidden in LightningCLI.subcommands().items() if name != "predict"} | own
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Have errors raised, so that they are one line, as all of ours."""
+        return super().init_parser(**kwargs | {"exit_on_error": False})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and look at the checkpoint before LightningCLI reads it: its own errors are tracebacks."""
-        super().parse_arguments(parser, args)
-        path = self.config[self.config["subcommand"]].get("ckpt_path")
-        if path and path not in ("best", "last", "hpc", "registry"):
-            read_checkpoint(Path(path))
+        files = _config_files(sys.argv[1:] if args is None else args)
+        for file in files:
+            read_yaml(file)  # for its errors, which name file and line
+        try:
+            super().parse_arguments(parser, args)
+        except AgcamError:
+            raise
+        except Exception as error:  # jsonargparse raises what an odd structure makes it stumble over
+            where = f"{', '.join(map(str, files))}: " if files else ""
+            raise InputError(f"{where}{brief(error, 800)}") from error
+        config = self.config[self.config["subcommand"]]
+        path = config.get("ckpt_path")
+        if not path or path in ("best", "hpc", "registry"):
+            return
+        folders = run_folders(config["trainer"])
+        if path == "last":  # Lightning would look into the new run's folder only
+            path = config["ckpt_path"] = str(last_checkpoint(folders))
+        run = tracked_run(open_checkpoint(Path(path), folders))
+        if run and self.config["subcommand"] == "fit":
+            continue_run(config["trainer"].get("logger"), run)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the explanation callback."""
+        """Add the explanation callback and its switch."""
         parser.add_lightning_class_args(ExplanationCallback, "explanation")
+        parser.add_argument("--explain", type=bool, default=True, help="false leaves out explanations and their scores")
+
+    def before_fit(self) -> None:
+        """Open the trackers first: one that cannot begin should cost nothing."""
+        open_trackers(self.trainer.loggers)
+
+    before_validate = before_test = before_fit
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Add what no configuration chooses: checkpoints written whole, explanations only where they can be made."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        if self._get(self.config, "explain"):
+            check_strategy(trainer.strategy)
+        else:
+            callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it
+            callbacks[:] = [c for c in callbacks if not isinstance(c, ExplanationCallback)]
+        return trainer
+
+
+def _config_files(args: Sequence[str]) -> list[Path]:
+    """The configurations that a command line names."""
+    after = [Path(value) for name, value in itertools.pairwise(args) if name in ("-c", "--config")]
+    return after + [Path(arg.partition("=")[2]) for arg in args if arg.startswith("--config=")]
 
 
 class _SaveConfig(SaveConfigCallback):
     """Saves the configuration beside the run and hands it to the trackers."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """As Lightning's, once the trackers can do no harm."""
+        protect(trainer)
+        super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         log_config(trainer.loggers, json.loads(self.parser.dump(self.config, skip_none=False, format="json")))
@@ -50,18 +108,22 @@ class _SaveConfig(SaveConfigCallback):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the training command; returns its exit status. A bad input is one line on stderr."""
+    given = list(sys.argv[1:] if args is None else args)
     try:
+        if given[:1] == ["export"]:
+            return export_command(given[1:])
         TrainCLI(
             ViTClassifier,
             ImageDataModule,
             subclass_mode_data=True,
             save_config_callback=_SaveConfig,
             save_config_kwargs={"overwrite": True},
+            trainer_class=TuningTrainer,
             seed_everything_default=0,
-            trainer_defaults={"callbacks": [SummaryCallback()]},
-            args=list(args) if args is not None else None,
+            trainer_defaults={"callbacks": [SummaryCallback(), ResumingCallback(), FailureCallback()]},
+            parser_kwargs={"epilog": "`export --help` tells how to hand a trained model on to timm."},
+            args=None if args is None else given,
         )
-    except AgcamError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the command's own voice
-        return 2
+    except Exception as error:
+        return exit_status(error)
     return 0

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-import pickle
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from agcam.errors import ModelError
+from agcam.data.unpack import refuse_bomb
+from agcam.errors import ModelError, brief
 
 log = logging.getLogger(__name__)
 _HEADS = ("head.", "head_dist.", "fc.")
+_PARTS = ("hyper_parameters", "state_dict", "callbacks")
+MAX_SIZE = 8192
+"""Checkpoints whose settings name a larger width or image size are refused: what they build must fit their weights."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -25,17 +29,43 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ModelError: if it is missing, truncated, no checkpoint, or holds anything but tensors and plain values.
     """
     try:
+        _refuse_compressed(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such checkpoint") from None
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # torch's reader raises whatever a broken file makes it stumble over
         raise ModelError(
-            f"{path}: not a whole checkpoint of tensors and plain values ({_first_sentence(error)}); expected a file "
+            f"{path}: not a whole checkpoint of tensors and plain values ({brief(error)}); expected a file "
             "that train.py or torch.save wrote"
         ) from error
     if not isinstance(found, dict):
         raise ModelError(f"{path}: holds a {type(found).__name__}, expected a checkpoint or a state dict")
+    for part in _PARTS:  # of Lightning's checkpoints
+        if not isinstance(found.get(part, {}), dict) or not all(isinstance(key, str) for key in found.get(part, ())):
+            raise ModelError(f"{path}: its {part} have no names; expected a file that train.py or torch.save wrote")
     return found
+
+
+def read_settings(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings and the state dict of a classifier's checkpoint.
+
+    Raises:
+        ModelError: as `read_checkpoint`; if it is no classifier's, or its settings ask for more than its weights fill.
+    """
+    found = read_checkpoint(path)
+    settings, state = found.get("hyper_parameters", {}), found.get("state_dict")
+    names = settings.get("class_names")
+    if not state or not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ModelError(f"{path}: not a checkpoint of agcam's train.py; it has no class names and backbone in it")
+    _check_weights(state, path)
+    args = settings.get("backbone_args")
+    depth = args.get("depth") if isinstance(args, dict) else None
+    sizes = _numbers([settings.get("image_size"), settings.get("input"), args])
+    if max(sizes, default=0) > MAX_SIZE or (isinstance(depth, int) and depth > len(state)):
+        raise ModelError(
+            f"{path}: its settings ask for sizes above {MAX_SIZE}, or for more blocks than it has weights of"
+        )
+    return {name: value for name, value in settings.items() if not name.startswith("_")}, state
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -49,22 +79,27 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             state = safetensors.torch.load_file(path)
         except FileNotFoundError:
             raise ModelError(f"{path}: no such weights file") from None
-        except (OSError, safetensors.SafetensorError) as error:
-            raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
+        except Exception as error:  # as above; safetensors knows data types that torch does not
+            raise ModelError(f"{path}: not a readable safetensors file ({brief(error)})") from error
     else:
         found = read_checkpoint(path)
         found = next((found[key] for key in ("state_dict", "model") if isinstance(found.get(key), dict)), found)
-        state = {key: value for key, value in found.items() if isinstance(value, Tensor)}
+        state = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
     for prefix in ("module.", "backbone."):
         if any(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     if not state:
         raise ModelError(f"{path}: holds no weights; expected a state dict of tensors")
+    _check_weights(state, path)
     return state
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Load a weights file into a timm model. A missing or misfit head keeps its fresh weights, and the log says so.
+    """Load a weights file into a timm model.
+
+    Weights made for another image or patch size, or named as their authors name them, go through the filter with which
+    timm loads its own pretrained weights: it resamples position and patch embeddings. A missing or misfit head keeps
+    its fresh weights. The log tells of both.
 
     Raises:
         ModelError: if anything but the head is missing, unknown or of another shape; the message names it.
@@ -72,8 +107,10 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     state = read_weights(path)
     own = backbone.state_dict()
     heads = {key for key in own if key.startswith(_HEADS)}
-    misfit = {key for key in own if key not in state or state[key].shape != own[key].shape}
-    unknown = {key for key in state if key not in own and not key.startswith(_HEADS)}
+    misfit, unknown = _misfit(state, own)
+    if (misfit - heads) | unknown:
+        state = _resampled(state, backbone, path)
+        misfit, unknown = _misfit(state, own)
     if bad := sorted((misfit - heads) | unknown):
         key = bad[0]
         have = tuple(state[key].shape) if key in state else "nothing"
@@ -89,5 +126,49 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         log.warning("%s: the head (%s) does not fit and was made anew", path, ", ".join(sorted(misfit)))
 
 
-def _first_sentence(error: Exception) -> str:
-    return str(error).split(". ")[0].splitlines()[0] if str(error) else type(error).__name__
+def _misfit(state: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[set[str], set[str]]:
+    """Which of the model's own weights a state cannot fill, and which it has besides, heads left out."""
+    misfit = {key for key in own if key not in state or state[key].shape != own[key].shape}
+    return misfit, {key for key in state if key not in own and not key.startswith(_HEADS)}
+
+
+def _resampled(state: dict[str, Tensor], backbone: nn.Module, path: Path) -> dict[str, Tensor]:
+    """`state` as timm would load it into `backbone`; itself, if timm has no filter for this architecture."""
+    adapt = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    if adapt is None:
+        return state
+    try:
+        adapted: dict[str, Tensor] = adapt(dict(state), backbone)
+    except Exception as error:  # timm's filters expect weights of their own architecture and say nothing of others
+        log.debug("%s: timm's filter for %s failed: %s", path, type(backbone).__name__, error)
+        return state
+    for key in adapted.keys() & state.keys():
+        old, new = tuple(state[key].shape), tuple(adapted[key].shape)
+        if old != new:
+            log.warning("%s: %s resampled from %s to %s", path, key, old, new)
+    return adapted
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Refuse an archive that unpacks to more than its own size: `torch.save` compresses nothing, bombs do."""
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\3\4"
+    if zipped:
+        refuse_bomb(path, path.stat().st_size)
+
+
+def _check_weights(state: dict[str, Any], path: Path) -> None:
+    """Refuse what no model saves: values that are no tensors, or tensors larger than what the file stores of them."""
+    for key, value in state.items():
+        dense = isinstance(value, Tensor) and value.layout == torch.strided
+        if not dense or value.is_quantized or value.is_meta or value.nbytes > value.untyped_storage().nbytes():
+            raise ModelError(f"{path}: {str(key)[:100]!r} is no plain tensor; expected a state dict of tensors")
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    """All whole numbers in plain data."""
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(part)

@@ -1,0 +1,119 @@
+"""When one process fails: one line that names it, and all of them end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from typing import Any
+
+import lightning as L
+import torch.distributed as dist
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_only
+
+from agcam.errors import AgcamError, InputError
+
+_SECONDS_TO_END = 20.0
+
+
+class FailureCallback(L.Callback):
+    """Ends this process within 20 seconds of an exception, and the processes that it started with it.
+
+    Others are ended by whoever started them: Lightning looks every 5 seconds, torchrun every second (and gives them
+    30 to answer SIGTERM); or they fail by themselves in their next exchange.
+    """
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Report before anything else can wait for a process that will not answer."""
+        if trainer.world_size == 1 or not isinstance(exception, Exception):
+            return
+        first = report(exception)
+        deadline = threading.Timer(_SECONDS_TO_END, os._exit, [2])
+        deadline.daemon = True
+        deadline.start()
+        _end_children(trainer, 0 if first else _SECONDS_TO_END / 2)
+
+
+def report(error: Exception) -> bool:
+    """Print an error as one line on stderr, naming the process if there are several; False if another has reported.
+
+    An error that is not ours is a traceback as well.
+    """
+    if hasattr(error, "reported"):
+        return bool(error.reported)
+    rank, world_size = _place()
+    number = 1 if world_size == 1 else _failures()
+    error.reported = number == 1  # type: ignore[attr-defined]  # exceptions take attributes
+    ours = isinstance(error, AgcamError)
+    said = str(error) if ours else f"{type(error).__name__}: {_first_line(error)}"
+    if number is None:
+        said = f"ended because process 0 is gone ({said})"
+    elif number == 1 and not ours:
+        traceback.print_exception(error)
+    if number in (None, 1):
+        where = f"process {rank} of {world_size}: " if world_size > 1 else ""
+        print(f"error: {where}{said}", file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
+    return number == 1
+
+
+def exit_status(error: Exception) -> int:
+    """Report an error that ended a command, and say with which status: 2 for ours, 1 for others among processes.
+
+    Raises:
+        Exception: `error` itself, if it is not ours and there is but one process.
+    """
+    ours = isinstance(error, AgcamError)
+    if not ours and _place()[1] == 1:
+        raise error
+    report(error)
+    return 2 if ours else 1
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Refuse to explain a model whose weights are spread over processes.
+
+    Raises:
+        InputError: naming the option that trains without explanations.
+    """
+    if isinstance(strategy, (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)):
+        raise InputError(
+            f"{type(strategy).__name__} spreads the weights over processes, and explaining needs whole blocks; train "
+            "without explanations (--explain false) or with --trainer.strategy ddp"
+        )
+
+
+def _place() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return int(getattr(rank_zero_only, "rank", 0) or 0), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _failures() -> int | None:
+    """How many processes have failed, this one included; None if process 0, which keeps count, is gone."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 1
+    try:
+        return int(dist.distributed_c10d._get_default_store().add("agcam/failed", 1))
+    except (RuntimeError, ValueError):
+        return None
+
+
+def _end_children(trainer: L.Trainer, grace: float) -> None:
+    """End the processes that Lightning started from this one, those that still run after `grace` seconds."""
+    launcher = trainer.strategy.launcher
+    deadline = time.monotonic() + grace
+    children: list[Any] = getattr(launcher, "procs", [])
+    for child in children:
+        with suppress(Exception):
+            child.wait(max(0.0, deadline - time.monotonic()))
+        if child.poll() is None:
+            child.kill()
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), "no message")

@@ -1,0 +1,117 @@
+"""`ResumingCallback`: a run that was stopped anywhere goes on as if it had not been."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from agcam.data.order import TrainingLoader, TrainingOrder, derive_seed, run_seed
+from agcam.tracking import run_id
+
+
+class ResumingCallback(L.Callback):
+    """Makes every training step a function of weights, optimizer and (seed, epoch, batch, process), and resumes there.
+
+    Lightning restores weights, optimizer, schedule and counters. It does not restore random numbers, starts the epoch's
+    data from the front, forgets a validation that was due when the checkpoint was written, and forgets which
+    checkpoint was best when the new run has a folder of its own. Batch size and number of processes must stay.
+    """
+
+    def __init__(self) -> None:
+        self._seed: int | None = None
+        self._data: dict[str, int] | None = None
+        self._tracker_run: str | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seed, and the id under which a tracker knows the run."""
+        return {"seed": run_seed() if self._seed is None else self._seed, "tracker_run": self._tracker_run}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the seed that the run began with."""
+        self._seed = int(state_dict["seed"])
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Complete what Lightning is about to restore."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        loop = checkpoint.get("loops", {}).get("fit_loop", {})
+        # the loader may exist by now, made to count its batches: Lightning would not tell it where to go on
+        self._data = next(iter(loop.get("state_dict", {}).get("combined_loader", [])), None)
+        if "epoch_loop.batch_progress" in loop:
+            processed = loop["epoch_loop.batch_progress"]["current"]["processed"]
+            if self._data is not None:  # a batch that was given but not processed comes again
+                self._data["batches"] = min(self._data["batches"], processed)
+            _finish_batch(trainer, loop)
+        for callback in trainer.checkpoint_callbacks:
+            state = checkpoint.get("callbacks", {}).get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and state is not None:
+                state["dirpath"] = callback.dirpath  # else best score and paths are dropped
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tell the loader where to go on."""
+        self._tracker_run = run_id(trainer.loggers)
+        loader = trainer.train_dataloader
+        if not isinstance(loader, TrainingLoader):
+            return
+        if self._data is not None:
+            loader.load_state_dict(self._data)
+            self._data = None
+        if isinstance(loader.sampler, TrainingOrder) and self._seed is not None:
+            loader.sampler.seed = self._seed
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed what the step draws: dropout, stochastic depth, Mixup."""
+        seed = run_seed() if self._seed is None else self._seed
+        step = derive_seed(seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        torch.manual_seed(step)
+        random.seed(step)
+        np.random.seed(step % 2**32)  # noqa: NPY002  # timm's Mixup draws from it
+
+
+def tracked_run(checkpoint: dict[str, Any]) -> str | None:
+    """The id under which a tracker knows the run that wrote a checkpoint; None if there is none."""
+    states = checkpoint.get("callbacks")
+    state = states.get(ResumingCallback.__name__) if isinstance(states, dict) else None
+    run = state.get("tracker_run") if isinstance(state, dict) else None
+    return run if isinstance(run, str) else None
+
+
+def _finish_batch(trainer: L.Trainer, loop: dict[str, Any]) -> None:
+    """Mend the counters of a checkpoint that was written between a training batch and the validation after it.
+
+    Lightning would take that validation, and at the end of an epoch the epoch's end, for done.
+    """
+    progress = loop["epoch_loop.batch_progress"]
+    done = progress["current"]["processed"]
+    written_after_batch = progress["current"]["completed"] == done - 1
+    validates = written_after_batch and _validates(trainer, loop["epoch_progress"]["current"]["processed"], progress)
+    if not validates and not (written_after_batch and progress["is_last_batch"]):
+        return
+    for count in (progress["current"], progress["total"]):
+        count["completed"] = count["processed"]
+    if validates:
+        # as of a validation whose first batch was begun
+        total = loop["epoch_loop.val_loop.batch_progress"]["total"]
+        total.update(ready=1, started=1, processed=0, completed=0)
+        loop["epoch_loop.val_loop.batch_progress"]["current"].update(ready=0, started=0, processed=0, completed=0)
+    else:
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
+
+
+def _validates(trainer: L.Trainer, epoch: int, progress: dict[str, Any]) -> bool:
+    """Whether a validation follows the batch that `progress` ends with."""
+    every = trainer.check_val_every_n_epoch
+    if not trainer.enable_validation or (every is not None and (epoch + 1) % every):
+        return False
+    batches, interval = progress["current"]["ready"], trainer.val_check_interval
+    if isinstance(interval, float):  # a share of the epoch, whose length is known here at its end only
+        return bool(progress["is_last_batch"] and batches % max(1, int(batches * interval)) == 0)
+    return bool((progress["total"]["ready"] if every is None else batches) % interval == 0)

@@ -1,0 +1,118 @@
+"""`train.py export`: a trained classifier as the folder that timm and the Hugging Face hub know, and back again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from agcam.classifier import ViTClassifier
+from agcam.data.input_config import InputConfig
+from agcam.errors import ModelError
+from agcam.weights import read_weights
+
+_WEIGHTS, _CONFIG, _NAMES = "model.safetensors", "config.json", "class_names.txt"
+_MULTILABEL = "multi_label_classification"
+_CROP_MODE = {"squash": "squash", "center_crop": "center"}
+
+
+def export_command(args: Sequence[str]) -> int:
+    """`train.py export`; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        "train.py export",
+        description=f"Write {_WEIGHTS}, {_CONFIG} and {_NAMES} as timm reads them: timm.create_model('local-dir:DIR', "
+        "pretrained=True), explain.py images --checkpoint DIR, train.py fit --model.weights DIR.",
+    )
+    parser.add_argument("--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint of train.py")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
+    options = parser.parse_args(args)
+    model = ViTClassifier.from_checkpoint(options.ckpt_path)
+    export(model, options.output)
+    names = json.dumps(str(f"local-dir:{options.output}"))
+    print(f"wrote {options.output}; timm.create_model({names}, pretrained=True) loads it")  # noqa: T201  # its voice
+    return 0
+
+
+def export(model: ViTClassifier, folder: Path) -> None:
+    """Write a classifier into `folder`, which is made if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.backbone.state_dict().items()}
+    _replace(folder / _WEIGHTS, safetensors.torch.save(state, metadata={"format": "pt"}))
+    _replace(folder / _CONFIG, (json.dumps(timm_config(model), indent=2, ensure_ascii=False) + "\n").encode())
+    _replace(folder / _NAMES, "".join(f"{name}\n" for name in model.class_names).encode())
+
+
+def timm_config(model: ViTClassifier) -> dict[str, Any]:
+    """What timm needs to make the backbone again, to prepare images for it and to name its classes."""
+    h, config = model.hparams, model.input_config
+    known: dict[str, Any] = model.backbone.pretrained_cfg
+    side = config.size
+    kept = {key: known[key] for key in ("license", "first_conv", "classifier", "fixed_input_size") if key in known}
+    size = {"img_size": h["image_size"]} if h["image_size"] else {}
+    return {
+        "architecture": h["backbone"].partition(".")[0],
+        "num_classes": len(model.class_names),
+        "num_features": int(model.backbone.num_features),
+        "problem_type": _MULTILABEL if model.multilabel else "single_label_classification",
+        "model_args": {**size, **(h["backbone_args"] or {})},
+        "pretrained_cfg": {
+            **kept,
+            "custom_load": False,
+            "num_classes": len(model.class_names),
+            "label_names": list(model.class_names),
+            "input_size": [3, side, side],
+            "mean": list(config.mean),
+            "std": list(config.std),
+            "interpolation": config.interpolation,
+            # what is squashed is not cropped; timm does both
+            "crop_pct": config.crop_pct if config.resize == "center_crop" else 1.0,
+            "crop_mode": _CROP_MODE[config.resize],
+        },
+    }
+
+
+def open_exported(folder: str | Path) -> ViTClassifier:
+    """A classifier that `export` wrote, in evaluation mode on the CPU.
+
+    Raises:
+        ModelError: if `folder` is none, or a file in it is missing or does not fit the others.
+    """
+    path = Path(folder) / _CONFIG
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        cfg = found["pretrained_cfg"]
+        resize = next(ours for ours, timms in _CROP_MODE.items() if timms == cfg["crop_mode"])
+        values = {"size": cfg["input_size"][-1], "resize": resize}
+        values |= {f.name: cfg[f.name] for f in fields(InputConfig) if f.name not in values}
+        names, args, backbone = cfg["label_names"], dict(found["model_args"]), found["architecture"]
+        multilabel = found.get("problem_type") == _MULTILABEL
+    except FileNotFoundError:
+        raise ModelError(f"{folder}: no {_CONFIG} in it; expected a folder that train.py export wrote") from None
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        raise ModelError(f"{path}: not as train.py export writes it ({type(error).__name__}: {error})") from error
+    model = ViTClassifier(
+        backbone,
+        image_size=args.pop("img_size", None),
+        backbone_args=args or None,
+        class_names=list(names),
+        multilabel=multilabel,
+        input=values,
+    )
+    try:
+        model.backbone.load_state_dict(read_weights(Path(folder) / _WEIGHTS))
+    except RuntimeError as error:
+        raise ModelError(
+            f"{Path(folder) / _WEIGHTS}: does not fit {path} ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    return model.eval()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
