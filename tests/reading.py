@@ -22,12 +22,17 @@ def column(rows: list[dict[str, Any]], name: str) -> list[float]:
     return [row[name] for row in rows if name in row]
 
 
-def wandb_run(save_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """History rows and config of the only offline run below `save_dir`, by W&B's own reader of its run files."""
+def wandb_records(save_dir: Path) -> list[dict[str, Any]]:
+    """The records of the only offline run below `save_dir`, by W&B's own reader of its run files."""
     (path,) = save_dir.glob("wandb/offline-run-*/run-*.wandb")
     command = [get_core_path(), "leet", "inspect", "-json", "-no-observability", "-run-file", str(path)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
-    records = [json.loads(line) for line in printed.splitlines()]
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def wandb_run(save_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """History rows and config of the only offline run below `save_dir`."""
+    records = wandb_records(save_dir)
     config: dict[str, Any] = {}
     for record in records:
         config |= record.get("config", {}).get("update", {})

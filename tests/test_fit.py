@@ -10,13 +10,16 @@ import pytest
 import torch
 import wandb
 from PIL import Image
+from scipy.stats import spearmanr
 
 from agcam.classifier import ViTClassifier
 from agcam.cli import main
-from conftest import SMALL, TINY_MODEL
+from agcam.metrics.localization import NAMES, score
+from agcam.panel import read_panel
+from command_lines import SMALL, TINY_MODEL
 from reading import column, csv_rows, wandb_run
 
-FIGURES = ["pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game"]
+FIGURES = ["pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game", "entropy"]
 
 
 @dataclass(frozen=True)
@@ -94,20 +97,38 @@ def test_the_checkpoint_alone_restores_the_classifier(run: Run) -> None:
 
 
 def test_the_same_pictures_are_on_disk_after_each_epoch(run: Run) -> None:
-    first, second = sorted((run.folder / "explanations").iterdir())
-    assert (first.name, second.name) == ("val_epoch_000", "val_epoch_001")
-    names = [sorted(p.name for p in folder.glob("0*.png")) for folder in (first, second)]
+    folder = run.folder / "explanations"
+    first, second = folder / "val_epoch_000", folder / "val_epoch_001"
+    assert sorted(p.name for p in folder.iterdir()) == ["images", first.name, second.name]
+    names = [sorted(p.name for p in epoch.glob("0*.png")) for epoch in (first, second)]
     assert names[0] == names[1]
     assert len(names[0]) == 4
     with Image.open(first / names[0][0]) as picture:
         assert picture.size == (224 * 2 + 2, 224)
     with Image.open(second / "gallery.png") as sheet:
         assert sheet.size == (4 * (224 * 2 + 2 + 8) + 8, 224 + 16)
-    raw = np.load(second / "heatmaps.npz")
-    assert len(raw.files) == 4
-    assert all(raw[key].shape == (4, 4) and raw[key].dtype == np.float32 for key in raw.files)
-    assert len((second / "gallery.csv").read_text().splitlines()) == 5
-    assert not list((run.folder / "explanations").rglob("*.part"))
+    assert not list(folder.rglob("*.part"))
+
+
+def test_the_panel_of_each_epoch_holds_the_heatmaps_and_figures_of_every_method(run: Run) -> None:
+    panels = [read_panel(run.folder / "explanations" / f"val_epoch_00{epoch}") for epoch in (0, 1)]
+    assert [(info["stage"], info["epoch"], info["step"]) for _, info in panels] == [("val", 0, 8), ("val", 1, 16)]
+    (before, _), (after, _) = panels
+    assert [shown.index for shown in before] == [shown.index for shown in after] == [0, 9, 18, 27]
+    for shown in after:
+        assert shown.heatmaps.keys() == shown.figures.keys() == {"agcam", "random", "center"}
+        assert all(m.shape == (4, 4) and m.dtype == np.float32 for m in shown.heatmaps.values())
+        assert shown.mask is not None
+        assert shown.image.shape == (32, 32, 3)
+        maps = torch.from_numpy(np.stack([shown.heatmaps["agcam"]]))
+        truth = torch.from_numpy(shown.mask)[None]
+        overlap, _ = score(maps, None, truth, None, None, 0.5, "corrected")
+        assert [shown.figures["agcam"][name] for name in NAMES] == pytest.approx(overlap[0].tolist())
+    drifts = [[shown.figures["agcam"]["drift"] for shown in panel] for panel in (before, after)]
+    assert np.isnan(drifts[0]).all()
+    pairs = zip(before, after, strict=True)
+    expected = [1 - spearmanr(*(p.heatmaps["agcam"].ravel() for p in pair)).statistic for pair in pairs]
+    assert drifts[1] == pytest.approx(expected, abs=0.02)  # float16 makes a tie here and there
 
 
 def test_wandb_holds_the_metrics_of_each_epoch(run: Run) -> None:
@@ -130,7 +151,7 @@ def test_wandb_holds_images_with_captions_and_boxes(run: Run) -> None:
         assert len(panel["val/explanations.all_boxes"]) == 4
     assert [panel["trainer/global_step"] for panel in panels] == [8, 16]
     (folder,) = run.save_dir.glob("wandb/offline-run-*/files/media/images/val")
-    images = sorted(folder.glob("explanations_*.png"))
+    images = sorted(folder.glob("explanations_*.jpg"))
     assert len(images) == 8
     with Image.open(images[0]) as picture:
         assert picture.size == (224, 224)

@@ -13,6 +13,7 @@ from PIL import Image
 
 COLORMAP = "inferno"
 """Even steps of heat look like even steps of light, to colour-blind eyes too."""
+_COLORS = mpl.colormaps[COLORMAP](np.arange(256))[:, :3] * 255
 
 
 def overlay(image: np.ndarray, heatmap: np.ndarray, strength: float = 0.65) -> np.ndarray:
@@ -31,7 +32,7 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, strength: float = 0.65) -> n
     """
     height, width = image.shape[:2]
     scaled = resize_map(heatmap, (height, width))
-    colors = mpl.colormaps[COLORMAP](scaled)[..., :3] * 255
+    colors = _COLORS[(scaled * 256).astype(np.int64).clip(max=255)]
     opacity = strength * (0.35 + 0.65 * scaled[..., None])
     grey = image.mean(axis=2, keepdims=True)
     mixed: np.ndarray = (0.35 * image + 0.65 * grey) * (1 - opacity) + colors * opacity

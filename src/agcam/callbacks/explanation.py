@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import lightning as L
@@ -11,25 +10,29 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from agcam.callbacks.gallery import explained_images, gather, pictures, spread
-from agcam.callbacks.ground_truth import labelled_targets, predicted_targets
-from agcam.callbacks.scoring import GroundTruth, Scoring
+from agcam.callbacks.gallery import explained_images, show, spread
+from agcam.callbacks.scoring import FIGURES, GroundTruth, Scoring, find_objects
+from agcam.callbacks.timeline import REMEMBERED, GalleryBy, Memory, Panel
 from agcam.classifier import ViTClassifier
 from agcam.data.batch import Batch, owned
 from agcam.errors import InputError
 from agcam.explainers.explain import check_method, explain_recording
 from agcam.explainers.tape import Tape
-from agcam.metrics.localization import Protocol
-from agcam.tracking import Picture, log_pictures
+from agcam.ground_truth import labelled_targets, predicted_targets
+from agcam.metrics.localization import Localization, Protocol
+from agcam.panel import Shown
+from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir
+
+Stage = Literal["val", "test"]
 
 
 class ExplanationCallback(L.Callback):
     """Explains validation and test batches, scores the heatmaps, and shows the same few images every epoch.
 
-    The heatmaps come from the evaluation step's own forward, so explaining costs little. Logged are
-    `val/loc/{pixel_accuracy,iou,dice,precision,recall,pointing_game,count}` for the first method and
-    `val/loc_METHOD/…` for the others; `ModelCheckpoint(monitor="val/loc/iou", mode="max")` works. Nothing is
-    logged where the data know no objects.
+    The heatmaps come from the evaluation step's own forward, so explaining costs little. Logged are, for the first
+    method, `val/loc/{pixel_accuracy,iou,dice,precision,recall,pointing_game,count}`, `right_for_wrong_reason` and
+    `wrong_but_looking_right` where the data know objects, and `entropy` and `drift` always; for the others
+    `val/loc_METHOD/…`. `ModelCheckpoint(monitor="val/loc/iou", mode="max")` works.
 
     Args:
         methods: names from `agcam.methods()`; the first is the one that is shown. Controls: random, center.
@@ -41,7 +44,10 @@ class ExplanationCallback(L.Callback):
         ground_truth: score against "boxes" or "masks".
         threshold: where a heatmap, scaled to [0, 1], is cut.
         protocol: see `Localization`.
-        gallery: number of images to show, spread evenly over the explained ones; 0 for none.
+        gallery: number of images to show; 0 for none.
+        gallery_by: which ones, chosen once: "index" spreads them evenly over the explained ones, "class" takes one of
+            each class in turn, "hardest" those to whose label the model gives the lowest probability in the first
+            explained epoch.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class ExplanationCallback(L.Callback):
         threshold: float = 0.5,
         protocol: Protocol = "corrected",
         gallery: int = 16,
+        gallery_by: GalleryBy = "index",
     ) -> None:
         if not methods:
             raise InputError("explanation.methods is empty; name at least one of agcam.methods()")
@@ -62,21 +69,41 @@ class ExplanationCallback(L.Callback):
             check_method(method)
         if every_n_epochs < 1:
             raise InputError(f"explanation.every_n_epochs must be at least 1, found {every_n_epochs}")
+        Localization(threshold, protocol)  # refuses what makes no sense
         self.every_n_epochs = every_n_epochs
         self.max_batches = float("inf") if max_batches is None else max_batches
         self.targets = targets
         self.only_correct = only_correct
-        self.gallery = gallery
-        self.scoring = {method: Scoring(ground_truth, threshold, protocol) for method in methods}
+        self.ground_truth: GroundTruth = ground_truth
+        self.panel = Panel(gallery, gallery_by)
+        self.scoring = {method: Scoring(threshold, protocol) for method in methods}
         self._tape: Tape | None = None
-        self._shown: set[int] = set()
-        self._pictures: list[Picture] = []
+        self._remembered: set[int] = set()
+        self._last: tuple[list[Shown], dict[str, Any]] | None = None
+        self._writer = DiskWriter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which images are shown, so that a run that goes on shows the same ones."""
+        return {"shown": self.panel.chosen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the images of the run that is resumed."""
+        self.panel.chosen = dict(state_dict.get("shown", {}))
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """See to it that no tracker can stop the run."""
+        protect(trainer)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the heatmaps of another run."""
+        for scoring in self.scoring.values():
+            scoring.memory = Memory()
 
     # Lightning calls validation and test through hooks of their own; both do the same here.
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reset the metrics."""
-        self._reset(trainer, pl_module, trainer.val_dataloaders, trainer.num_val_batches)
+        self._reset(trainer, pl_module, "val", trainer.val_dataloaders, trainer.num_val_batches)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -94,7 +121,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain and score what the tape holds."""
-        self._explain(trainer, pl_module, batch)
+        self._explain(trainer, pl_module, "val", batch)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log metrics and pictures."""
@@ -102,7 +129,7 @@ class ExplanationCallback(L.Callback):
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """As for validation."""
-        self._reset(trainer, pl_module, trainer.test_dataloaders, trainer.num_test_batches)
+        self._reset(trainer, pl_module, "test", trainer.test_dataloaders, trainer.num_test_batches)
 
     def on_test_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -120,7 +147,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """As for validation."""
-        self._explain(trainer, pl_module, batch)
+        self._explain(trainer, pl_module, "test", batch)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """As for validation."""
@@ -130,6 +157,16 @@ class ExplanationCallback(L.Callback):
         """Leave the model without hooks."""
         self._stop()
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Have all pictures on disk before others look for them, and give the trackers the final table."""
+        self._writer.wait()
+        if self._last is not None:
+            log_table(trainer.loggers, *self._last)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """As `on_train_end`, for validation and test."""
+        self._writer.wait()
+
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.sanity_checking:
             return False
@@ -138,14 +175,16 @@ class ExplanationCallback(L.Callback):
         return not fitting or epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
 
     def _reset(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, loader: Any, num_batches: Sequence[int | float]
+        self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, loader: Any, num_batches: Sequence[float]
     ) -> None:
+        if not self._due(trainer):
+            return
         for scoring in self.scoring.values():
-            scoring.to(pl_module.device).reset()
+            scoring.to(pl_module.device).means.reset()
         batches = min(self.max_batches, *num_batches)
-        self._pictures = []
-        length, batch_size = len(loader.dataset), loader.batch_size or 1
-        self._shown = spread(explained_images(length, batches, batch_size, trainer.world_size), self.gallery)
+        explained = explained_images(len(loader.dataset), batches, loader.batch_size or 1, trainer.world_size)
+        self.panel.begin(stage, loader.dataset, explained)
+        self._remembered = spread(explained, REMEMBERED) if trainer.state.fn == TrainerFn.FITTING else set()
 
     def _listen(self, trainer: L.Trainer, pl_module: L.LightningModule, batch_idx: int) -> None:
         if self._due(trainer) and batch_idx < self.max_batches:
@@ -157,43 +196,58 @@ class ExplanationCallback(L.Callback):
             tape.__exit__(None, None, None)
         return tape
 
-    def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch) -> None:
+    def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, batch: Batch) -> None:
         tape = self._stop()
         if tape is None:
             return
-        recording = tape.recording
+        recording, model = tape.recording, cast(ViTClassifier, pl_module)
         first = recording.logits.argmax(1, keepdim=True)
         if self.targets == "labelled":
             targets, pairs = labelled_targets(batch)
         else:
             targets, pairs = predicted_targets(batch, first)
         pairs = pairs.keep(owned(batch.index, trainer.global_rank, trainer.world_size)[pairs.image])
-        scored = pairs
-        if self.only_correct:
-            right = batch.label.eq(first[:, 0]) if batch.label.dim() == 1 else batch.label.gather(1, first)[:, 0] > 0
-            scored = pairs.keep(right[pairs.image])
-        for number, (method, scoring) in enumerate(self.scoring.items()):
-            explanation = explain_recording(recording, targets, method)
-            scoring.update(batch, scored, explanation.heatmaps)
-            if number == 0:
-                shown = [int(batch.index[row]) in self._shown for row in pairs.image.tolist()]
-                chosen = pairs.keep(torch.tensor(shown, dtype=torch.bool, device=pairs.image.device))
-                iou = scoring.iou(batch, chosen, explanation.heatmaps)
-                model = cast(ViTClassifier, pl_module)
-                self._pictures += pictures(model, batch, chosen, explanation, iou)
+        probability = model.probabilities(recording.logits.float())[pairs.image, pairs.object]
+        shown = self.panel.wants(stage, batch.index[pairs.image].tolist(), probability.tolist())
 
-    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        single = batch.label.dim() == 1
+        right = (batch.label.eq(first[:, 0]) if single else batch.label.gather(1, first)[:, 0] > 0)[pairs.image]
+        wanted = torch.tensor(shown, dtype=torch.bool, device=right.device)
+        counted = right if self.only_correct else torch.ones_like(right)
+        needed = counted | wanted
+        correct = (right if single else probability > 0.5)[needed]
+        pairs, counted, wanted = pairs.keep(needed), counted[needed], wanted[needed]
+
+        objects = find_objects(batch, pairs, self.ground_truth)
+        keys = list(zip(batch.index[pairs.image].tolist(), pairs.object.tolist(), strict=True))
+        keep = torch.tensor([index in self._remembered for index, _ in keys], dtype=torch.bool)
+        explanations, figures = {}, {}
+        for method, scoring in self.scoring.items():
+            explanation = explain_recording(recording, targets, method)
+            maps = explanation.heatmaps[pairs.image, pairs.slot]
+            found = scoring.figures(maps, objects, correct)
+            scoring.remember(found, keys, keep, maps)
+            scoring.means.update(found[counted])
+            explanations[method] = explanation
+            figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted].tolist()]
+        if any(shown):
+            self.panel.add(show(model, batch, pairs.keep(wanted), explanations, figures))
+
+    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         if not self._due(trainer):
             return
         for number, (method, scoring) in enumerate(self.scoring.items()):
             prefix = f"{stage}/loc" if number == 0 else f"{stage}/loc_{method}"
             figures = scoring.compute()
-            if not figures:
-                rank_zero_warn(f"no {scoring.ground_truth} in the explained batches: {prefix}/… is not logged")
-                break
+            if number == 0 and "count" not in figures:
+                rank_zero_warn(f"no {self.ground_truth} in the explained batches: {prefix}/iou … are not logged")
             # computed over all processes already: the same number on each
             pl_module.log_dict({f"{prefix}/{name}": value.float() for name, value in figures.items()}, sync_dist=True)
-        run_dir = Path(trainer.log_dir or trainer.default_root_dir)
-        everyone = gather(self._pictures)
-        if trainer.is_global_zero:
-            log_pictures(trainer.loggers, run_dir, everyone, stage, trainer.current_epoch, trainer.global_step)
+            scoring.memory.turn()
+        shown = self.panel.end(stage)
+        if trainer.is_global_zero and shown:
+            mean = cast(ViTClassifier, pl_module).input_config.mean
+            fill = [round(255 * value) for value in mean]  # what a pixel becomes where perturbations remove it
+            info = {"stage": stage, "epoch": trainer.current_epoch, "step": trainer.global_step, "fill": fill}
+            log_panel(trainer.loggers, self._writer, run_dir(trainer) / "explanations", shown, info)
+            self._last = (shown, info)

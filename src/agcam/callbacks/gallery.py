@@ -1,19 +1,24 @@
-"""The gallery: the same few images, shown with their heatmaps every time."""
+"""The gallery: a few explained images with all that is known of them, the same ones every time."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from agcam.callbacks.ground_truth import Pairs
 from agcam.classifier import ViTClassifier
 from agcam.data.batch import Batch
 from agcam.data.transforms import to_pixels
 from agcam.explainers.explain import Explanation
-from agcam.tracking import Picture
+from agcam.ground_truth import Pairs, box_truth, mask_truth
+from agcam.panel import Shown
+
+_T = TypeVar("_T")
 
 
 def spread(count: int, wanted: int) -> set[int]:
@@ -27,40 +32,57 @@ def explained_images(length: int, batches: float, batch_size: int, world_size: i
     return length if math.isinf(batches) else min(length, int(batches) * batch_size * world_size)
 
 
-def pictures(model: ViTClassifier, batch: Batch, pairs: Pairs, explanation: Explanation, iou: Tensor) -> list[Picture]:
-    """The pictures of the pairs (P) of a batch; `iou` (P,)."""
-    found = []
+def show(
+    model: ViTClassifier,
+    batch: Batch,
+    pairs: Pairs,
+    explanations: Mapping[str, Explanation],
+    figures: Mapping[str, list[dict[str, float]]],
+) -> list[Shown]:
+    """The pairs (P) of a batch as they are shown.
+
+    Args:
+        model: knows the names of the classes.
+        batch: the images, with what is known of them.
+        pairs: those to show.
+        explanations: of the batch, by method; one at least.
+        figures: by method, for each of the pairs.
+    """
+    first = next(iter(explanations.values()))
+    probabilities = model.probabilities(first.logits.float()).cpu()
+    predicted, present = first.logits.argmax(1).tolist(), batch.present()
+    boxes, _ = box_truth(batch, pairs)
+    masks, _, has_mask = mask_truth(batch, pairs)
     names = model.class_names
-    probabilities = model.probabilities(explanation.logits.float()).cpu()
-    first = explanation.logits.argmax(1).tolist()
-    present = batch.present()
-    for row, slot, wanted, overlap in zip(
-        *(t.tolist() for t in (pairs.image, pairs.slot, pairs.object, iou)), strict=True
-    ):
-        explained = int(explanation.targets[row, slot])
-        boxes, labels = batch.boxes[row], batch.box_labels[row]
-        shown = torch.zeros(0, 4) if boxes is None or labels is None else boxes[labels == wanted]
+    found = []
+    for number, (row, slot) in enumerate(zip(pairs.image.tolist(), pairs.slot.tolist(), strict=True)):
+        explained = int(first.targets[row, slot])
         found.append(
-            Picture(
+            Shown(
                 index=int(batch.index[row]),
                 name=batch.name[row],
                 image=to_pixels(batch.image[row], model.input_config),
-                heatmap=explanation.heatmaps[row, slot].cpu().numpy(),
                 explained=names[explained],
                 truth=tuple(names[c] for c in present[row].tolist()),
-                predicted=names[first[row]],
+                predicted=names[predicted[row]],
                 probability=float(probabilities[row, explained]),
-                iou=overlap,
-                boxes=shown.cpu().numpy(),
+                boxes=_array(boxes[number]),
+                mask=_array(masks[number]) if bool(has_mask[number]) else None,
+                heatmaps={method: _array(e.heatmaps[row, slot]) for method, e in explanations.items()},
+                figures={method: figures[method][number] for method in explanations},
             )
         )
     return found
 
 
-def gather(mine: list[Picture]) -> list[Picture]:
-    """The pictures of all processes, in the order of the data set."""
+def gather(mine: list[_T]) -> list[_T]:
+    """What all processes have."""
     everyone = [mine]
     if dist.is_available() and dist.is_initialized():
         everyone = [[] for _ in range(dist.get_world_size())]
         dist.all_gather_object(everyone, mine)
-    return sorted((p for part in everyone for p in part), key=lambda p: p.index)
+    return [entry for part in everyone for entry in part]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to(torch.float32 if tensor.is_floating_point() else tensor.dtype).cpu().numpy()

@@ -1,88 +1,103 @@
-"""Localization of explained batches: heatmaps against the boxes or masks of their objects."""
+"""What the heatmaps of explained batches are worth, image by image and over a data set."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from agcam.callbacks.ground_truth import Pairs, box_truth, mask_truth
+from agcam.callbacks.timeline import Memory
 from agcam.data.batch import Batch
-from agcam.metrics.localization import Localization, Protocol, score
-from agcam.metrics.maps import fill_boxes
-from agcam.metrics.pointing_game import PointingGame
+from agcam.ground_truth import Pairs, box_truth, mask_truth
+from agcam.metrics.localization import NAMES, Protocol, score
+from agcam.metrics.maps import fill_boxes, upsample
+from agcam.metrics.means import ImageMeans
+from agcam.metrics.peakedness import map_entropy, reasons
+from agcam.metrics.pointing_game import pointing_hits
 
 GroundTruth = Literal["boxes", "masks"]
+FIGURES = (*NAMES, "pointing_game", "right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")
+_ENTROPY = FIGURES.index("entropy")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Where the objects of P pairs are, as far as that is known for K of them.
+
+    Attributes:
+        known: (P,) bool, K times true.
+        masks: (K, H, W) bool, the object's pixels; filled boxes will do.
+        boxes: for each of the K (n, 4) xyxy, or None where masks are the ground truth.
+        ignore: (K, H, W) bool, pixels that count nowhere, or None.
+    """
+
+    known: Tensor
+    masks: Tensor
+    boxes: list[Tensor] | None
+    ignore: Tensor | None
+
+
+def find_objects(batch: Batch, pairs: Pairs, ground_truth: GroundTruth) -> Objects | None:
+    """The objects of the pairs by boxes or masks; None if nothing is known of any."""
+    if ground_truth == "masks":
+        masks, ignore, known = mask_truth(batch, pairs)
+        return Objects(known, masks[known], None, ignore[known]) if bool(known.any()) else None
+    every, known = box_truth(batch, pairs)
+    boxes = [b for b in every if len(b)]
+    if not boxes:
+        return None
+    size = (int(batch.image.shape[-2]), int(batch.image.shape[-1]))
+    filled = [torch.from_numpy(fill_boxes(b.cpu(), size)) for b in boxes]
+    return Objects(known, torch.stack(filled).to(pairs.image.device), boxes, None)
 
 
 class Scoring(nn.Module):
-    """Localization and pointing game of one explanation method over a data set.
+    """The figures of one explanation method: `FIGURES` of each image, and their means over a data set.
 
     Args:
-        ground_truth: score against "boxes" or "masks"; pairs without are left out.
         threshold: see `Localization`.
         protocol: see `Localization`.
     """
 
-    def __init__(self, ground_truth: GroundTruth, threshold: float, protocol: Protocol) -> None:
+    def __init__(self, threshold: float, protocol: Protocol) -> None:
         super().__init__()
-        self.ground_truth = ground_truth
-        self.localization = Localization(threshold, protocol)
-        self.pointing = PointingGame()
+        self.threshold = threshold
+        self.protocol = protocol
+        self.means = ImageMeans(FIGURES)
+        self.memory = Memory()
 
-    def reset(self) -> None:
-        """Forget what was scored."""
-        self.localization.reset()
-        self.pointing.reset()
+    def figures(self, maps: Tensor, objects: Objects | None, correct: Tensor) -> Tensor:
+        """The figures (P, F) float64 of P heatmaps, NaN where an object is not known; drift is not among them.
 
-    def update(self, batch: Batch, pairs: Pairs, heatmaps: Tensor) -> None:
-        """Score heatmaps (B, T, h, w) for the given pairs."""
-        truth = self._truth(batch, pairs)
-        if truth is None:
-            return
-        known, boxes, masks, ignore = truth
-        maps = heatmaps[pairs.image, pairs.slot][known]
-        if self.ground_truth == "masks":
-            self.localization.update(maps, masks=masks, ignore=ignore)
-        else:
-            self.localization.update(maps, boxes=boxes, image_size=(int(masks.shape[1]), int(masks.shape[2])))
-        self.pointing.update(maps, masks)
-
-    def iou(self, batch: Batch, pairs: Pairs, heatmaps: Tensor) -> Tensor:
-        """IoU (P,) of each pair, NaN where its object is unknown; the metrics stay as they are."""
-        found = torch.full((len(pairs.image),), float("nan"))
-        truth = self._truth(batch, pairs)
-        if truth is not None:
-            known, boxes, masks, ignore = truth
-            by_mask = self.ground_truth == "masks"
-            figures, counted = score(
-                heatmaps[pairs.image, pairs.slot][known],
-                None if by_mask else boxes,
-                masks if by_mask else None,
-                (int(masks.shape[1]), int(masks.shape[2])),
-                ignore,
-                self.localization.threshold,
-                self.localization.protocol,
-            )
-            found[known.cpu()] = torch.where(counted, figures[:, 1], float("nan")).float().cpu()
+        Args:
+            maps: (P, h, w) on the patch grid.
+            objects: of the P pairs.
+            correct: (P,) bool, whether the image is classified right.
+        """
+        found = torch.full((len(maps), len(FIGURES)), float("nan"), dtype=torch.float64, device=maps.device)
+        found[:, _ENTROPY] = map_entropy(maps)
+        if objects is None:
+            return found
+        known = objects.known
+        size = (int(objects.masks.shape[1]), int(objects.masks.shape[2]))
+        large = upsample(maps[known], size)  # once for all that needs pixels
+        masks = objects.masks if objects.boxes is None else None
+        overlap, counted = score(large, objects.boxes, masks, size, objects.ignore, self.threshold, self.protocol)
+        overlap[~counted] = float("nan")
+        hits = pointing_hits(large, objects.masks)
+        found[known, :_ENTROPY] = torch.cat([overlap, torch.stack([hits, *reasons(hits, correct[known])], 1)], 1)
         return found
 
-    def compute(self) -> dict[str, Tensor]:
-        """The five figures, `pointing_game` and `count`; empty if nothing could be scored on any process."""
-        figures: dict[str, Tensor] = self.localization.compute()
-        pointing: Tensor = self.pointing.compute()
-        return {} if int(figures["count"]) == 0 else figures | {"pointing_game": pointing}
+    def remember(self, found: Tensor, keys: Sequence[tuple[int, int]], keep: Tensor, maps: Tensor) -> None:
+        """Complete figures (P, F) by the drift since the last epoch; arguments as in `Memory.drift`."""
+        found[:, -1] = self.memory.drift(keys, keep, maps).to(found)
 
-    def _truth(self, batch: Batch, pairs: Pairs) -> tuple[Tensor, list[Tensor], Tensor, Tensor | None] | None:
-        """Which pairs have an object, its boxes, its pixels, and the pixels to ignore; None if no pair has one."""
-        if self.ground_truth == "masks":
-            masks, ignore, known = mask_truth(batch, pairs)
-            return (known, [], masks[known], ignore[known]) if bool(known.any()) else None
-        boxes, known = box_truth(batch, pairs)
-        boxes = [b for b in boxes if len(b)]
-        if not boxes:
-            return None
-        size = (int(batch.image.shape[-2]), int(batch.image.shape[-1]))
-        filled = [torch.from_numpy(fill_boxes(b.cpu(), size)) for b in boxes]
-        return known, boxes, torch.stack(filled).to(pairs.image.device), None
+    def compute(self) -> dict[str, Tensor]:
+        """The means over all processes; what no image has is left out, and `count` where it is 0."""
+        means: dict[str, Tensor] = self.means.compute()
+        if not int(means["count"]):
+            del means["count"]
+        return means

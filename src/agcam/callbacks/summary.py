@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.tracking import tracker_folders
+from agcam.tracking import places, relative, run_dir
 
 _COLUMNS = ("pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game")
 _CONTROLS = {"random", "center"}
@@ -22,7 +21,6 @@ class SummaryCallback(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print on the first process."""
-        run_dir = Path(trainer.log_dir or trainer.default_root_dir)  # asked on every process: Lightning broadcasts it
         if not trainer.is_global_zero:
             return
         console = Console()
@@ -34,24 +32,22 @@ class SummaryCallback(L.Callback):
         scores = [f"{name} {figures[name]:.3f}" for name in names if name in figures]
         if scores:
             console.print("last epoch: " + " · ".join(scores))
-        for what, where in self._places(trainer, run_dir).items():
+        for what, where in self._places(trainer, run_dir(trainer)).items():
             console.print(f"{what:<12} {where}", soft_wrap=True, highlight=False)
 
-    def _places(self, trainer: L.Trainer, run_dir: Path) -> dict[str, Any]:
-        places: dict[str, Any] = {}
-        if (run_dir / "metrics.csv").is_file():
-            places["metrics"] = run_dir / "metrics.csv"
-        if (run_dir / "explanations").is_dir():
-            places["heatmaps"] = run_dir / "explanations"
-        for folder in tracker_folders(trainer.loggers):
-            places["W&B run"] = f"{folder} (wandb sync {folder})"
+    def _places(self, trainer: L.Trainer, folder: Path) -> dict[str, str]:
+        found: dict[str, str] = {}
+        if (folder / "metrics.csv").is_file():
+            found["metrics"] = relative(folder / "metrics.csv")
+        if (folder / "explanations").is_dir():
+            found["heatmaps"] = relative(folder / "explanations")
+        found |= places(trainer.loggers)
         checkpoint = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
         path = checkpoint.best_model_path or checkpoint.last_model_path if checkpoint is not None else ""
         if path:
-            path = _relative(path)
-            places["checkpoint"] = path
-            places["next"] = f"python explain.py images --checkpoint {path} --input PHOTOS --output explained"
-        return {what: _relative(where) if isinstance(where, Path) else where for what, where in places.items()}
+            found["checkpoint"] = relative(path)
+            found["next"] = f"python explain.py images --checkpoint {relative(path)} --input PHOTOS --output explained"
+        return found
 
 
 def localization_table(figures: dict[str, float], methods: list[str]) -> Table:
@@ -66,8 +62,3 @@ def localization_table(figures: dict[str, float], methods: list[str]) -> Table:
         cells = [f"{figures[f'{prefix}/{name}']:.3f}" if f"{prefix}/{name}" in figures else "–" for name in _COLUMNS]
         table.add_row(f"{method} (control)" if method in _CONTROLS else method, *cells)
     return table
-
-
-def _relative(path: str | Path) -> str:
-    path = Path(path)
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

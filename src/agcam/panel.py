@@ -1,0 +1,224 @@
+"""A panel: a few explained images with all that is known of them, in files that the report reads.
+
+A panel is a folder with `panel.json` (facts) and `panel.npz` (heatmaps and masks, by number). Its pictures lie in
+`images/` beside the folder, named by their content, so that the panels of all epochs share one copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from agcam.data.unpack import refuse_bomb
+from agcam.errors import DataError
+
+SCHEMA = 1
+FACTS, ARRAYS, IMAGES = "panel.json", "panel.npz", "images"
+_JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """An image explained for one class by one method or several.
+
+    Attributes:
+        index: position in the data set; an image explained for several classes is several entries of one index.
+        name: the image's name.
+        image: (H, W, 3) uint8 RGB, as the model saw it.
+        explained: the class that the heatmaps explain.
+        truth: the classes that the image shows.
+        predicted: the model's first choice.
+        probability: of the explained class, in [0, 1].
+        boxes: (n, 4) xyxy of the explained class, in pixels of `image`; n = 0 where none is known.
+        mask: (H, W) bool, the pixels of the explained class, or None where unknown.
+        heatmaps: by method, (h, w) float32 on the patch grid.
+        figures: by method, by name: what a single heatmap scores. NaN where it does not count.
+        curves: by method, by name: the probability of the explained class along a perturbation.
+    """
+
+    index: int
+    name: str
+    image: np.ndarray
+    explained: str
+    truth: tuple[str, ...]
+    predicted: str
+    probability: float
+    boxes: np.ndarray
+    mask: np.ndarray | None
+    heatmaps: dict[str, np.ndarray]
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+
+def write_panel(folder: Path, shown: Sequence[Shown], info: dict[str, Any]) -> None:
+    """Write a panel; pictures go to `images/` beside `folder`, each once. `panel.json` comes last, when all is there.
+
+    Args:
+        folder: made if missing; a panel that it holds is replaced.
+        shown: in the order in which they are shown.
+        info: what else is known, as JSON takes it, such as {"stage": "val", "epoch": 7, "step": 320}.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FACTS).unlink(missing_ok=True)
+    methods = list(dict.fromkeys(method for entry in shown for method in entry.heatmaps))
+    arrays: dict[str, Any] = {}
+    entries = []
+    for number, entry in enumerate(shown):
+        arrays |= {
+            f"{number}.{methods.index(method)}": heatmap.astype(np.float32)
+            for method, heatmap in entry.heatmaps.items()
+        }
+        if entry.mask is not None:
+            arrays[f"{number}.mask"] = entry.mask.astype(bool)
+        entries.append(
+            {
+                "index": entry.index,
+                "name": entry.name,
+                "image": _keep_image(entry.image, folder.parent / IMAGES),
+                "explained": entry.explained,
+                "truth": entry.truth,
+                "predicted": entry.predicted,
+                "probability": entry.probability,
+                "boxes": np.asarray(entry.boxes, np.float64).reshape(-1, 4).tolist(),
+                "figures": entry.figures,
+                "curves": entry.curves,
+            }
+        )
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    _replace(folder / ARRAYS, packed.getvalue())
+    facts = {"schema": SCHEMA, "info": info, "methods": methods, "shown": entries}
+    # ASCII: names that no encoding holds (file names of any bytes) come back as they were
+    _replace(folder / FACTS, json.dumps(_plain(facts), allow_nan=False).encode("ascii"))
+
+
+def read_panel(folder: Path) -> tuple[list[Shown], dict[str, Any]]:
+    """Read what `write_panel` wrote: the entries and `info`.
+
+    Raises:
+        DataError: if a file is missing, broken or contradicts another, with its name.
+    """
+    facts = _read_facts(folder / FACTS)
+    try:
+        methods, entries, info = facts["methods"], facts["shown"], dict(facts["info"])
+        names = [entry["image"] for entry in entries]
+        known = all(isinstance(name, str) and Path(name).name == name for name in names)
+        if not known or not all(isinstance(method, str) for method in methods):
+            raise DataError(f"{folder / FACTS}: not a panel: an image or method has a strange name")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder / FACTS}: not a panel ({error!r})") from error
+    arrays = _read_arrays(folder / ARRAYS)
+    images = {name: _read_image(folder.parent / IMAGES / name) for name in dict.fromkeys(names)}
+    shown = []
+    for number, entry in enumerate(entries):
+        try:
+            shown.append(_entry(entry, number, images[entry["image"]], methods, arrays))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{folder / FACTS}: entry {number} is broken ({error!r})") from error
+    return shown, info
+
+
+def _entry(
+    entry: dict[str, Any], number: int, image: np.ndarray, methods: list[str], arrays: dict[str, np.ndarray]
+) -> Shown:
+    mask = arrays.get(f"{number}.mask")
+    heatmaps = {method: arrays[key] for k, method in enumerate(methods) if (key := f"{number}.{k}") in arrays}
+    boxes = np.asarray(entry["boxes"], dtype=np.float64).reshape(-1, 4)
+    if mask is not None and mask.shape != image.shape[:2]:
+        raise ValueError(f"mask {mask.shape} on an image of {image.shape[:2]}")
+    if any(heatmap.ndim != 2 or not heatmap.size for heatmap in heatmaps.values()):
+        raise ValueError("a heatmap is not (h, w)")
+    texts = (entry["name"], entry["explained"], entry["predicted"], *entry["truth"])
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name is no text")
+    return Shown(
+        index=int(entry["index"]),
+        name=entry["name"],
+        image=image,
+        explained=entry["explained"],
+        truth=tuple(entry["truth"]),
+        predicted=entry["predicted"],
+        probability=_number(entry["probability"]),
+        boxes=boxes,
+        mask=mask,
+        heatmaps=heatmaps,
+        figures={m: {n: _number(v) for n, v in figures.items()} for m, figures in entry["figures"].items()},
+        curves={m: {n: [_number(v) for v in curve] for n, curve in c.items()} for m, c in entry["curves"].items()},
+    )
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected a panel that a run or a benchmark wrote") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not readable ({error})") from error
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        found = facts.get("schema") if isinstance(facts, dict) else None
+        raise DataError(f"{path}: not a panel of schema {SCHEMA} (found {found!r}); write it again with this version")
+    return facts
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        refuse_bomb(path)
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
+        raise DataError(f"{path}: missing or broken ({error}); it holds the heatmaps of {FACTS}") from error
+
+
+def _read_image(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path, formats=["JPEG", "PNG"]) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: missing or no image ({error})") from error
+
+
+def _keep_image(image: np.ndarray, folder: Path) -> str:
+    """Store an image in `folder` unless it is there; returns its file name."""
+    pixels = np.ascontiguousarray(image)
+    stem = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:20]
+    for suffix in ("jpg", "png"):
+        if (folder / f"{stem}.{suffix}").is_file():
+            return f"{stem}.{suffix}"
+    folder.mkdir(parents=True, exist_ok=True)
+    jpeg, png = io.BytesIO(), io.BytesIO()
+    Image.fromarray(pixels).save(jpeg, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    Image.fromarray(pixels).save(png, "PNG")
+    # drawings and tiny images: exact and no larger
+    suffix, kept = ("png", png) if len(png.getbuffer()) <= len(jpeg.getbuffer()) else ("jpg", jpeg)
+    _replace(folder / f"{stem}.{suffix}", kept.getvalue())
+    return f"{stem}.{suffix}"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

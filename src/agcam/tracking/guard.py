@@ -1,0 +1,97 @@
+"""No tracker stops the training: what a logger raises is reported once.
+
+Lightning calls its loggers directly, in the middle of its loops, and lets through what they raise: a server that goes
+away ends the run that it was to record. The guard sits on the methods of each logger *object*. A wrapper around the
+logger would no longer be a `WandbLogger` to Lightning, to other callbacks and to `isinstance`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_warn
+
+# all that Lightning calls on a logger after the run has begun
+_METHODS = ("log_metrics", "log_hyperparams", "log_graph", "save", "after_save_checkpoint", "finalize")
+_REST = 20.0
+"""How many times as long as a failed call took the tracker is left alone: failures cost a twentieth of the time."""
+
+
+@dataclass
+class _Trouble:
+    reported: bool = False
+    rest_until: float = 0.0
+
+
+_troubles: WeakKeyDictionary[object, _Trouble] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+class _Guarded:
+    """A method of a logger that reports its errors. Not a closure: launchers that spawn pickle loggers."""
+
+    def __init__(self, logger: Logger, method: str) -> None:
+        self.logger = logger
+        self.method = method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        method = getattr(type(self.logger), self.method)
+        # a last call that says how the run ended is made in any case
+        attempt(self.logger, partial(method, self.logger, *args, **kwargs), always=self.method == "finalize")
+
+
+def install(loggers: Sequence[Logger]) -> None:
+    """Guard loggers, unless they are."""
+    for logger in loggers:
+        for method in _METHODS:
+            vars(logger).setdefault(method, _Guarded(logger, method))
+
+
+def attempt(who: object, action: Callable[[], Any], always: bool = False) -> None:
+    """Do something for a tracker. The first time that it raises is reported as a warning, later ones are not.
+
+    A tracker that fails slowly, as one does that waits for its server, is left alone for a while before the next try.
+
+    Args:
+        who: the logger, or whatever else writes.
+        action: what to do.
+        always: try even now, when it is left alone.
+    """
+    with _lock:
+        trouble = _troubles.setdefault(who, _Trouble())
+    began = time.monotonic()
+    if began < trouble.rest_until and not always:
+        return
+    try:
+        action()
+    except Exception as error:
+        now = time.monotonic()
+        with _lock:
+            trouble.rest_until = now + _REST * (now - began)
+            first, trouble.reported = not trouble.reported, True
+        if first:
+            said = first_line(_root(error))
+            rank_zero_warn(
+                f"{type(who).__name__} failed ({said}). Training goes on, and this is not reported again; "
+                "what else is recorded, metrics.csv and explanations/ for one, is not affected."
+            )
+
+
+def _root(error: BaseException) -> BaseException:
+    """What an error was raised from: Lightning's TensorBoardLogger calls a full disk an unsupported value."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line, with its kind."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return f"{type(error).__name__}: {said[:300]}"
