@@ -1,8 +1,13 @@
-"""Explain photographs: python explain.py images --checkpoint CKPT --input PHOTOS --output explained."""
+"""Explain photographs, compare methods, report: python explain.py images|benchmark|compare|report --help."""
 
+import os
 import sys
 
-from agcam.explain_cli import main
+# as in train.py
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+from agcam.explain_cli import main  # after the environment is set
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The explaining command: `explain.py images`."""
+"""The explaining command: `explain.py images`, `explain.py benchmark`, `explain.py compare`, `explain.py report`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ import timm
 import timm.data
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agcam.benchmark.command import add_benchmark, add_compare
 from agcam.classifier import ViTClassifier
 from agcam.errors import AgcamError, InputError
 from agcam.explain_images import Explainable, explain_images, find_images
 from agcam.explainers.anatomy import dissect
+from agcam.progress import progress
+from agcam.report.command import add_report
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the explaining command; returns its exit status: 0, 1 where an image failed, 2 for bad input."""
-    options = _parser().parse_args(args)
+    parser = _parser()
+    options, rest = parser.parse_known_args(args)
+    options.data_options = rest
+    if rest and (options.command != "benchmark" or not rest[0].startswith("--data")):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     logging.getLogger("timm").setLevel(logging.WARNING)
     try:
         return int(options.run(options))
@@ -33,7 +39,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("explain.py", description="Show where a Vision Transformer looks.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
     images = commands.add_parser(
         "images",
         help="explain photographs: overlays, raw heatmaps, predictions",
@@ -41,12 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "heatmaps (.npz, patch grid, float32), and one predictions.json.",
     )
     images.set_defaults(run=_images)
-    model = images.add_mutually_exclusive_group(required=True)
-    model.add_argument("--checkpoint", type=Path, metavar="CKPT", help="a checkpoint that train.py wrote")
-    model.add_argument(
-        "--backbone", metavar="NAME", help="a timm model, such as vit_base_patch16_224.augreg_in21k_ft_in1k"
-    )
-    images.add_argument("--pretrained", action="store_true", help="with --backbone: load timm's weights")
+    _add_model(images)
     images.add_argument(
         "--input", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help="what to explain"
     )
@@ -54,18 +55,28 @@ def _parser() -> argparse.ArgumentParser:
     images.add_argument("--top", type=int, default=3, metavar="N", help="explain the N most probable classes (3)")
     images.add_argument("--targets", nargs="+", default=[], metavar="NAME", help="explain these classes instead")
     images.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (16)")
-    images.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1, …")
+    images.add_argument("--quiet", "-q", action="store_true", help="only what went wrong")
+    add_benchmark(commands, _add_model, _load)
+    add_compare(commands)
+    add_report(commands)
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--checkpoint", type=Path, metavar="CKPT", help="a checkpoint that train.py wrote")
+    model.add_argument(
+        "--backbone", metavar="NAME", help="a timm model, such as vit_base_patch16_224.augreg_in21k_ft_in1k"
+    )
+    parser.add_argument("--pretrained", action="store_true", help="with --backbone: load timm's weights")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1, …")
 
 
 def _images(options: argparse.Namespace) -> int:
     paths = find_images(options.input)
     subject = _load(options)
     dissect(subject.model)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("explaining", total=len(paths))
+    with progress("explaining", len(paths), quiet=options.quiet) as done:
         outcome = explain_images(
             subject,
             paths,
@@ -73,11 +84,12 @@ def _images(options: argparse.Namespace) -> int:
             top=options.top,
             targets=options.targets,
             batch_size=options.batch_size,
-            done=lambda path: progress.advance(task),
+            done=lambda path: done(1),
         )
     for line in outcome.errors:
         print(f"error: {line}", file=sys.stderr)  # noqa: T201  # the command's own voice
     explained = f"{len(outcome.predictions)} of {len(paths)} images explained"
+    console = Console(stderr=True, quiet=options.quiet)
     console.print(f"{explained}; see {options.output / 'predictions.json'}", soft_wrap=True, highlight=False)
     return 1 if outcome.errors else 0
 

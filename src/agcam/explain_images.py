@@ -11,17 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from agcam import render
 from agcam.data.batch import Example
 from agcam.data.images import SUFFIXES, read_image
 from agcam.data.input_config import InputConfig
+from agcam.data.listing import name_of_file
 from agcam.data.transforms import Transform, visible_part
 from agcam.errors import DataError, InputError
 from agcam.explainers.explain import Explanation, check_images, evaluating, explain_recording
 from agcam.explainers.tape import record
 from agcam.tracking import safe_name
+
+_VIEW_SIDE = 448
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ def explain_images(
     """Explain image files and write what was found to `output`.
 
     For each image and class an overlay `NAME.CLASS.png`, for each image `NAME.npz` with `heatmaps` (T, h, w)
-    float32 on the patch grid, `targets` (T,) and `classes` (T,), and one `predictions.json` for all.
+    float32 on the patch grid, `targets` (T,) and `classes` (T,), and a small `NAME.view.jpg` of what the model
+    saw; one `predictions.json` for all.
 
     Args:
         subject: the model and what it needs.
@@ -141,7 +146,7 @@ def explain_images(
         for row, (path, image) in enumerate(originals.items()):
             view = visible_part(image, subject.input_config)
             prediction = _write(output, stems[path], view, explanation, probabilities, row, subject.class_names)
-            outcome.predictions.append({"image": str(path)} | prediction)
+            outcome.predictions.append({"image": name_of_file(path)} | prediction)
             done(path)
     _write_json(output / "predictions.json", outcome.predictions)
     return outcome
@@ -177,7 +182,13 @@ def _write(
         render.save_png(render.overlay(view, heatmap), output / file)
         probability = float(probabilities[row, target])
         classes.append({"class": class_names[target], "index": target, "probability": probability, "overlay": file})
-    return {"heatmaps": f"{stem}.npz", "classes": classes}
+    part = output / f".{stem}.view.{os.getpid()}.part"
+    small = Image.fromarray(view)
+    small.thumbnail((_VIEW_SIDE, _VIEW_SIDE))
+    small.save(part, "JPEG", quality=90)
+    part.replace(output / f"{stem}.view.jpg")
+    predicted = class_names[int(probabilities[row].argmax())]
+    return {"view": f"{stem}.view.jpg", "heatmaps": f"{stem}.npz", "predicted": predicted, "classes": classes}
 
 
 def _write_json(path: Path, content: Any) -> None:

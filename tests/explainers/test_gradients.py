@@ -9,6 +9,9 @@ import pytest
 import torch
 from eager import Attention
 from plain import matrices_and_gradients, on_grid
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.image import scale_cam_image
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from small_models import CLASSES, GRID, error, random_images, small_model
 from torch import Tensor, nn
 
@@ -64,6 +67,22 @@ def test_gradcam_as_pytorch_grad_cam_does_it(case: tuple[nn.Module, Tensor, int]
         maps.append(cam.clamp(min=0).detach())
     expected = torch.cat(maps, 1)
     assert (found(model, images, "gradcam", block=block) - expected).abs().max() < 1e-6 * expected.max()
+
+
+@pytest.mark.parametrize("chosen", range(CLASSES))
+def test_gradcam_equals_the_package_pytorch_grad_cam(case: tuple[nn.Module, Tensor, int], chosen: int) -> None:
+    model, images, prefix = case
+    model, images = model.float(), images.float()
+
+    def to_grid(tokens: Tensor) -> Tensor:
+        return tokens[:, prefix:].transpose(1, 2).reshape(len(tokens), -1, *GRID)
+
+    with GradCAM(model, [model.blocks[-1].norm1], reshape_transform=to_grid) as cam:
+        expected = cam(images, targets=[ClassifierOutputTarget(chosen)] * len(images))
+    # that package shows its maps scaled and at the image's size
+    maps = explain(model, images, chosen, method="gradcam").heatmaps[:, 0].numpy()
+    shown = scale_cam_image(scale_cam_image(maps, expected.shape[:0:-1]))
+    assert abs(shown - expected).max() < 1e-4
 
 
 @pytest.mark.parametrize(

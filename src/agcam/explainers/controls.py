@@ -8,9 +8,9 @@ from torch import Tensor
 from agcam.explainers.tape import Recording
 
 
-def random(recording: Recording, targets: Tensor) -> Tensor:
-    """Uniform noise in [0, 1), (B, T, h, w); the same noise on every call, the global RNG untouched."""
-    generator = torch.Generator().manual_seed(0)
+def random(recording: Recording, targets: Tensor, *, seed: int = 0) -> Tensor:
+    """Uniform noise in [0, 1), (B, T, h, w); the same noise on every call with a seed, the global RNG untouched."""
+    generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(*targets.shape, *recording.grid, generator=generator)
     return noise.to(targets.device)
 

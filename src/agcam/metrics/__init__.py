@@ -1,12 +1,21 @@
 """What heatmaps are worth: torchmetrics over pure functions, usable without the rest of agcam."""
 
 from agcam.metrics.abpc import ABPC
-from agcam.metrics.bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap
+from agcam.metrics.bootstrap import (
+    PairedDifference,
+    bootstrap_interval,
+    bootstrap_of_mean,
+    paired_bootstrap,
+    paired_bootstrap_of_mean,
+)
+from agcam.metrics.drift import map_drift
 from agcam.metrics.energy_pointing_game import EnergyPointingGame
 from agcam.metrics.gt_known_loc import GTKnownLoc, Top1Loc
 from agcam.metrics.insertion_deletion import InsertionDeletion
 from agcam.metrics.localization import Localization
 from agcam.metrics.max_box_acc import MaxBoxAcc, MaxBoxAccV2
+from agcam.metrics.means import ImageMeans
+from agcam.metrics.peakedness import map_entropy, reasons
 from agcam.metrics.pointing_game import PointingGame
 from agcam.metrics.positive_negative import PositiveNegative
 from agcam.metrics.pxap import PxAP
@@ -19,6 +28,7 @@ __all__ = [
     "ROAD",
     "EnergyPointingGame",
     "GTKnownLoc",
+    "ImageMeans",
     "InsertionDeletion",
     "Localization",
     "MaxBoxAcc",
@@ -31,5 +41,10 @@ __all__ = [
     "Segmentation",
     "Top1Loc",
     "bootstrap_interval",
+    "bootstrap_of_mean",
+    "map_drift",
+    "map_entropy",
     "paired_bootstrap",
+    "paired_bootstrap_of_mean",
+    "reasons",
 ]

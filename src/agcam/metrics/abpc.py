@@ -14,7 +14,7 @@ FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 def abpc_curves(
-    model: nn.Module, images: Tensor, heatmaps: Tensor, targets: Tensor, batch_size: int = 32
+    model: nn.Module, images: Tensor, heatmaps: Tensor, targets: Tensor, batch_size: int = 32, multilabel: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The target's probability while 0, 10, … 100 % of the pixels are zeroed.
 
@@ -24,6 +24,7 @@ def abpc_curves(
         heatmaps: (B, h, w), any units, upsampled to the image and ranked by `rank_pixels`.
         targets: (B,) int64, the ground-truth classes.
         batch_size: images a forward. The curves share their ends, so an image costs 20 forwards.
+        multilabel: take the target's sigmoid instead of its softmax.
 
     Returns:
         `lerf` and `morf`, (11, B) float32 each: least and most relevant pixels first. An image's ABPC is the mean
@@ -35,8 +36,8 @@ def abpc_curves(
     images, most, least = prepare(images, heatmaps, targets)
     counts = pixel_counts((images.shape[2], images.shape[3]), FRACTIONS)
     fill = replace_by(images, torch.zeros(()))
-    lerf = probabilities(perturbed_logits(model, fill, least, counts, batch_size), targets)
-    between = probabilities(perturbed_logits(model, fill, most, counts[1:-1], batch_size), targets)
+    lerf = probabilities(perturbed_logits(model, fill, least, counts, batch_size), targets, multilabel)
+    between = probabilities(perturbed_logits(model, fill, most, counts[1:-1], batch_size), targets, multilabel)
     return lerf, torch.cat([lerf[:1], between, lerf[-1:]])
 
 

@@ -1,8 +1,8 @@
-"""Percentile bootstrap of a mean, and of the difference of two means over the same images (Efron & Tibshirani)."""
+"""Percentile bootstrap of a mean or of what follows from one, and of paired differences (Efron & Tibshirani)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,8 +10,11 @@ from torch import Tensor
 
 from agcam.errors import InputError
 
-# indices drawn at once: 32 MiB, whatever the number of values
+# numbers drawn at once: 32 MiB, whatever the number of values
 _DRAWN = 1 << 22
+
+OfMean = Callable[[Tensor], Tensor]
+"""From mean rows (…, K) to figures (…,): the identity of one column, the maximum of an accuracy curve, a ratio."""
 
 
 class PairedDifference(NamedTuple):
@@ -67,10 +70,82 @@ def paired_bootstrap(
     if len(one) != len(other):
         raise InputError(f"paired values need the same images: found {len(one)} in a and {len(other)} in b")
     difference = one - other
-    means = _resampled_means(difference, samples, seed)
-    tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    p_value = min(1.0, 2 * (tail + 1) / (samples + 1))
-    return PairedDifference(difference.mean().item(), *_interval(means, level), p_value)
+    return _paired(difference.mean().item(), _resampled_means(difference, samples, seed), samples, level)
+
+
+def bootstrap_of_mean(
+    rows: Tensor, of_mean: OfMean, groups: Tensor, samples: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of a figure that is a function of the mean row, such as MaxBoxAcc of the mean hits.
+
+    Args:
+        rows: (n, K), finite.
+        of_mean: from mean rows (…, K) to figures (…,).
+        groups: (n,) int64; rows of one group (the classes of one image) are drawn together.
+        samples: how many resamples.
+        seed: the same rows and seed give the same interval.
+        level: in (0, 1), the share of resampled figures inside.
+
+    Raises:
+        InputError: no rows, NaN or infinite ones, or an argument out of range.
+    """
+    sums, counts = _by_group(rows, groups)
+    return _interval(of_mean(_resampled(sums, counts, samples, seed)), level)
+
+
+def paired_bootstrap_of_mean(
+    a: Tensor, b: Tensor, of_mean: OfMean, groups: Tensor, samples: int = 1000, seed: int = 0, level: float = 0.95
+) -> PairedDifference:
+    """Whether a figure of rows `a` (n, K) differs from that of `b` (n, K); arguments as in `bootstrap_of_mean`.
+
+    Groups are resampled with both their rows; the p-value is that of `paired_bootstrap`.
+
+    Raises:
+        InputError: the shapes differ, or as in `bootstrap_of_mean`.
+    """
+    if a.shape != b.shape:
+        raise InputError(f"paired rows need the same images: found {tuple(a.shape)} in a and {tuple(b.shape)} in b")
+    figures, differences = [], []
+    for rows in (a, b):
+        sums, counts = _by_group(rows, groups)
+        figures.append(of_mean(sums.sum(0) / counts.sum()).item())
+        differences.append(of_mean(_resampled(sums, counts, samples, seed)))
+    return _paired(figures[0] - figures[1], differences[0] - differences[1], samples, level)
+
+
+def _paired(difference: float, resampled: Tensor, samples: int, level: float) -> PairedDifference:
+    tail = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
+    return PairedDifference(difference, *_interval(resampled, level), min(1.0, 2 * (tail + 1) / (samples + 1)))
+
+
+def _by_group(rows: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of rows (g, K) and numbers of rows (g, 1) by group."""
+    if rows.dim() != 2 or not len(rows) or groups.shape != rows.shape[:1]:
+        raise InputError(
+            f"rows must be (n, K) with n >= 1 and groups (n,), found {tuple(rows.shape)} and {tuple(groups.shape)}"
+        )
+    values = rows.detach().cpu().double()
+    if not bool(values.isfinite().all()):
+        raise InputError("rows hold NaN or infinite values; leave those images out and count them")
+    place, counts = torch.unique(groups.cpu(), return_inverse=True, return_counts=True)[1:]
+    sums = torch.zeros(len(counts), values.shape[1], dtype=torch.float64).index_add_(0, place, values)
+    return sums, counts.double().unsqueeze(1)
+
+
+def _resampled(sums: Tensor, counts: Tensor, samples: int, seed: int) -> Tensor:
+    """Mean rows (samples, K) of groups drawn with replacement."""
+    if samples < 1:
+        raise InputError(f"samples must be 1 or more, found {samples}")
+    generator = torch.Generator().manual_seed(seed)
+    number, rows = len(sums), max(1, _DRAWN // len(sums))
+    means = []
+    for start in range(0, samples, rows):
+        drawn = torch.randint(number, (min(rows, samples - start), number), generator=generator)
+        times = torch.zeros(drawn.shape, dtype=torch.float64).scatter_add_(
+            1, drawn, torch.ones(1).double().expand(drawn.shape)
+        )
+        means.append(times @ sums / (times @ counts))
+    return torch.cat(means)
 
 
 def _checked(name: str, values: Tensor | Sequence[float]) -> Tensor:
@@ -87,15 +162,9 @@ def _checked(name: str, values: Tensor | Sequence[float]) -> Tensor:
 
 
 def _resampled_means(values: Tensor, samples: int, seed: int) -> Tensor:
-    if samples < 1:
-        raise InputError(f"samples must be 1 or more, found {samples}")
-    generator = torch.Generator().manual_seed(seed)
-    rows = max(1, _DRAWN // len(values))
-    means = []
-    for start in range(0, samples, rows):
-        shape = (min(rows, samples - start), len(values))
-        means.append(values[torch.randint(len(values), shape, generator=generator)].mean(1))
-    return torch.cat(means)
+    return _resampled(values.double().unsqueeze(1), torch.ones(len(values), 1, dtype=torch.float64), samples, seed)[
+        :, 0
+    ]
 
 
 def _interval(means: Tensor, level: float) -> tuple[float, float]:

@@ -16,7 +16,13 @@ KERNEL, SIGMA = 11, 5.0
 
 
 def insertion_deletion_curves(
-    model: nn.Module, images: Tensor, heatmaps: Tensor, targets: Tensor, steps: int = 20, batch_size: int = 32
+    model: nn.Module,
+    images: Tensor,
+    heatmaps: Tensor,
+    targets: Tensor,
+    steps: int = 20,
+    batch_size: int = 32,
+    multilabel: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The target's probability while the most relevant pixels come, or go, first.
 
@@ -30,6 +36,7 @@ def insertion_deletion_curves(
         targets: (B,) int64.
         steps: the fractions are 0, 1/steps, … 1. RISE moves 224 pixels a step, which is 224 steps.
         batch_size: images a forward.
+        multilabel: take the target's sigmoid instead of its softmax.
 
     Returns:
         `insertion` and `deletion`, (steps + 1, B) float32 each; an image's figures are their `area`.
@@ -49,7 +56,7 @@ def insertion_deletion_curves(
     backwards, hidden = height * width - 1 - most, [height * width - count for count in counts]
     shown = perturbed_logits(model, replace_by(images, blurred), backwards, hidden, batch_size)
     gone = perturbed_logits(model, replace_by(images, torch.zeros(())), most, counts, batch_size)
-    return probabilities(shown, targets), probabilities(gone, targets)
+    return probabilities(shown, targets, multilabel), probabilities(gone, targets, multilabel)
 
 
 def blur(images: Tensor) -> Tensor:

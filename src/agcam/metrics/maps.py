@@ -12,6 +12,8 @@ from torch import Tensor
 def upsample(heatmaps: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, h, w) to (B, H, W), bilinear, `align_corners=False`; a map's values stay between its own extremes."""
     maps = heatmaps.float()
+    if maps.shape[1:] == size:
+        return maps
     found = F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
     # interpolation rounds: without this a constant map comes out as noise, which `min_max` would blow up to [0, 1]
     return found.clamp(maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True))

@@ -97,11 +97,11 @@ def perturbed_logits(
     return torch.cat(answers).view(len(counts), len(places), -1)
 
 
-def probabilities(logits: Tensor, targets: Tensor) -> Tensor:
-    """Softmax probability (F, B) of each image's target (B,) from logits (F, B, C)."""
+def probabilities(logits: Tensor, targets: Tensor, multilabel: bool = False) -> Tensor:
+    """Probability (F, B) of each image's target (B,) from logits (F, B, C): softmax, or sigmoid if `multilabel`."""
     _check_range(logits, targets)
     index = targets.to(logits.device).long()[None, :, None].expand(len(logits), -1, 1)
-    return logits.softmax(2).gather(2, index)[:, :, 0]
+    return (logits.sigmoid() if multilabel else logits.softmax(2)).gather(2, index)[:, :, 0]
 
 
 def first_choices(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,109 @@
+"""Two results side by side: which figures differ, and is the difference more than chance?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from agcam.benchmark.results import read_json
+from agcam.benchmark.scores import SCORES, Figure
+from agcam.benchmark.shard import Shard, read_all
+from agcam.errors import DataError, InputError
+from agcam.metrics.bootstrap import PairedDifference, paired_bootstrap_of_mean
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure of A and B over the images that both have.
+
+    Attributes:
+        figure: its name.
+        higher: whether more is better; None where neither is.
+        a: A's value.
+        b: B's value.
+        difference: B - A with its interval and p-value.
+        count: how many rows both have.
+    """
+
+    figure: str
+    higher: bool | None
+    a: float
+    b: float
+    difference: PairedDifference
+    count: int
+
+    def worse(self, tolerance: float) -> bool:
+        """Whether B is worse by more than `tolerance`, and the interval says that it is worse at all."""
+        if self.higher is None:
+            return False
+        sign = 1 if self.higher else -1
+        surely = self.difference.high < 0 if self.higher else self.difference.low > 0
+        return surely and sign * self.difference.difference < -tolerance
+
+
+def open_results(folder: Path) -> Shard:
+    """All rows that a finished benchmark left in its output folder.
+
+    Raises:
+        DataError: if it is no such folder, or the benchmark was not finished.
+    """
+    images = read_json(folder / "results.json").images
+    paths = sorted((folder / "shards").glob("*.npz"))
+    found = read_all(paths) if paths else None
+    if found is None or len(found.images["index"]) != images:
+        raise DataError(f"{folder}: shards/ does not hold all {images} images of results.json; run the benchmark again")
+    return found
+
+
+def compare(a: Shard, method_a: str, b: Shard, method_b: str, figures: list[str] | None = None) -> list[Comparison]:
+    """Compare figures of a method in A with those of a method in B, over the images and classes that both have.
+
+    Args:
+        a: rows of A.
+        method_a: a method's label there.
+        b: rows of B; may be A.
+        method_b: a method's label there.
+        figures: names, such as "abpc" or "localization/iou"; None takes all that both have.
+
+    Raises:
+        InputError: for an unknown method or figure, or results without a common image.
+    """
+    for shard, method, where in ((a, method_a, "A"), (b, method_b, "B")):
+        if method not in shard.columns:
+            raise InputError(f"{where} has no method {method!r}; it has {', '.join(shard.columns)}")
+    rows_a, rows_b = _common(a, b)
+    if not len(rows_a):
+        raise InputError("A and B have no image and class in common; compare results on the same data")
+    known = {figure.name: figure for score in SCORES for figure in score.figures}
+    shared = [name for name, f in known.items() if f.column in a.columns[method_a] and f.column in b.columns[method_b]]
+    for name in figures or ():
+        if name not in shared:
+            raise InputError(f"figure {name!r} is not in both; both have {', '.join(shared)}")
+    groups = torch.from_numpy(a.pairs["index"][rows_a])
+    found = []
+    for name in figures or shared:
+        one = torch.from_numpy(a.columns[method_a][known[name].column][rows_a]).double()
+        other = torch.from_numpy(b.columns[method_b][known[name].column][rows_b]).double()
+        counted = ~(one.isnan().any(1) | other.isnan().any(1))
+        if bool(counted.any()):
+            found.append(_compare_figure(known[name], one[counted], other[counted], groups[counted]))
+    return found
+
+
+def _compare_figure(figure: Figure, one: torch.Tensor, other: torch.Tensor, groups: torch.Tensor) -> Comparison:
+    values = [float(figure.of_mean(rows.mean(0))) for rows in (one, other)]
+    difference = paired_bootstrap_of_mean(other, one, figure.of_mean, groups)
+    return Comparison(figure.name, figure.higher, values[0], values[1], difference, len(one))
+
+
+def _common(a: Shard, b: Shard) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of A and of B that are the same class of the same image, by name."""
+    of_b = {key: row for row, key in enumerate(zip(b.pairs["name"], b.pairs["target"], strict=True))}
+    rows = [
+        (row, of_b[key]) for row, key in enumerate(zip(a.pairs["name"], a.pairs["target"], strict=True)) if key in of_b
+    ]
+    both = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]

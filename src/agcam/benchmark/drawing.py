@@ -1,0 +1,127 @@
+"""What the figures of a benchmark share: text that stays in its place, axes in one style, files that are whole.
+
+Matplotlib's objects are used without pyplot, so that nothing is shared with what the caller draws. Names are shown as
+they are: a `$` or `_` in them is no formula.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.textpath import text_to_path
+
+from agcam.render import overlay
+
+FONT = "DejaVu Sans"
+"""Ships with matplotlib, so that names are broken into the same lines everywhere."""
+GREY = "0.45"
+LABEL, SMALL = 8.0, 7.0
+"""Font sizes in points."""
+# Okabe and Ito 2008, told apart by colour-blind eyes; their yellow is left out, it vanishes on white paper
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+# where a label is broken, the best places first; the last resort is anywhere
+_JOINTS = (r"(?<=[:,\s])", r"(?<==)", r"(?<=[_/.-])", r"(?<=.)")
+
+
+def new_figure(width: float, height: float, layout: Any = "none") -> Figure:
+    """A white figure of this size in inches; `save` adds what stands outside of it."""
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write `<path>.png` and `<path>.pdf`; each appears under its name only when whole, the same bytes every time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the dots of a PDF are those of the photographs in it, which are printed
+    for suffix, dpi, dated in (("png", 150, "Software"), ("pdf", 200, "CreationDate")):
+        final = path.with_name(f"{path.name}.{suffix}")
+        part = final.with_name(f".{final.name}.{os.getpid()}.part")
+        figure.savefig(part, format=suffix, dpi=dpi, bbox_inches="tight", pad_inches=0.06, metadata={dated: None})
+        part.replace(final)
+
+
+def show(figure: Figure, box: tuple[float, float, float, float], image: np.ndarray) -> Axes:
+    """Show a picture (H, W, 3) in a box, in inches from the figure's left and bottom, without ticks and frame."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
+    axes.set_axis_off()
+    axes.imshow(image)
+    return axes
+
+
+def show_map(
+    figure: Figure, box: tuple[float, float, float, float], image: np.ndarray, heatmap: np.ndarray | None
+) -> Axes:
+    """Show a heatmap over its image; where there is none or it is not finite, say so."""
+    if heatmap is not None and np.isfinite(heatmap).all():
+        return show(figure, box, overlay(image, heatmap))
+    axes = show(figure, box, np.full_like(image, 240))
+    axes.text(0.5, 0.5, "no map", size=SMALL, ha="center", va="center", color=GREY, transform=axes.transAxes)
+    return axes
+
+
+def style_axes(axes: Axes, title: str, across: str, up: str) -> None:
+    """Title, axis labels and light lines behind the data."""
+    axes.set_title(title, fontsize=LABEL + 1, fontweight="bold")
+    axes.set_xlabel(across, fontsize=SMALL)
+    axes.set_ylabel(up, fontsize=SMALL)
+    axes.tick_params(labelsize=SMALL)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def write(figure: Figure, text: str, place: tuple[float, float], size: float, **style: Any) -> None:
+    """Write lines of text as they stand; `place` is where the last one stands, in inches from left and bottom.
+
+    Each line is a text of its own: matplotlib aligns several by their ink, so that neighbours with and without
+    descenders would not stand on one line.
+    """
+    width, height = figure.get_size_inches()
+    for number, line in enumerate(reversed(text.split("\n"))):
+        y = place[1] + 1.2 * size / 72 * number
+        figure.text(place[0] / width, y / height, line, size=size, family=FONT, parse_math=False, usetex=False, **style)
+
+
+def fit(text: str, width: float, size: float, lines: int) -> str:
+    """`text` in at most `lines` lines of `width` inches at font size `size`; what does not fit ends in "…".
+
+    Lines break where labels are joined: at `:` rather than at `=` rather than at `_`. Characters that the font lacks,
+    such as control characters, become U+FFFD.
+    """
+    font = FontProperties(family=FONT, size=size)
+    known = get_font(findfont(font)).get_charmap()
+
+    def fits(line: str) -> bool:
+        points, *_ = text_to_path.get_text_width_height_descent(line.rstrip(), font, ismath=False)
+        return bool(points <= 72 * width)
+
+    def broken(piece: str, level: int) -> list[str]:
+        if fits(piece) or level == len(_JOINTS):
+            return [piece]
+        found: list[str] = []
+        for part in filter(None, re.split(_JOINTS[level], piece)):
+            if found and fits(found[-1] + part):
+                found[-1] += part
+            else:
+                found += broken(part, level + 1)
+        return found
+
+    shown = "".join(c if c.isprintable() and ord(c) in known else _UNKNOWN for c in " ".join(text.split()))
+    found = [line.rstrip() for line in broken(shown, 0)]
+    if len(found) > lines:
+        last = found[lines - 1]
+        while last and not fits(last + "…"):
+            last = last[:-1]
+        found = [*found[: lines - 1], last + "…"]
+    return "\n".join(found)

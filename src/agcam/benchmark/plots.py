@@ -1,0 +1,230 @@
+"""Figures of a benchmark for people and papers: perturbation curves, threshold sweeps, and maps side by side.
+
+Each function draws to `<path>.png` and `<path>.pdf` and returns whether there was anything to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from agcam.benchmark.drawing import (
+    COLORS,
+    FONT,
+    GREY,
+    LABEL,
+    SMALL,
+    fit,
+    new_figure,
+    save,
+    show,
+    show_map,
+    style_axes,
+    write,
+)
+from agcam.benchmark.methods import CONTROLS
+from agcam.benchmark.results import Results, Row
+
+_Styled = list[tuple[Row, dict[str, Any]]]
+# four of them and seven colours have no common divisor: 28 methods are told apart
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (1, 1)), (0, (6, 1.2, 1, 1.2)))
+_CONTROL_DASHES = ((0, (2.5, 2)), (0, (7, 3)))
+_ZEROED, _IMPUTED = "pixels zeroed, {} relevant first", "pixels imputed, {} relevant first"
+_PROBABILITY, _ACCURACY = "probability of the class", "accuracy"
+# the upper and the lower curve, each with its title and x label; then their y label
+_PAIRS = (
+    (
+        ("lerf", "ABPC: LeRF ↑", _ZEROED.format("least")),
+        ("morf", "ABPC: MoRF ↓", _ZEROED.format("most")),
+        _PROBABILITY,
+    ),
+    (
+        ("insertion", "Insertion ↑", "pixels shown, most relevant first"),
+        ("deletion", "Deletion ↓", _ZEROED.format("most")),
+        _PROBABILITY,
+    ),
+    (
+        ("negative", "Negative perturbation ↑", _ZEROED.format("least")),
+        ("positive", "Positive perturbation ↓", _ZEROED.format("most")),
+        _ACCURACY,
+    ),
+    (
+        ("road_lerf", "ROAD: LeRF ↑", _IMPUTED.format("least")),
+        ("road_morf", "ROAD: MoRF ↓", _IMPUTED.format("most")),
+        _ACCURACY,
+    ),
+)
+_SWEEPS = (
+    ("iou_sweep", "Overlap with the object", "mean IoU"),
+    ("box_accuracy", "Box of the largest contour", "share with IoU ≥ 0.5"),
+)
+
+
+def perturbation_curves(results: Results, path: Path) -> bool:
+    """Draw what the model says while pixels go or come, a line a method.
+
+    A pair of curves is a column: the curve that a good method keeps high stands above the one that it makes fall,
+    as two dozen lines in one panel could not be followed.
+
+    Args:
+        results: of a benchmark; methods that failed are left out.
+        path: without suffix.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    pairs = [pair for pair in _PAIRS if _drawn(results, [pair[0][0]]) and _drawn(results, [pair[1][0]])]
+    rows = _drawn(results, [curve for *curves, _ in pairs for curve, *_ in curves])
+    if not rows:
+        return False
+    figure = new_figure(2.5 * len(pairs), 5.0, layout="constrained")
+    panels = figure.subplots(2, len(pairs), squeeze=False, sharey="col")
+    for (*curves, unit), column in zip(pairs, panels.T, strict=True):
+        for (curve, title, across), axes in zip(curves, column, strict=True):
+            _lines(axes, results, rows, curve)
+            style_axes(axes, title, across, unit)
+            axes.set_xlim(0, 1)
+            axes.xaxis.set_major_formatter(PercentFormatter(1))
+        column[0].set_ylim(bottom=0)  # after both: it ends the scaling to what is drawn
+    _legend(figure, rows, "↑ higher is better\n↓ lower is better")
+    save(figure, path)
+    return True
+
+
+def threshold_sweep(results: Results, path: Path) -> bool:
+    """Draw overlap and box accuracy over the threshold of the heatmap, a line a method, a dot where it is best.
+
+    Args:
+        results: of a benchmark; methods that failed are left out.
+        path: without suffix.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    sweeps = [sweep for sweep in _SWEEPS if _drawn(results, [sweep[0]])]
+    rows = _drawn(results, [curve for curve, *_ in sweeps])
+    if not rows:
+        return False
+    figure = new_figure(3.4 * len(sweeps), 3.2, layout="constrained")
+    for (curve, title, unit), axes in zip(sweeps, figure.subplots(1, len(sweeps), squeeze=False)[0], strict=True):
+        axes.axvline(0.5, color="0.75", linewidth=0.8, zorder=0.5)
+        _lines(axes, results, rows, curve, best=True)
+        style_axes(axes, title, "threshold of the map, scaled to 0 … 1", unit)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(bottom=0)
+    _legend(figure, rows, "● best threshold\n│ the fixed one, 0.5")
+    save(figure, path)
+    return True
+
+
+def grid(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    maps: Mapping[str, Iterable[np.ndarray | None]],
+    path: Path,
+) -> bool:
+    """Draw photographs down, methods across, each heatmap over its photograph.
+
+    Args:
+        images: n photographs (H, W, 3) uint8 RGB, sizes may differ.
+        titles: their n names.
+        maps: by method label, n heatmaps (h, w), any units. None and maps that are not finite are shown as missing;
+            methods that have no other are left out.
+        path: without suffix.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    columns = {label: list(column) for label, column in maps.items()}
+    columns = {
+        label: column
+        for label, column in columns.items()
+        if any(heatmap is not None and np.isfinite(heatmap).all() for heatmap in column)
+    }
+    if not columns:
+        return False
+    cell, gap = 0.9, 0.04
+    step, height = cell + gap, (cell + gap) * len(images)
+    figure = new_figure(step * (1 + len(columns)), height)
+    for row, (image, title) in enumerate(zip(images, titles, strict=True)):
+        bottom = height - row * step - cell
+        show(figure, (0, bottom, cell, cell), image)
+        text = fit(title, 1.0, SMALL, 4)
+        # half of what the lines take up below the middle: 1.2 font sizes each, the first one's capitals 0.7
+        last = bottom + cell / 2 - SMALL / 72 * (0.6 * text.count("\n") + 0.35)
+        write(figure, text, (-0.06, last), SMALL, ha="right")
+    for number, (label, column) in enumerate(columns.items(), start=1):
+        for row, (image, heatmap) in enumerate(zip(images, column, strict=True)):
+            show_map(figure, (number * step, height - row * step - cell, cell, cell), image, heatmap)
+        control = label.partition(":")[0] in CONTROLS
+        text = fit(label, cell - gap, SMALL, 4) + ("\n(control)" if control else "")
+        color = GREY if control else "black"
+        write(figure, text, (number * step + cell / 2, height + 0.06), SMALL, ha="center", color=color)
+    write(figure, "image", (cell / 2, height + 0.06), SMALL, ha="center")
+    note = "each map scaled to its own extremes: it shows where, not how much"
+    write(figure, note, (step * (1 + len(columns)) - gap, -0.1), SMALL, ha="right", color=GREY)
+    save(figure, path)
+    return True
+
+
+def _drawn(results: Results, curves: Sequence[str]) -> _Styled:
+    """The rows that have points of one of the curves, controls last, with their line styles.
+
+    Failed rows use up a style, so that a method looks the same in all figures of one list of methods.
+    """
+    methods = [row for row in results.rows if not row.control]
+    controls = [row for row in results.rows if row.control]
+    styles = [
+        {"color": COLORS[n % len(COLORS)], "linestyle": _DASHES[n % len(_DASHES)], "linewidth": 1.4}
+        for n in range(len(methods))
+    ] + [
+        {"color": GREY, "linestyle": _CONTROL_DASHES[n % len(_CONTROL_DASHES)], "linewidth": 1.1, "zorder": 1}
+        for n in range(len(controls))
+    ]
+    known = [curve for curve in curves if curve in results.axes]
+    rows = zip([*methods, *controls], styles, strict=True)
+    return [(row, style) for row, style in rows if any(np.isfinite(_points(row, curve)).any() for curve in known)]
+
+
+def _lines(axes: Axes, results: Results, rows: _Styled, curve: str, best: bool = False) -> None:
+    x = np.array(results.axes[curve], dtype=float)
+    for row, style in rows:
+        y = _points(row, curve)
+        if np.isfinite(y).any():
+            axes.plot(x, y, **style)
+            if best:
+                axes.plot(x[np.nanargmax(y)], np.nanmax(y), "o", color=style["color"], markersize=3)
+
+
+def _points(row: Row, curve: str) -> np.ndarray:
+    """The mean curve, empty where there is none; null of results.json is NaN, a gap."""
+    return np.array([] if row.failed else row.curves.get(curve, []), dtype=float)
+
+
+def _legend(figure: Figure, rows: _Styled, note: str) -> None:
+    """To the right of all panels, where it covers no line; `save` makes room for it."""
+    legend = figure.legend(
+        [Line2D([], [], **style) for _, style in rows],
+        ["method"] * len(rows),  # set below: matplotlib leaves out labels that begin with "_"
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        fontsize=LABEL,
+        handlelength=3.2,
+        title=note,
+        title_fontsize=SMALL,
+        alignment="left",
+    )
+    legend.get_title().set_color(GREY)
+    for text, (row, _) in zip(legend.get_texts(), rows, strict=True):
+        text.set_parse_math(False)
+        text.set_usetex(False)
+        text.set_fontfamily(FONT)
+        text.set_text(fit(f"{row.method} (control)" if row.control else row.method, 2.4, LABEL, 3))

@@ -1,0 +1,235 @@
+"""Working through the shards of a data set: by one process or several, from the start or from where a run stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import multiprocessing as mp
+import os
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from agcam.benchmark import shard as shards
+from agcam.benchmark.shard import Plan
+from agcam.data.batch import collate
+from agcam.data.source import Source, TransformedDataset
+from agcam.data.transforms import Transform
+from agcam.errors import AgcamError, InputError
+from agcam.explain_images import Explainable
+
+SHARD = 64
+"""Images in a shard: what a killed run loses at most, on each process."""
+MANIFEST = "benchmark.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model and data to compare methods on.
+
+    Attributes:
+        subject: the model and what it needs.
+        source: the images and what is known of them.
+        positions: which of them, ascending.
+        num_workers: loader processes of each process.
+        about: what people want to know of both, for the results.
+    """
+
+    subject: Explainable
+    source: Source
+    positions: Sequence[int]
+    num_workers: int = 0
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def run(
+    job: Job,
+    open_job: Callable[[], Job],
+    plan: Plan,
+    output: Path,
+    devices: Sequence[str],
+    done: Callable[[int], None],
+) -> None:
+    """Compute all shards that `output` does not hold yet.
+
+    A shard is the same images in the same batches whatever process computes it, so any number of processes, and any
+    number of interruptions, give the same rows.
+
+    Args:
+        job: model and data.
+        open_job: opens the same in another process; picklable, called only where there are several devices.
+        plan: what is measured.
+        output: folder; shards go to `shards/` below it.
+        devices: one for each process.
+        done: called with a number of images whenever that many are finished, those found finished included.
+
+    Raises:
+        InputError: if `output` holds another benchmark, or another process works on it.
+        AgcamError: whatever a process found wrong, with its number.
+    """
+    with _held(output):
+        _check_manifest(output, _fingerprint(job, plan))
+        finished = [number for number in range(count_shards(job)) if shard_path(output, number).is_file()]
+        done(sum(len(_positions(job, number)) for number in finished))
+        if len(finished) < count_shards(job):
+            if len(devices) == 1:
+                _work(job, plan, output, 0, 1, devices[0], done)
+            else:
+                _spread(open_job, plan, output, devices, done)
+
+
+def shard_path(output: Path, number: int) -> Path:
+    """Where a shard lies."""
+    return output / "shards" / f"{number:05d}.npz"
+
+
+def count_shards(job: Job) -> int:
+    """Number of shards of the whole job."""
+    return -(-len(job.positions) // SHARD)
+
+
+def _positions(job: Job, number: int) -> Sequence[int]:
+    return job.positions[number * SHARD : (number + 1) * SHARD]
+
+
+def _work(job: Job, plan: Plan, output: Path, rank: int, world: int, device: str, done: Callable[[int], None]) -> None:
+    """Compute every `world`-th shard, starting with the `rank`-th, that is not there."""
+    pending = [n for n in range(rank, count_shards(job), world) if not shard_path(output, n).is_file()]
+    groups = [
+        list(_positions(job, number)[start : start + plan.batch_size])
+        for number in pending
+        for start in range(0, len(_positions(job, number)), plan.batch_size)
+    ]
+    dataset = TransformedDataset(job.source, Transform(job.subject.input_config))
+    batches = iter(DataLoader(dataset, batch_sampler=groups, collate_fn=collate, num_workers=job.num_workers))
+    model = job.subject.model.to(device).eval()
+    for number in pending:
+        parts = []
+        for _ in range(0, len(_positions(job, number)), plan.batch_size):
+            batch = next(batches).to(device)
+            parts.append(shards.measure(model, job.subject.multilabel, batch, plan))
+            done(len(batch))
+        shard = shards.join(parts)
+        if plan.save_heatmaps:
+            shards.write_heatmaps(shard, output / "heatmaps" / f"{number:05d}.safetensors")
+        shards.write(shard, shard_path(output, number))
+
+
+def _spread(
+    open_job: Callable[[], Job], plan: Plan, output: Path, devices: Sequence[str], done: Callable[[int], None]
+) -> None:
+    """Work in one process a device; all stop when one fails."""
+    context = mp.get_context("spawn")
+    told: Any = context.Queue()
+    processes = [
+        context.Process(target=_worker, args=(open_job, plan, output, rank, devices, told), daemon=False)
+        for rank in range(len(devices))
+    ]
+    try:
+        for process in processes:
+            process.start()
+        while any(process.is_alive() for process in processes) or not told.empty():
+            with suppress(queue.Empty):
+                said = told.get(timeout=0.2)
+                if isinstance(said, str):
+                    raise AgcamError(said)
+                done(said)
+            for rank, process in enumerate(processes):
+                if process.exitcode not in (None, 0) and told.empty():
+                    raise AgcamError(
+                        f"process {rank} of {len(devices)} stopped with exit status {process.exitcode}; finished "
+                        "shards are kept, run the same command again to go on"
+                    )
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+def _worker(
+    open_job: Callable[[], Job], plan: Plan, output: Path, rank: int, devices: Sequence[str], told: Any
+) -> None:
+    torch.set_num_threads(max(1, torch.get_num_threads() // len(devices)))
+    parent = mp.parent_process()
+
+    def done(count: int) -> None:
+        if parent is not None and not parent.is_alive():
+            raise SystemExit(1)  # killed; the lock went with it, and another command may be at work here
+        told.put(count)
+
+    try:
+        _work(open_job(), plan, output, rank, len(devices), devices[rank], done)
+    except AgcamError as error:
+        told.put(f"process {rank} of {len(devices)}: {error}")
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+@contextmanager
+def _held(output: Path) -> Iterator[None]:
+    """`output`, for this process alone; the lock goes with the process, however it ends."""
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"{output}: another benchmark is writing here; wait for it or choose another --output"
+            ) from None
+        yield
+
+
+def _fingerprint(job: Job, plan: Plan) -> dict[str, Any]:
+    """All that decides the rows."""
+    model = hashlib.sha256()
+    for name, tensor in sorted(job.subject.model.state_dict().items()):
+        model.update(name.encode())
+        model.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    plain = {name: value for name, value in vars(job.source).items() if isinstance(value, int | float | str)}
+    data = hashlib.sha256(repr([job.source.class_names, sorted(plain.items()), list(job.positions)]).encode())
+    for item in getattr(job.source, "items", ()):
+        known = None if item.boxes is None else (item.boxes.tolist(), item.box_labels.tolist())
+        data.update(repr([item.name, item.labels, known, item.mask is not None]).encode())
+    return {
+        "methods": [method.label for method in plan.methods],
+        "metrics": [score.name for score in plan.scores],
+        "ground_truth": "masks" if plan.against_masks else "boxes",
+        "batch_size": plan.batch_size,
+        "save_heatmaps": plan.save_heatmaps,
+        "images": len(job.positions),
+        "shard": SHARD,
+        "input": job.subject.input_config.to_dict(),
+        "model": model.hexdigest(),
+        "data": data.hexdigest(),
+    }
+
+
+def _check_manifest(output: Path, wanted: dict[str, Any]) -> None:
+    """Raise `InputError` where `output` holds a benchmark of something else; else note what it holds."""
+    path = output / MANIFEST
+    if path.is_file():
+        try:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{path}: not readable ({error}); choose another --output or delete this one") from error
+        other = [name for name, value in wanted.items() if found.get(name) != value]
+        if other:
+            raise InputError(
+                f"{output} holds a benchmark with other {', '.join(other)}; repeat that command to finish it, or "
+                "choose another --output"
+            )
+        return
+    if (output / "shards").is_dir():
+        raise InputError(f"{output} holds shards but no {MANIFEST}; choose another --output or delete this one")
+    part = output / f".{MANIFEST}.{os.getpid()}.part"
+    part.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
