@@ -1,0 +1,29 @@
+// Every “?” opens a few plain words beside it; Esc or a click elsewhere closes them.
+
+const tip = find("#tip");
+
+const why = (text) =>
+  text ? make("button", { type: "button", className: "why", "data-why": text, "aria-label": "What is this?" }, "?") : null;
+
+function closeTip() {
+  if (tip.matches(":popover-open")) tip.hidePopover();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.(".why");
+  if (!button) return;
+  event.preventDefault();
+  closeTip();
+  tip.textContent = button.dataset.why;
+  // inside of an open dialog the rest of the page is out of reach for screen readers
+  (button.closest("dialog") ?? document.body).append(tip);
+  tip.showPopover();
+  const place = button.getBoundingClientRect();
+  const left = Math.min(place.left, document.documentElement.clientWidth - tip.offsetWidth - 12);
+  const below = place.bottom + 8;
+  const fits = below + tip.offsetHeight < innerHeight - 8;
+  tip.style.left = `${Math.max(12, left)}px`;
+  tip.style.top = `${fits ? below : Math.max(8, place.top - tip.offsetHeight - 8)}px`;
+  button.setAttribute("aria-describedby", "tip");
+});
+addEventListener("scroll", (event) => event.target !== tip && closeTip(), { passive: true, capture: true });

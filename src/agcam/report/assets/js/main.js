@@ -1,0 +1,104 @@
+// Start: fill the controls, hide those without a purpose and say why, connect everything.
+
+const everyView = (test) => report.images.some((image) => image.frames.some((all) => all?.some(test)));
+const hasBoxes = everyView((view) => view.boxes.length > 0);
+const hasMasks = everyView((view) => view.mask !== null);
+state.boxes = hasBoxes;
+
+function options(select, entries) {
+  select.replaceChildren(...entries.map(([value, text]) => make("option", { value: String(value) }, short(text, 70))));
+}
+
+function startTheme() {
+  const button = find("#theme");
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  let theme = null;
+  try {
+    theme = localStorage.getItem("agcam-theme"); // some browsers keep nothing for files
+  } catch {}
+  const showTheme = () => {
+    const isDark = theme ? theme === "dark" : dark.matches;
+    if (theme) document.documentElement.dataset.theme = theme;
+    button.textContent = isDark ? "Light" : "Dark";
+    button.setAttribute("aria-label", isDark ? "Switch to light colours" : "Switch to dark colours");
+    button.setAttribute("aria-pressed", String(isDark));
+  };
+  button.addEventListener("click", () => {
+    theme = (theme ? theme === "dark" : dark.matches) ? "light" : "dark";
+    try {
+      localStorage.setItem("agcam-theme", theme);
+    } catch {}
+    showTheme();
+  });
+  dark.addEventListener("change", showTheme);
+  showTheme();
+}
+
+function startControls() {
+  const collator = new Intl.Collator("en", { numeric: true });
+  const classes = new Set(report.images.flatMap((image) => image.truth));
+  for (const image of report.images) for (const all of image.frames) for (const view of all ?? []) classes.add(view.predicted);
+  options(find("#method"), report.methods.map((method, number) => [number, method.control ? `${method.label} (control)` : method.label]));
+  options(find("#class"), [["", "all"], ...[...classes].sort(collator.compare).map((name) => [name, name])]);
+  const everyone = [["order", "place in the data set"], ["name", "name"], ["probability", "probability of the explained class"]];
+  options(find("#sort"), [...everyone, ...report.figures.map((figure) => [figure.name, figure.label])]);
+  find("#frame").max = report.frames.length - 1;
+  if (report.multilabel) {
+    find("#outcome-why").dataset.why += " Images here show several classes: “right” means that the model gives the explained class more than 50 %.";
+  }
+  const truth = report.images.some((image) => image.truth.length);
+  const useful = { methods: report.methods.length > 1, frames: report.frames.length > 1, classes: classes.size > 1, truth, boxes: hasBoxes, masks: hasMasks };
+  for (const field of document.querySelectorAll("[data-only]")) field.hidden = !useful[field.dataset.only];
+  if (!hasBoxes && !hasMasks) {
+    find("#absent").hidden = false;
+    find("#absent").textContent = "These data have no boxes or outlines, so there are no figures of “where” and no “wrong reason”.";
+    find('#outcome [value="reason"]').disabled = true;
+  }
+  bind(document);
+}
+
+function startGallery() {
+  startControls();
+  paintScale(find("#scale"));
+  const direction = find("#direction");
+  direction.addEventListener("click", () => {
+    const label = state.descending ? "Lowest first" : "Highest first";
+    direction.textContent = state.descending ? "↑" : "↓";
+    direction.setAttribute("aria-label", label);
+    direction.title = label;
+    change("descending", !state.descending);
+  });
+  find("#reset").addEventListener("click", () => {
+    change("cls", "");
+    change("outcome", "all");
+  });
+  player(find("#play-epochs"), () => state.frame, (frame) => change("frame", frame), () => report.frames.length - 1);
+  onChange((name, done) => {
+    const arranges = ["method", "frame", "cls", "outcome", "sort", "descending", "chosen"].includes(name);
+    // while a slider is dragged cards keep their places
+    if (arranges && done) arrange();
+    else redraw();
+    if (!current) return;
+    if (["method", "frame", "chosen"].includes(name)) showDetail();
+    else if (viewOf(current)) drawOn(find("#hot"), current, viewOf(current), {});
+    if (["boxes", "masks"].includes(name)) drawOn(find("#plain"), current, viewOf(current), { opacity: 0 });
+  });
+  arrange();
+}
+
+function startCharts() {
+  const charts = report.charts.map((chart) => [chart, lineChart(chart)]);
+  find("#charts").append(...charts.map(([, made]) => made.element));
+  const follow = () => {
+    for (const [chart, made] of charts) {
+      made.highlight(report.methods[state.method]?.label);
+      if (chart.epochs) made.mark(report.frames[state.frame]?.epoch ?? null);
+    }
+  };
+  onChange(follow);
+  follow();
+}
+
+startTheme();
+if (report.charts.length) startCharts();
+if (report.images.length) startGallery();

@@ -1,0 +1,174 @@
+"""A report of what `explain.py benchmark` left."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from agcam.benchmark.results import Results, Row, read_json
+from agcam.benchmark.tables import parts_of
+from agcam.panel import FACTS, read_panel
+from agcam.report import words
+from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
+
+_X = {
+    "iou_sweep": "threshold, as a share of the maximum",
+    "box_accuracy": "threshold, as a share of the maximum",
+    "insertion": "share of the picture uncovered",
+}
+_FILES = {
+    "results.md": "the tables as Markdown",
+    "results.tex": "the tables as LaTeX",
+    "results.json": "everything, for programs",
+    "images.csv": "every figure of every image",
+    "figures": "curves and pictures, PNG and PDF",
+    "heatmaps": "raw heatmaps",
+    "panel": "what the gallery is made of",
+}
+
+
+def benchmark_report(folder: Path) -> Report:
+    """Read a results folder.
+
+    Raises:
+        DataError: if a file is missing or broken, with its name.
+    """
+    results = read_json(folder / "results.json")
+    frames: list[Frame] = []
+    empty, info = "", dict[str, Any]()
+    if (folder / "panel" / FACTS).is_file():
+        shown, info = read_panel(folder / "panel")
+        frames = [Frame("benchmark", None, shown)]
+    else:
+        empty = "This benchmark was made by a version that kept no pictures. The same command again adds them."
+    return Report(
+        kind="benchmark",
+        title=f"Explanation methods side by side: {results.about.get('data', folder.name)}",
+        facts=_facts(results),
+        frames=frames,
+        empty=empty,
+        table=_table(results),
+        charts=_charts(results),
+        links=[Link(folder / name, what) for name, what in _FILES.items() if (folder / name).exists()],
+        fill=read_fill(info),
+        notes=_gallery_notes(results, frames),
+    )
+
+
+def read_fill(info: dict[str, Any]) -> tuple[int, int, int]:
+    """The colour of removed pixels that a panel names, else that of most pretrained models."""
+    found = info.get("fill")
+    if isinstance(found, list) and len(found) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in found):
+        return found[0], found[1], found[2]
+    return Report.fill
+
+
+def arrow(higher: bool | None) -> str:
+    """Which way is better."""
+    return {True: "↑", False: "↓", None: ""}[higher]
+
+
+def _facts(results: Results) -> list[Fact]:
+    about, accuracy = results.about, results.accuracy
+    size = (about.get("input") or {}).get("size")
+    facts = [
+        Fact("Model", str(about.get("model", "unknown"))),
+        Fact("Data", str(about.get("data", "unknown"))),
+        Fact("Images", f"{results.images:,}"),
+    ]
+    if results.pairs != results.images:
+        facts.append(Fact("Explained classes", f"{results.pairs:,}", "Every class that an image shows is explained."))
+    facts.append(
+        Fact(
+            "First choice right",
+            f"{percent(accuracy.value)} ({percent(accuracy.low)} – {percent(accuracy.high)})",
+            "Share of images whose most probable class is true. In brackets where this share would lie, 95 times out "
+            "of 100, had other images of the same kind been drawn.",
+        )
+    )
+    if size:
+        facts.append(Fact("Image size", " × ".join([str(size)] * 2), "Pixels, as the model sees them."))
+    facts += [
+        Fact("Device", str(about.get("device", "unknown"))),
+        Fact("Date", str(about.get("date", "unknown"))[:10]),
+    ]
+    return facts
+
+
+def _table(results: Results) -> Table:
+    rows = sorted(results.rows, key=lambda row: row.control)
+    parts = [Part(title, [_line(results, rows, name) for name in names]) for title, names in parts_of(results)]
+    cost = [
+        Line(
+            "Milliseconds an image",
+            "Time that an explanation takes on this device.",
+            "",
+            [Cell(f"{row.cost.ms_per_image:.1f}" if row.cost else "–") for row in rows],
+        ),
+        Line(
+            "Times a plain prediction",
+            "How much longer explaining takes than predicting alone.",
+            "",
+            [Cell(f"{row.cost.forwards:.2f}" if row.cost else "–") for row in rows],
+        ),
+    ]
+    return Table(
+        methods=[(row.method + (" (control)" if row.control else ""), words.method(row.method)) for row in rows],
+        parts=[*parts, Part("Cost", cost)],
+        notes=_notes(results),
+    )
+
+
+def _line(results: Results, rows: list[Row], name: str) -> Line:
+    higher, word = results.higher[name], words.figure(name)
+    values = [row.figures[name].value for row in rows if name in row.figures and not row.control]
+    values = [value for value in values if not math.isnan(value)]
+    best = None if higher is None or not values else (max if higher else min)(values)
+    return Line(word.label, word.help, arrow(higher), [_cell(r, name, best) for r in rows])
+
+
+def _cell(row: Row, name: str, best: float | None) -> Cell:
+    value = row.figures.get(name)
+    if value is None or math.isnan(value.value):
+        return Cell("–")
+    return Cell(f"{value.value:.3f}", f"{value.low:.3f} – {value.high:.3f}", value.value == best and not row.control)
+
+
+def _notes(results: Results) -> list[str]:
+    notes = [
+        "Bold: no method is better; controls are left out of that contest. The small range under a figure is its 95 % "
+        "interval: where the figure would lie, 95 times out of 100, had other images of the same kind been drawn. Two "
+        "figures whose ranges overlap widely may differ by chance alone."
+    ]
+    notes += [f"{metric.replace('_', ' ')}: not measured, {why}." for metric, why in results.absent.items()]
+    for row in results.rows:
+        if row.failed:
+            notes.append(f"{row.method}: could not explain this model. {row.failed}")
+        if row.broken:
+            names = ", ".join(row.broken[:5]) + (", …" if len(row.broken) > 5 else "")
+            notes.append(
+                f"{row.method}: {len(row.broken)} heatmaps are broken (NaN or infinity), in no figure: {names}"
+            )
+    return notes
+
+
+def _charts(results: Results) -> list[Chart]:
+    charts = []
+    for name, x in results.axes.items():
+        lines = [
+            Series(row.method, x, row.curves[name], row.control)
+            for row in sorted(results.rows, key=lambda row: row.control)
+            if len(row.curves.get(name, [])) == len(x)
+        ]
+        if lines:
+            word = words.curve(name)
+            charts.append(Chart(word.label, word.help, _X.get(name, "share of pixels removed"), lines, unit=True))
+    return charts
+
+
+def _gallery_notes(results: Results, frames: list[Frame]) -> list[str]:
+    if not frames:
+        return []
+    count = len({shown.index for shown in frames[0].shown})
+    return [f"{count} of the {results.images:,} measured images, spread evenly."] if count < results.images else []

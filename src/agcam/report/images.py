@@ -1,0 +1,81 @@
+"""A report of what `explain.py images` left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from agcam.data.unpack import refuse_bomb
+from agcam.errors import DataError
+from agcam.panel import Shown
+from agcam.report.model import Fact, Frame, Link, Report
+
+PREDICTIONS = "predictions.json"
+
+
+def images_report(folder: Path) -> Report:
+    """Read a folder of explained photographs.
+
+    Raises:
+        DataError: if a file is missing or broken, with its name.
+    """
+    path = folder / PREDICTIONS
+    try:
+        predictions = json.loads(path.read_text(encoding="utf-8"))
+        shown = [view for number, found in enumerate(predictions) for view in _views(folder, number, found)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path}: not what explain.py images writes ({error!r}); explain the photographs again"
+        ) from error
+    return Report(
+        kind="images",
+        title=f"Where the model looks: {folder.resolve().name}",
+        facts=[Fact("Images", f"{len(predictions):,}")],
+        frames=[Frame("images", None, shown)] if shown else [],
+        empty="" if shown else "predictions.json names no image: none could be explained.",
+        links=[Link(path, "predictions, for programs"), Link(folder, "overlays and raw heatmaps")],
+        notes=["Nobody has told what these photographs show, so there is no right or wrong here."],
+    )
+
+
+def _views(folder: Path, number: int, found: dict[str, Any]) -> list[Shown]:
+    if "view" not in found:
+        raise DataError(f"{folder / PREDICTIONS}: written by an older version; explain the photographs again")
+    image, heatmaps = _image(folder / Path(found["view"]).name), _heatmaps(folder / Path(found["heatmaps"]).name)
+    return [
+        Shown(
+            index=number,
+            name=str(found["image"]),
+            image=image,
+            explained=str(entry["class"]),
+            truth=(),
+            predicted=str(found["predicted"]),
+            probability=float(entry["probability"]),
+            boxes=np.zeros((0, 4)),
+            mask=None,
+            heatmaps={"agcam": heatmap},
+        )
+        for entry, heatmap in zip(found["classes"], heatmaps, strict=True)
+    ]
+
+
+def _image(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path, formats=["JPEG", "PNG"]) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: missing or no image ({error})") from error
+
+
+def _heatmaps(path: Path) -> np.ndarray:
+    try:
+        refuse_bomb(path)
+        with np.load(path, allow_pickle=False) as found:
+            heatmaps: np.ndarray = found["heatmaps"]
+            return heatmaps
+    except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
+        raise DataError(f"{path}: missing or broken ({error})") from error

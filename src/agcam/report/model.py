@@ -1,0 +1,134 @@
+"""What a report is made of, whatever folder it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from agcam.panel import Shown
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as people read it."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of the header: what, its value, and what that means where it is not plain."""
+
+    label: str
+    value: str
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of the table: as text, its interval, and whether no method does better."""
+
+    text: str
+    interval: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table: a figure, one cell for each method."""
+
+    label: str
+    help: str
+    arrow: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows under one heading."""
+
+    title: str
+    lines: list[Line]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures by method.
+
+    Attributes:
+        methods: label and meaning of each column.
+        parts: the rows.
+        notes: sentences beneath it.
+    """
+
+    methods: list[tuple[str, str]]
+    parts: list[Part]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of a chart; `control` lines are drawn faintly."""
+
+    label: str
+    x: list[float]
+    y: list[float]
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart: title, meaning, axes, lines. `epochs` says that x counts epochs, which the page's slider marks."""
+
+    title: str
+    help: str
+    x: str
+    lines: list[Series]
+    unit: bool = False
+    epochs: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A panel on the timeline: what the slider calls it, its epoch, and what it shows."""
+
+    label: str
+    epoch: int | None
+    shown: Sequence[Shown]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A file beside the report, and what it holds."""
+
+    path: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows.
+
+    Attributes:
+        kind: what the folder holds.
+        title: of the page.
+        facts: the header.
+        frames: the gallery, one entry for each epoch where there are several.
+        empty: why there is no gallery, where there is none.
+        table: figures by method, or None.
+        charts: curves.
+        links: raw files.
+        fill: the colour (R, G, B) of removed pixels.
+        notes: sentences for the gallery.
+    """
+
+    kind: Literal["run", "benchmark", "images"]
+    title: str
+    facts: list[Fact]
+    frames: list[Frame] = field(default_factory=list)
+    empty: str = ""
+    table: Table | None = None
+    charts: list[Chart] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    fill: tuple[int, int, int] = (124, 116, 104)
+    notes: list[str] = field(default_factory=list)

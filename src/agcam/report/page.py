@@ -1,0 +1,76 @@
+"""From a report to one HTML file that needs nothing else: no server, no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import json
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from agcam.report.gallery import page_data
+from agcam.report.model import Report
+
+# in the order in which they need each other
+_SCRIPTS = ("data", "state", "pictures", "paint", "help", "charts", "gallery", "player", "detail", "main")
+
+
+def render(report: Report, output: Path) -> str:
+    """The page as text; its links are relative to `output`'s folder."""
+    assets = resources.files("agcam.report") / "assets"
+    style = (assets / "style.css").read_text(encoding="utf-8")
+    parts = [(assets / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    script = '"use strict";\n(() => {\n' + "\n".join(parts) + "\n})();\n"
+    data = page_data(report)
+    environment = Environment(
+        loader=PackageLoader("agcam.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        data=Markup(embed(data)),  # `embed` leaves no character that HTML knows
+        shown=data,
+        style=Markup(style),  # our own file
+        script=Markup(script),  # our own files
+        policy=_policy(style, script),
+        links=[(_relative(link.path, output), link.path.name or str(link.path), link.what) for link in report.links],
+        made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
+    )
+
+
+def embed(data: Any) -> str:
+    """JSON that is inert inside of HTML: ASCII only, without <, > and &. It may hold any text, U+2028 included."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def write(page: str, output: Path) -> None:
+    """Write the page; it appears under its name only when whole."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    part.write_bytes(page.encode("utf-8", errors="replace"))
+    part.replace(output)
+
+
+def _policy(style: str, script: str) -> str:
+    """What the page may load: its own style and script, known by their content, and pictures inside of itself."""
+    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(t.encode()).digest()).decode()}'" for t in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src {hashes[0]}; script-src {hashes[1]}; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def _relative(path: Path, output: Path) -> str:
+    found = os.path.relpath(path.resolve(), output.resolve().parent)
+    return quote(Path(found).as_posix(), safe="/", errors="surrogateescape") + ("/" if path.is_dir() else "")

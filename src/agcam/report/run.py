@@ -1,0 +1,206 @@
+"""A report of a training run."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agcam.data.yaml_file import read_yaml
+from agcam.errors import DataError
+from agcam.panel import FACTS, read_panel
+from agcam.report import words
+from agcam.report.benchmark import arrow, read_fill
+from agcam.report.gallery import is_control, thin
+from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
+
+_FOLDER = re.compile(r"(val|test)_epoch_(\d+)")
+_FILES = {
+    "metrics.csv": "every metric of every epoch",
+    "explanations": "pictures and raw heatmaps of every epoch",
+    "checkpoints": "the trained weights",
+    "config.yaml": "all settings; training with them again repeats the run",
+}
+_ORDER = ("iou", "pointing_game", "dice", "precision", "recall", "pixel_accuracy")
+_MORE = ("right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")
+_SHARES = ("accuracy", "top5", "map")
+Curves = dict[str, tuple[list[float], list[float]]]
+
+
+def run_report(folder: Path) -> Report:
+    """Read a run's folder; a run that is still training is shown as far as it came.
+
+    Raises:
+        DataError: if a file is broken, with its name.
+    """
+    panels = _panels(folder / "explanations")
+    read = [(label, epoch, *read_panel(path)) for label, epoch, path in thin(panels)]
+    frames = [Frame(label, epoch, shown) for label, epoch, shown, _ in read]
+    settings, curves = _settings(folder / "config.yaml"), _metrics(folder / "metrics.csv")
+    named = _section(settings, "explanation").get("methods")
+    methods = [str(name) for name in named] if isinstance(named, list) else []
+    if not methods:
+        methods = list(dict.fromkeys(m for frame in frames for shown in frame.shown for m in shown.heatmaps))
+    first = methods[0] if methods else "heatmaps"
+    notes = []
+    if len(read) < len(panels):
+        notes.append(f"{len(read)} of {len(panels)} epochs, spread evenly; all of them are in explanations/.")
+    return Report(
+        kind="run",
+        title=f"Where the model looks: {_name(folder)}",
+        facts=_facts(settings, curves, frames),
+        frames=frames,
+        empty=""
+        if frames
+        else "No epoch of this run has pictures yet. They are written at the end of each validation, unless "
+        "explanation.gallery is 0; runs of older versions have none.",
+        table=_table(curves, methods, first),
+        charts=_charts(curves, first),
+        links=[Link(folder / name, what) for name, what in _FILES.items() if (folder / name).exists()],
+        fill=read_fill(read[-1][3]) if read else Report.fill,
+        notes=notes,
+    )
+
+
+def _name(folder: Path) -> str:
+    folder = folder.resolve()
+    return f"{folder.parent.name}, {folder.name.replace('_', ' ')}" if "version" in folder.name else folder.name
+
+
+def _panels(folder: Path) -> list[tuple[str, int, Path]]:
+    """Label, epoch and folder of each panel; those of the validation set, where there are any, else of the test set."""
+    found: dict[str, list[tuple[str, int, Path]]] = {"val": [], "test": []}
+    for path in folder.glob("*_epoch_*"):
+        match = _FOLDER.fullmatch(path.name)
+        if match and (path / FACTS).is_file():
+            found[match[1]].append((f"epoch {int(match[2])}", int(match[2]), path))
+    return sorted(found["val"] or found["test"], key=lambda panel: panel[1])
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    found = read_yaml(path)
+    return found if isinstance(found, dict) else {}
+
+
+def _section(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    found = settings.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _metrics(path: Path) -> Curves:
+    """By column of metrics.csv: epochs and the column's mean in each."""
+    if not path.is_file():
+        return {}
+    sums: dict[str, dict[int, list[float]]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                for name, text in row.items():
+                    if text and name not in ("epoch", "step"):
+                        sums.setdefault(name, {}).setdefault(int(float(row["epoch"])), []).append(float(text))
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: not the metrics of a run ({error!r})") from error
+    return {
+        name: ([float(e) for e in sorted(by)], [sum(by[e]) / len(by[e]) for e in sorted(by)])
+        for name, by in sums.items()
+    }
+
+
+def _last(curves: Curves, name: str) -> float:
+    return curves[name][1][-1] if name in curves else math.nan
+
+
+def _facts(settings: dict[str, Any], curves: Curves, frames: list[Frame]) -> list[Fact]:
+    model, data = _section(settings, "model"), _section(settings, "data")
+    facts = []
+    if model.get("backbone"):
+        start = "pretrained weights" if model.get("pretrained") else "trained from nothing"
+        facts.append(Fact("Model", f"{model['backbone']}, {start}"))
+    if data.get("class_path"):
+        facts.append(Fact("Data", str(data["class_path"]).rpartition(".")[2]))
+    epochs = max((x[-1] for x, _ in curves.values()), default=None)
+    if epochs is not None:
+        facts.append(Fact("Epochs", f"{int(epochs) + 1}", "How often the model has seen all training images."))
+    for stage, of in (("val", "validation"), ("test", "test")):
+        for name in _SHARES:
+            if not math.isnan(value := _last(curves, f"{stage}/{name}")):
+                word = words.figure(name)
+                facts.append(Fact(f"{word.label}, {of}", percent(value), f"{word.help} After the last epoch."))
+    if frames:
+        count = len({(shown.index, shown.name) for shown in frames[-1].shown})
+        facts.append(Fact("Images below", f"{count}", "The same ones after every epoch, spread over the data set."))
+    return facts
+
+
+def _columns(curves: Curves, first: str) -> Iterator[tuple[str, str, str, str]]:
+    """Stage, method and figure of each localization column, with the column."""
+    for column in curves:
+        match = re.fullmatch(r"(val|test)/loc(?:_(.+))?/([^/]+)", column)
+        if match and match[3] != "count":
+            yield match[1], match[2] or first, match[3], column
+
+
+def _table(curves: Curves, methods: list[str], first: str) -> Table | None:
+    columns = {(stage, method, figure): column for stage, method, figure, column in _columns(curves, first)}
+    shown = [m for m in methods if any(method == m for _, method, _ in columns)]
+    shown += [m for m in dict.fromkeys(method for _, method, _ in columns) if m not in shown]
+    shown.sort(key=is_control)
+    parts = []
+    for stage, title in (("val", "Validation set, after the last epoch"), ("test", "Test set")):
+        figures = dict.fromkeys(figure for s, _, figure in columns if s == stage)
+        known = [*_ORDER, *_MORE]
+        ordered = sorted(figures, key=lambda name: known.index(name) if name in known else len(known))
+        lines = []
+        for figure in ordered:
+            word = words.figure(figure)
+            values = [_last(curves, columns.get((stage, method, figure), "")) for method in shown]
+            honest = [v for v, m in zip(values, shown, strict=True) if not is_control(m) and not math.isnan(v)]
+            best = None if word.higher is None else (max if word.higher else min)(honest, default=None)
+            cells = [
+                Cell("–") if math.isnan(v) else Cell(f"{v:.3f}", "", v == best and not is_control(m))
+                for v, m in zip(values, shown, strict=True)
+            ]
+            lines.append(Line(word.label, word.help, arrow(word.higher), cells))
+        if lines:
+            parts.append(Part(title, lines))
+    if not parts:
+        return None
+    heads = [(f"{method} (control)" if is_control(method) else method, words.method(method)) for method in shown]
+    notes = ["Controls know nothing of the image. A method that does not beat them says little about it."]
+    return Table(heads, parts, notes)
+
+
+def _charts(curves: Curves, first: str) -> list[Chart]:
+    charts = []
+    loc = list(_columns(curves, first))
+    by_figure: dict[str, list[Series]] = {}
+    for column, (x, y) in curves.items():
+        if any(column == c for *_, c in loc) or "/loc" in column:
+            continue
+        stage, _, figure = column.rpartition("/")
+        name = {"train": "training", "val": "validation"}.get(stage, stage) or column
+        by_figure.setdefault(figure or column, []).append(Series(name, x, y))
+    for figure, lines in by_figure.items():
+        word = words.figure(figure)
+        charts.append(Chart(word.label, word.help, "epoch", lines, figure in _SHARES, epochs=True))
+    for figure in (*_ORDER, *_MORE):
+        lines = [
+            Series(method, *curves[column], is_control(method))
+            for stage, method, found, column in loc
+            if found == figure and stage == "val"
+        ]
+        if lines:
+            word = words.figure(figure)
+            charts.append(
+                Chart(word.label, word.help, "epoch", sorted(lines, key=_faint), figure != "drift", epochs=True)
+            )
+    return [chart for chart in charts if any(len(line.x) > 1 for line in chart.lines)]
+
+
+def _faint(line: Series) -> bool:
+    return line.control
