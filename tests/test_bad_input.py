@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agcam.cli import main
-from conftest import SMALL, TINY_MODEL
+from command_lines import SMALL, TINY_MODEL
 
 
 @pytest.fixture
