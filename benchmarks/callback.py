@@ -11,12 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import statistics
 import tempfile
 import time
 import warnings
 from pathlib import Path
 from typing import Any
+
+# as train.py does
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import lightning as L
 from timing import machine
@@ -53,20 +58,22 @@ def main() -> None:
     warnings.simplefilter("ignore")
 
     small = {"patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4, "init_values": 0.1}
-    cases: list[tuple[str, dict[str, Any], ImageDataModule, str]] = [
+    cases: list[tuple[str, dict[str, Any], ImageDataModule, str, int | None]] = [
         (
             "shapes, 64 px, masks",
             {"image_size": 64, "backbone_args": small},
             Shapes(train_size=64, val_size=800, batch_size=32),
             "masks",
+            None,
         )
     ]
     if options.cub:
         birds = CUB200(root=str(options.cub), batch_size=32)
-        cases.append(("birds, ViT-S/16 at 224 px, boxes", {"backbone": "vit_small_patch16_224"}, birds, "boxes"))
+        cases.append(("birds, ViT-S/16 at 224 px, boxes", {"backbone": "vit_small_patch16_224"}, birds, "boxes", 8))
         args = {"patch_size": 14, "embed_dim": 192, "depth": 6, "num_heads": 3}
         birds = CUB200(root=str(options.cub), batch_size=32)
-        cases.append(("birds, small ViT at 112 px, boxes", {"image_size": 112, "backbone_args": args}, birds, "boxes"))
+        small = {"image_size": 112, "backbone_args": args}
+        cases.append(("birds, small ViT at 112 px, boxes", small, birds, "boxes", 32))
     rows = [_measure(*case, rounds=options.rounds) for case in cases]
 
     where = machine("cpu")
@@ -83,7 +90,9 @@ def main() -> None:
         (options.output / "callback.json").write_text(json.dumps({"where": where, "rows": rows}, indent=2) + "\n")
 
 
-def _measure(case: str, model: dict[str, Any], data: ImageDataModule, truth: Any, rounds: int) -> dict[str, Any]:
+def _measure(
+    case: str, model: dict[str, Any], data: ImageDataModule, truth: Any, batches: int | None, rounds: int
+) -> dict[str, Any]:
     """One fit of `rounds` + 1 epochs of a single training batch with, one without the callback, epochs interleaved."""
     watches: dict[str, list[float]] = {"plain": [], "explained": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -99,6 +108,7 @@ def _measure(case: str, model: dict[str, Any], data: ImageDataModule, truth: Any
                     accelerator="cpu",
                     max_epochs=1,
                     limit_train_batches=1,
+                    limit_val_batches=batches,
                     num_sanity_val_steps=0,
                     logger=False,
                     enable_checkpointing=False,
@@ -116,7 +126,8 @@ def _measure(case: str, model: dict[str, Any], data: ImageDataModule, truth: Any
                 watches[name].append(watch.seconds[-1])
     plain, explained = watches["plain"][1:], watches["explained"][1:]
     ratio = statistics.median(e / p for e, p in zip(explained, plain, strict=True))
-    images = len(data.val_dataloader().dataset)  # type: ignore[arg-type]
+    known = len(data.val_dataloader().dataset)  # type: ignore[arg-type]
+    images = known if batches is None else min(known, batches * data.batch_size)
     return {
         "case": case,
         "images": images,

@@ -122,7 +122,7 @@ def _grad_cam(model: nn.Module, images: Tensor) -> Any:
         return tokens[:, 1:].reshape(len(tokens), h, w, -1).permute(0, 3, 1, 2)
 
     with GradCAM(model, [model.blocks[-1].norm1], reshape_transform=to_grid) as cam:
-        return cam(images)
+        return cam(images, targets=None)
 
 
 def _integrated_gradients(model: nn.Module, images: Tensor) -> Any:

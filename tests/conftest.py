@@ -17,14 +17,6 @@ torch.set_num_threads(1)
 from agcam.data.export import write_cub, write_voc  # noqa: E402  # after the environment is set
 from agcam.data.shapes import ShapesSource  # noqa: E402  # as above
 
-SMALL = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-TINY_MODEL = [
-    "--model.backbone=vit_tiny_patch16_224",
-    "--model.image_size=32",
-    "--model.backbone_args={patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}",
-    "--model.layer_decay=1.0",
-]
-
 
 @pytest.fixture(scope="session")
 def cub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,0 +1,74 @@
+"""The benchmarks run, on next to nothing, and write what they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+TINY = ["--rounds", "1", "--count", "2", "--pixels", "300", "200"]
+
+
+def run(script: str, *arguments: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def train(output: Path, *arguments: str) -> dict[tuple[str, str, str], dict[str, float]]:
+    """The rows that benchmarks/train.py wrote, by part, case and variant."""
+    printed = run("train.py", *TINY, *arguments, "--output", str(output))
+    assert printed.endswith((output / "train_cpu_fp32.md").read_text() + "\n")
+    written = json.loads((output / "train_cpu_fp32.json").read_text())
+    assert {"device", "cores", "torch", "lightning", "date"} <= written["where"].keys()
+    return {(row["part"], row["case"], row["variant"]): row for row in written["rows"]}
+
+
+def test_the_input_pipeline_is_measured_beside_torchvision(tmp_path: Path) -> None:
+    rows = train(tmp_path, "--only", "b")
+    assert [variant for _, case, variant in rows if case == "decoded images"] == ["torchvision v2", "agcam"]
+    assert [variant for _, case, variant in rows if case.startswith("files, 300×200 pixels")] == [
+        "torchvision v2, Pillow",
+        "torchvision v2, torchvision.io",
+        "agcam",
+    ]
+    for row in rows.values():
+        assert row["images_per_second"] > 0
+        assert row["speed"] > 0
+        assert (row["speed"] == 1) == (row["variant"] in ("torchvision v2", "torchvision v2, Pillow"))
+
+
+@pytest.mark.slow
+def test_the_training_step_and_the_cache_are_measured(tmp_path: Path) -> None:
+    rows = train(tmp_path, "--only", "a", "c", "d", "--model", "vit_tiny_patch16_224", "--batch", "2", "--steps", "1")
+    assert [(part, variant) for part, _, variant in rows] == [
+        *[("a", "bare loop"), ("a", "Lightning")] * 2,
+        ("c", "no cache"),
+        ("c", "first epoch, cache built"),
+        ("c", "later epochs, cached"),
+        *[("d", "bare loop"), ("d", "Lightning")] * 2,
+    ]
+
+
+@pytest.mark.slow
+def test_the_cost_of_an_explanation_is_measured(tmp_path: Path) -> None:
+    options = ["--model", "vit_tiny_patch16_224", "--batch", "1", "--rounds", "1", "--slow-rounds", "1", "--no-memory"]
+    run("explain.py", *options, "--output", str(tmp_path))
+    rows = json.loads((tmp_path / "explain_vit_tiny_patch16_224_b1_cpu_fp32.json").read_text())["rows"]
+    assert [row["variant"] for row in rows][:2] == ["forward", "agcam, 1 class"]
+    assert rows[0]["ratio"] == 1
+
+
+@pytest.mark.slow
+def test_the_cost_of_the_callback_is_measured(tmp_path: Path) -> None:
+    run("callback.py", "--rounds", "1", "--output", str(tmp_path))
+    (row,) = json.loads((tmp_path / "callback.json").read_text())["rows"]
+    assert (row["images"], row["case"]) == (800, "shapes, 64 px, masks")
+    assert row["ratio"] == pytest.approx(row["explained"] / row["plain"])
