@@ -115,6 +115,7 @@ def test_one_seed_is_one_run_whatever_the_workers(uninterrupted: Path, tmp_path:
 
 def test_an_offline_wandb_run_keeps_its_id(tmp_path: Path) -> None:
     logger = f"--trainer.logger={{class_path: WandbLogger, init_args: {{save_dir: {tmp_path}, offline: true}}}}"
+    wandb.finish()  # whatever ran before in this process: the logger would join it
     for more in (["--trainer.max_epochs=1"], ["--ckpt_path=last"]):
         assert main(command(tmp_path, logger, *more, workers=0)) == 0
         wandb.finish()

@@ -124,7 +124,6 @@ def _example(space: dict[str, Any]) -> Any:
 def test_the_optuna_study_goes_on_with_a_second_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("optuna")
     tiny = [*SMALL, *TINY_MODEL, "--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
     data = ["--data.val_size=8", "--data.batch_size=4", "--data.num_workers=0", "--explain=false"]
     for _ in range(2):

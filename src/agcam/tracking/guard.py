@@ -20,8 +20,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 # all that Lightning calls on a logger after the run has begun
 _METHODS = ("log_metrics", "log_hyperparams", "log_graph", "save", "after_save_checkpoint", "finalize")
+_QUICK = 0.1
 _REST = 20.0
-"""How many times as long as a failed call took the tracker is left alone: failures cost a twentieth of the time."""
+"""How many times as long as a failed call took, if that was more than `_QUICK` seconds, the tracker is left alone:
+failures cost a twentieth of the time. A full disk fails at once, and no row that waits for it in memory may be lost."""
 
 
 @dataclass
@@ -74,7 +76,8 @@ def attempt(who: object, action: Callable[[], Any], always: bool = False) -> Non
     except Exception as error:
         now = time.monotonic()
         with _lock:
-            trouble.rest_until = now + _REST * (now - began)
+            if now - began > _QUICK:
+                trouble.rest_until = now + _REST * (now - began)
             first, trouble.reported = not trouble.reported, True
         if first:
             said = first_line(_root(error))
