@@ -15,6 +15,7 @@ import wandb
 
 from agcam.checkpoints import AtomicCheckpointIO
 from agcam.cli import main
+from agcam.errors import OutputError
 from command_lines import SMALL, TINY_MODEL
 from faults import FAULT
 from processes import start, start_together
@@ -164,9 +165,10 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OutputError, match=rf"{path}: cannot be written \(no space"):
         writer.save_checkpoint({"step": 2}, path)
     assert torch.load(path) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.slow  # four processes of their own: 40 s on two cores

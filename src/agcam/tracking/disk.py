@@ -14,12 +14,13 @@ from typing import Any
 
 import lightning as L
 import yaml
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from agcam import render
 from agcam.panel import write_panel
 from agcam.tracking.drawing import Drawing
 from agcam.tracking.guard import attempt
+from agcam.whole_file import write_whole
 
 
 class DiskWriter:
@@ -41,6 +42,15 @@ class DiskWriter:
         """Wait until everything is done."""
         while self._unfinished:
             self._unfinished.pop(0).result()
+
+
+def claim_folder(logger: CSVLogger | TensorBoardLogger) -> None:
+    """Make the `version_N` of a logger that is to find one by itself: another run may be looking at the same time."""
+    while logger._version is None and "://" not in str(logger.save_dir):
+        try:
+            Path(logger.log_dir).mkdir(parents=True)
+        except FileExistsError:
+            logger._version = None
 
 
 def run_dir(trainer: L.Trainer) -> Path:
@@ -106,9 +116,7 @@ def save_metrics(writer: Any) -> None:
             with path.open(encoding="utf-8", newline="") as file:
                 table.writerows(csv.DictReader(file))
         table.writerows(writer.metrics)
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text.getvalue(), encoding="utf-8", newline="")
-        part.replace(path)
+        write_whole(path, text.getvalue().encode())
     writer.metrics_keys, writer.metrics = columns, []
 
 
@@ -129,8 +137,7 @@ def log_config(logger: CSVLogger, config: dict[str, Any]) -> None:
     """Write `config.yaml`, unless it is there: LightningCLI writes it into the first logger's folder."""
     path = Path(logger.log_dir) / "config.yaml"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        write_whole(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
 
 
 def log_panel(logger: CSVLogger, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
