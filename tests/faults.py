@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -19,8 +20,9 @@ class Fault(L.Callback):
 
     `kill:STEP[:RANK]`, `raise:STEP[:RANK]`; `kill_in_save:N` before the n-th checkpoint is in its place;
     `kill_worker:STEP` kills a loader worker; `interrupt:STEP` is Ctrl-C, after `interrupt_slow:STEP` the run takes a
-    minute to end; `unlink:STEP:PATH:PATH…` removes files; `nan_pixels:STEP[:RANK[:COUNT]]` spoils the first image of
-    as many steps' batches, `nan_gradient:STEP[:RANK]` a gradient.
+    minute to end; `full:STEP` refuses files of more than 100 kB; `unlink:STEP:PATH:PATH…` removes files;
+    `nan_pixels:STEP[:RANK[:COUNT]]` spoils the first image of as many steps' batches, `nan_gradient:STEP[:RANK]` a
+    gradient.
     """
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -42,6 +44,8 @@ class Fault(L.Callback):
                 os.kill(os.getpid(), signal.SIGKILL)
             if kind in ("interrupt", "interrupt_slow"):
                 os.kill(os.getpid(), signal.SIGINT)
+            if kind == "full":
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
             if kind == "kill_worker":
                 os.kill(next(worker.pid for worker in multiprocessing.active_children()), signal.SIGKILL)
             if kind == "raise":

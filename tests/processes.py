@@ -122,6 +122,7 @@ def _main(
     os.dup2(out, 1)
     os.dup2(out, 2)
     os.environ.update(environment | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
+    multiprocessing.set_start_method("fork", force=True)  # for loader workers, as in a process that nobody forked
     import torch
 
     torch.set_num_threads(1)
