@@ -58,7 +58,7 @@ def test_a_second_ctrl_c_ends_a_fit_at_once(tmp_path: Path) -> None:
     os.kill(stopped.process.pid, signal.SIGINT)
     assert stopped.wait(20) == INTERRUPTED, stopped.printed
     assert time.monotonic() - began < 5
-    assert_whole(tmp_path)
+    assert_whole(tmp_path / "version_0")
 
 
 def benchmark(checkpoint: Path, output: Path, printed: Path, devices: int) -> Started:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import re
 import resource
@@ -10,13 +11,16 @@ import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from agcam.cli import main
 from agcam.explain_cli import main as explain
+from agcam.tracking import open_trackers
 from benchmark.small_benchmarks import write_checkpoint
 from faults import FAULT
 from processes import Started, another_holds, start
@@ -65,6 +69,26 @@ def test_two_fits_that_start_together_get_a_folder_each(tmp_path: Path) -> None:
     assert same(weights(one), weights(other))
     assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["version_0", "version_1"]
+
+
+def _claim(folder: Path, together: Any, found: Any) -> None:
+    for _ in range(20):
+        logger = CSVLogger(folder, "")
+        together.wait()
+        open_trackers([logger])
+        found.put(logger.version)
+
+
+def test_runs_that_look_for_a_folder_at_the_same_moment_find_different_ones(tmp_path: Path) -> None:
+    forks = multiprocessing.get_context("fork")
+    together, found = forks.Barrier(4), forks.Queue()
+    runs = [forks.Process(target=_claim, args=(tmp_path, together, found)) for _ in range(4)]
+    for run in runs:
+        run.start()
+    versions = [found.get(timeout=60) for _ in range(80)]
+    for run in runs:
+        run.join()
+    assert sorted(versions) == list(range(80))
 
 
 def test_a_run_folder_of_a_live_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,6 +125,18 @@ def test_an_offline_wandb_run_keeps_its_id(tmp_path: Path) -> None:
     assert files[0].name == files[1].name
 
 
+def test_a_wandb_run_that_goes_on_keeps_the_metrics_it_had(tmp_path: Path) -> None:
+    logger = f"{{class_path: WandbLogger, init_args: {{save_dir: {tmp_path}, offline: true, id: one, project: p}}}}"
+    checkpoint = f"--ckpt_path={tmp_path}/p/one/checkpoints/last.ckpt"
+    found = []
+    for more in (["--trainer.max_epochs=1"], [checkpoint]):
+        assert main(command(tmp_path, f"--trainer.logger={logger}", *more, workers=0)) == 0
+        wandb.finish()
+        found.append(rows(tmp_path / "p/one"))
+    assert found[1][: STEPS_PER_EPOCH + 1] == found[0]
+    assert found[1][-1]["epoch"] == 1
+
+
 def the_error(capsys: pytest.CaptureFixture[str]) -> str:
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     return line

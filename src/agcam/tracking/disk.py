@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -14,13 +13,15 @@ from typing import Any
 
 import lightning as L
 import yaml
+from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from agcam import render
 from agcam.panel import write_panel
 from agcam.tracking.drawing import Drawing
 from agcam.tracking.guard import attempt
-from agcam.whole_file import write_whole
+from agcam.whole_file import whole_file, write_whole
 
 
 class DiskWriter:
@@ -72,11 +73,15 @@ def add_csv_logger(trainer: L.Trainer) -> None:
     first = loggers[0]
     version = first.version if isinstance(first.version, str) else f"version_{first.version}"
     logger = CSVLogger(first.save_dir or trainer.default_root_dir, str(first.name), version)
-    with warnings.catch_warnings():
-        # it warns of a folder that holds something: here the first logger's own files do
-        warnings.filterwarnings("ignore", "Experiment logs directory")
-        _ = logger.experiment
+    logger._experiment = _Writer(logger.log_dir)
     trainer.loggers = [*loggers, logger]
+
+
+class _Writer(ExperimentWriter):
+    """Lightning's own, in a folder that holds other loggers' files and the metrics of a run that goes on."""
+
+    def _check_log_dir_exists(self) -> None:
+        """Lightning deletes metrics here."""
 
 
 def keep_metrics(loggers: Sequence[Logger]) -> None:
@@ -84,6 +89,7 @@ def keep_metrics(loggers: Sequence[Logger]) -> None:
     for logger in loggers:
         if isinstance(logger, CSVLogger) and "://" not in str(logger.log_dir):
             vars(logger.experiment).setdefault("save", partial(save_metrics, logger.experiment))
+            vars(logger.experiment).setdefault("log_hparams", partial(save_hparams, logger.experiment))
 
 
 def save_metrics(writer: Any) -> None:
@@ -111,13 +117,24 @@ def save_metrics(writer: Any) -> None:
             os.truncate(path, size)
             raise
     else:
-        table.writeheader()
+        before: list[dict[str, str]] = []
         if path.exists():
             with path.open(encoding="utf-8", newline="") as file:
-                table.writerows(csv.DictReader(file))
+                reader = csv.DictReader(file)
+                columns = table.fieldnames = sorted({*columns, *(reader.fieldnames or [])})
+                before = list(reader)
+        table.writeheader()
+        table.writerows(before)
         table.writerows(writer.metrics)
         write_whole(path, text.getvalue().encode())
     writer.metrics_keys, writer.metrics = columns, []
+
+
+def save_hparams(writer: ExperimentWriter, params: dict[str, Any]) -> None:
+    """Write `hparams.yaml` as Lightning does, but whole or not at all."""
+    writer.hparams.update(params)
+    with whole_file(Path(writer.log_dir) / writer.NAME_HPARAMS_FILE) as part:
+        save_hparams_to_yaml(part, writer.hparams)
 
 
 def write_epoch(folder: Path, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
