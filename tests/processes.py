@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
+import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from agcam.held_folder import held
+
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["agcam.cli"])
+_FORKS.set_forkserver_preload(["agcam.cli", "agcam.explain_cli"])
 
 
 @dataclass(frozen=True)
@@ -33,18 +39,35 @@ class Started:
 
     @property
     def printed(self) -> str:
-        return self.output.read_text()
+        return self.output.read_text() if self.output.exists() else ""
 
 
-def start(arguments: Sequence[str], output: Path, environment: Mapping[str, str] | None = None) -> Started:
-    """Run train.py with `arguments` in a process of its own; what it prints goes to the file `output`."""
+def start(
+    arguments: Sequence[str],
+    output: Path,
+    environment: Mapping[str, str] | None = None,
+    module: str = "agcam.cli",
+    before: Callable[[], object] | None = None,
+) -> Started:
+    """Run train.py, or another module's `main`, with `arguments` in a process of its own.
+
+    Args:
+        arguments: of the command.
+        output: file for what it prints.
+        environment: what is added to it.
+        module: whose `main` to run.
+        before: done in the process first; picklable.
+    """
     inherited = {name: value for name, value in os.environ.items() if name.startswith("AGCAM_TEST")}
-    process = _FORKS.Process(target=_main, args=(list(arguments), str(output), inherited | dict(environment or {})))
+    environment = inherited | dict(environment or {})
+    process = _FORKS.Process(target=_main, args=(list(arguments), str(output), environment, module, before))
     process.start()
     return Started(process, output)
 
 
-def start_together(arguments: Sequence[str], folder: Path, count: int) -> list[Started]:
+def start_together(
+    arguments: Sequence[str], folder: Path, count: int, environment: Mapping[str, str] | None = None
+) -> list[Started]:
     """The same command in `count` processes that know of each other, as torchrun would start them."""
     shared = {
         "MASTER_ADDR": "127.0.0.1",
@@ -53,6 +76,7 @@ def start_together(arguments: Sequence[str], folder: Path, count: int) -> list[S
         "LOCAL_WORLD_SIZE": str(count),
         "GROUP_RANK": "0",
         "TORCHELASTIC_RUN_ID": "test",
+        **(environment or {}),
     }
     command = [*arguments, f"--trainer.devices={count}", "--trainer.strategy=ddp"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,21 +86,47 @@ def start_together(arguments: Sequence[str], folder: Path, count: int) -> list[S
     ]
 
 
+@contextmanager
+def another_holds(folder: Path) -> Iterator[None]:
+    """A folder as it is while another process writes there."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        with held(folder):
+            os.write(theirs, b"!")
+            time.sleep(1000)
+    os.read(ours, 1)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ours)
+        os.close(theirs)
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
-def _main(arguments: list[str], output: str, environment: dict[str, str]) -> None:
+def _main(
+    arguments: list[str],
+    output: str,
+    environment: dict[str, str],
+    module: str,
+    before: Callable[[], object] | None,
+) -> None:
     out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
     os.environ.update(environment | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
+    multiprocessing.set_start_method("fork", force=True)  # for loader workers, as in a process that nobody forked
     import torch
 
     torch.set_num_threads(1)
-    from agcam.cli import main
-
+    if before is not None:
+        before()
     sys.argv = ["train.py"]
-    sys.exit(main(arguments))
+    sys.exit(importlib.import_module(module).main(arguments))

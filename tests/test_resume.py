@@ -15,6 +15,7 @@ import wandb
 
 from agcam.checkpoints import AtomicCheckpointIO
 from agcam.cli import main
+from agcam.errors import OutputError
 from command_lines import SMALL, TINY_MODEL
 from faults import FAULT
 from processes import start, start_together
@@ -125,6 +126,18 @@ def test_an_offline_wandb_run_keeps_its_id(tmp_path: Path) -> None:
     assert files[0].name == files[1].name
 
 
+def test_a_wandb_run_that_goes_on_keeps_the_metrics_it_had(tmp_path: Path) -> None:
+    logger = f"{{class_path: WandbLogger, init_args: {{save_dir: {tmp_path}, offline: true, id: one, project: p}}}}"
+    checkpoint = f"--ckpt_path={tmp_path}/p/one/checkpoints/last.ckpt"
+    found = []
+    for more in (["--trainer.max_epochs=1"], [checkpoint]):
+        assert main(command(tmp_path, f"--trainer.logger={logger}", *more, workers=0)) == 0
+        wandb.finish()
+        found.append(rows(tmp_path / "p/one"))
+    assert found[1][: STEPS_PER_EPOCH + 1] == found[0]
+    assert found[1][-1]["epoch"] == 1
+
+
 def the_error(capsys: pytest.CaptureFixture[str]) -> str:
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     return line
@@ -165,9 +178,10 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OutputError, match=rf"{path}: cannot be written \(no space"):
         writer.save_checkpoint({"step": 2}, path)
     assert torch.load(path) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.slow  # four processes of their own: 40 s on two cores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from agcam.errors import ModelError
 from agcam.tracking import wandb_project
 from agcam.weights import read_checkpoint
+from agcam.whole_file import whole_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -22,18 +24,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Save to a local path; others are left to Lightning."""
+        """Save to a local path; others are left to Lightning.
+
+        Raises:
+            OutputError: if the disk is full, …; what was there before is whole.
+        """
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")  # a killed process leaves one, which the next one overwrites
-        with part.open("wb") as file:
-            torch.save(checkpoint, file)
+        # one name for all: what a killed process leaves is as large as a checkpoint, and the next one overwrites it
+        with whole_file(target, target.with_name(f"{target.name}.part")) as part, part.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # what torch's writer stumbled over
+                    raise error.__context__ from error
+                raise
             file.flush()
             os.fsync(file.fileno())
-        part.replace(target)
 
 
 def run_folders(trainer: Any) -> list[Path]:
@@ -87,7 +96,13 @@ def open_checkpoint(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
 def _newest(folders: Sequence[Path], name: str) -> list[Path]:
     patterns = (name, f"checkpoints/{name}", f"*/checkpoints/{name}")
     found = {path for folder in folders for pattern in patterns for path in folder.glob(pattern)}
-    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return sorted(found, key=_age, reverse=True)
+
+
+def _age(path: Path) -> tuple[int, int]:
+    """Larger for newer ones: runs are numbered where they can be, because clocks jump."""
+    run = re.fullmatch(r"version_(\d+)", path.parent.parent.name)
+    return int(run[1]) if run else -1, path.stat().st_mtime_ns
 
 
 def _is_whole(path: Path) -> bool:

@@ -120,6 +120,8 @@ class ViTClassifier(LightningModule):
         self.class_names: list[str] = []
         self.multilabel = False
         self._mixing: Mixing | None = None
+        self.step_losses = torch.empty(0)
+        """(B,) of the latest training batch."""
         if class_names is not None and multilabel is not None:
             self._build(class_names, multilabel)
 
@@ -240,7 +242,9 @@ class ViTClassifier(LightningModule):
         if self._mixing is not None:
             images, label = self._mixing(images, label)
         smoothing = self.hparams["label_smoothing"]
-        loss = image_losses(self._loss_name, self(images), label, self.multilabel, smoothing).mean()
+        losses = image_losses(self._loss_name, self(images), label, self.multilabel, smoothing)
+        self.step_losses = losses.detach()
+        loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 

@@ -15,7 +15,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status
+from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status, say_interrupted
+from agcam.callbacks.finite import FiniteCallback, OnNan
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.summary import SummaryCallback
 from agcam.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
@@ -24,8 +25,11 @@ from agcam.data.module import ImageDataModule
 from agcam.data.yaml_file import read_yaml
 from agcam.errors import AgcamError, InputError, brief
 from agcam.export import export_command
-from agcam.tracking import continue_run, log_config, open_trackers, protect
+from agcam.held_folder import hold
+from agcam.interrupt import INTERRUPTED, interruptible
+from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
 from agcam.tuning import TUNING, TuningTrainer
+from agcam.whole_file import write_whole
 
 
 class TrainCLI(LightningCLI):
@@ -65,13 +69,25 @@ class TrainCLI(LightningCLI):
             continue_run(config["trainer"].get("logger"), run)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the explanation callback and its switch."""
+        """Add the explanation callback and its switch, and what a loss of NaN does."""
         parser.add_lightning_class_args(ExplanationCallback, "explanation")
         parser.add_argument("--explain", type=bool, default=True, help="false leaves out explanations and their scores")
+        parser.add_argument(
+            "--on_nan",
+            "--on-nan",
+            type=OnNan,
+            default="stop",
+            help="what a training step does whose loss or gradients are not finite: stop the run, or skip the step",
+        )
 
     def before_fit(self) -> None:
-        """Open the trackers first: one that cannot begin should cost nothing."""
-        open_trackers(self.trainer.loggers)
+        """Open the trackers first: one that cannot begin, or a folder of another run, should cost nothing."""
+        trainer = self.trainer
+        open_trackers(trainer.loggers)
+        protect(trainer)
+        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+            # without a logger the folder is the user's own, and pictures are all that goes there
+            self._held = hold(run_dir(trainer) / ("" if trainer.loggers else "explanations"))
 
     before_validate = before_test = before_fit
 
@@ -80,10 +96,12 @@ class TrainCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it
+        # first, so that nothing that ends slowly keeps what went wrong from being told
+        callbacks[:0] = [FailureCallback(), FiniteCallback(self._get(self.config, "on_nan"))]
         if self._get(self.config, "explain"):
             check_strategy(trainer.strategy)
         else:
-            callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it
             callbacks[:] = [c for c in callbacks if not isinstance(c, ExplanationCallback)]
         return trainer
 
@@ -95,35 +113,46 @@ def _config_files(args: Sequence[str]) -> list[Path]:
 
 
 class _SaveConfig(SaveConfigCallback):
-    """Saves the configuration beside the run and hands it to the trackers."""
+    """Saves the configuration beside the run, whole or not at all, and hands it to the trackers."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """As Lightning's, once the trackers can do no harm."""
         protect(trainer)
+        folder = trainer.log_dir  # the same on all processes, which tell each other
+        if folder is not None and trainer.is_global_zero and not self.already_saved:
+            write_whole(Path(folder) / self.config_filename, self.parser.dump(self.config, skip_none=False).encode())
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Tell the trackers."""
         log_config(trainer.loggers, json.loads(self.parser.dump(self.config, skip_none=False, format="json")))
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the training command; returns its exit status. A bad input is one line on stderr."""
+    """Run the training command; returns its exit status. A bad input is one line on stderr; so is Ctrl-C, with 130."""
     given = list(sys.argv[1:] if args is None else args)
     try:
-        if given[:1] == ["export"]:
-            return export_command(given[1:])
-        TrainCLI(
-            ViTClassifier,
-            ImageDataModule,
-            subclass_mode_data=True,
-            save_config_callback=_SaveConfig,
-            save_config_kwargs={"overwrite": True},
-            trainer_class=TuningTrainer,
-            seed_everything_default=0,
-            trainer_defaults={"callbacks": [SummaryCallback(), ResumingCallback(), FailureCallback()]},
-            parser_kwargs={"epilog": "`export --help` tells how to hand a trained model on to timm."},
-            args=None if args is None else given,
-        )
+        with interruptible():
+            if given[:1] == ["export"]:
+                return export_command(given[1:])
+            TrainCLI(
+                ViTClassifier,
+                ImageDataModule,
+                subclass_mode_data=True,
+                save_config_callback=_SaveConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                trainer_class=TuningTrainer,
+                seed_everything_default=0,
+                trainer_defaults={"callbacks": [SummaryCallback(), ResumingCallback()]},
+                parser_kwargs={"epilog": "`export --help` tells how to hand a trained model on to timm."},
+                args=None if args is None else given,
+            )
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning has caught
+            return INTERRUPTED
+        raise
+    except KeyboardInterrupt:  # before it could
+        return say_interrupted()
     except Exception as error:
         return exit_status(error)
     return 0

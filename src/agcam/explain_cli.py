@@ -15,15 +15,17 @@ from rich.console import Console
 
 from agcam.benchmark.command import add_benchmark, add_compare
 from agcam.classifier import ViTClassifier
-from agcam.errors import AgcamError, InputError
+from agcam.errors import AgcamError, InputError, in_one_line
 from agcam.explain_images import Explainable, explain_images, find_images
 from agcam.explainers.anatomy import dissect
+from agcam.held_folder import held
+from agcam.interrupt import INTERRUPTED, interruptible
 from agcam.progress import progress
 from agcam.report.command import add_report
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the explaining command; returns its exit status: 0, 1 where an image failed, 2 for bad input."""
+    """Run the explaining command; its exit status is 0, 1 where an image failed, 2 for bad input, 130 for Ctrl-C."""
     parser = _parser()
     options, rest = parser.parse_known_args(args)
     options.data_options = rest
@@ -31,9 +33,17 @@ def main(args: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     logging.getLogger("timm").setLevel(logging.WARNING)
     try:
-        return int(options.run(options))
-    except AgcamError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the command's own voice
+        with interruptible():
+            return int(options.run(options))
+    except KeyboardInterrupt:
+        again = "; the same command goes on where it was" if options.command == "benchmark" else ""
+        print(f"interrupted{again}", file=sys.stderr)  # noqa: T201  # the command's own voice
+        return INTERRUPTED
+    except Exception as error:
+        plain = in_one_line(error)
+        if not isinstance(plain, AgcamError):
+            raise
+        print(f"error: {plain}", file=sys.stderr)  # noqa: T201  # as above
         return 2
 
 
@@ -76,7 +86,7 @@ def _images(options: argparse.Namespace) -> int:
     paths = find_images(options.input)
     subject = _load(options)
     dissect(subject.model)
-    with progress("explaining", len(paths), quiet=options.quiet) as done:
+    with held(options.output), progress("explaining", len(paths), quiet=options.quiet) as done:
         outcome = explain_images(
             subject,
             paths,

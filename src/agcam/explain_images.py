@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from agcam.errors import DataError, InputError
 from agcam.explainers.explain import Explanation, check_images, evaluating, explain_recording
 from agcam.explainers.tape import record
 from agcam.tracking import safe_name
+from agcam.whole_file import whole_file, write_whole
 
 _VIEW_SIDE = 448
 
@@ -148,7 +148,8 @@ def explain_images(
             prediction = _write(output, stems[path], view, explanation, probabilities, row, subject.class_names)
             outcome.predictions.append({"image": name_of_file(path)} | prediction)
             done(path)
-    _write_json(output / "predictions.json", outcome.predictions)
+    text = json.dumps(outcome.predictions, indent=2, ensure_ascii=False)
+    write_whole(output / "predictions.json", f"{text}\n".encode())
     return outcome
 
 
@@ -172,29 +173,21 @@ def _write(
 ) -> dict[str, Any]:
     heatmaps = explanation.heatmaps[row].cpu().numpy()
     targets = explanation.targets[row].tolist()
-    part = output / f".{stem}.{os.getpid()}.part"
-    with part.open("wb") as raw:
-        np.savez(raw, heatmaps=heatmaps, targets=np.array(targets), classes=np.array([class_names[t] for t in targets]))
-    part.replace(output / f"{stem}.npz")
+    names = np.array([class_names[t] for t in targets])
+    with whole_file(output / f"{stem}.npz") as part, part.open("wb") as raw:
+        np.savez(raw, heatmaps=heatmaps, targets=np.array(targets), classes=names)
     classes = []
     for target, heatmap in zip(targets, heatmaps, strict=True):
         file = f"{stem}.{safe_name(class_names[target])}.png"
         render.save_png(render.overlay(view, heatmap), output / file)
         probability = float(probabilities[row, target])
         classes.append({"class": class_names[target], "index": target, "probability": probability, "overlay": file})
-    part = output / f".{stem}.view.{os.getpid()}.part"
     small = Image.fromarray(view)
     small.thumbnail((_VIEW_SIDE, _VIEW_SIDE))
-    small.save(part, "JPEG", quality=90)
-    part.replace(output / f"{stem}.view.jpg")
+    with whole_file(output / f"{stem}.view.jpg") as part:
+        small.save(part, "JPEG", quality=90)
     predicted = class_names[int(probabilities[row].argmax())]
     return {"view": f"{stem}.view.jpg", "heatmaps": f"{stem}.npz", "predicted": predicted, "classes": classes}
-
-
-def _write_json(path: Path, content: Any) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def _unique_stems(paths: Sequence[Path]) -> dict[Path, str]:

@@ -15,6 +15,7 @@ from agcam.classifier import ViTClassifier
 from agcam.data.input_config import InputConfig
 from agcam.errors import ModelError
 from agcam.weights import read_weights
+from agcam.whole_file import write_whole
 
 _WEIGHTS, _CONFIG, _NAMES = "model.safetensors", "config.json", "class_names.txt"
 _MULTILABEL = "multi_label_classification"
@@ -42,9 +43,9 @@ def export(model: ViTClassifier, folder: Path) -> None:
     """Write a classifier into `folder`, which is made if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.backbone.state_dict().items()}
-    _replace(folder / _WEIGHTS, safetensors.torch.save(state, metadata={"format": "pt"}))
-    _replace(folder / _CONFIG, (json.dumps(timm_config(model), indent=2, ensure_ascii=False) + "\n").encode())
-    _replace(folder / _NAMES, "".join(f"{name}\n" for name in model.class_names).encode())
+    write_whole(folder / _WEIGHTS, safetensors.torch.save(state, metadata={"format": "pt"}))
+    write_whole(folder / _CONFIG, (json.dumps(timm_config(model), indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(folder / _NAMES, "".join(f"{name}\n" for name in model.class_names).encode())
 
 
 def timm_config(model: ViTClassifier) -> dict[str, Any]:
@@ -110,9 +111,3 @@ def open_exported(folder: str | Path) -> ViTClassifier:
             f"{Path(folder) / _WEIGHTS}: does not fit {path} ({str(error).splitlines()[-1].strip()})"
         ) from error
     return model.eval()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from PIL import Image
 
 from agcam.data.unpack import refuse_bomb
 from agcam.errors import DataError
+from agcam.whole_file import write_whole
 
 SCHEMA = 1
 FACTS, ARRAYS, IMAGES = "panel.json", "panel.npz", "images"
@@ -96,10 +96,10 @@ def write_panel(folder: Path, shown: Sequence[Shown], info: dict[str, Any]) -> N
         )
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
-    _replace(folder / ARRAYS, packed.getvalue())
+    write_whole(folder / ARRAYS, packed.getvalue())
     facts = {"schema": SCHEMA, "info": info, "methods": methods, "shown": entries}
     # ASCII: names that no encoding holds (file names of any bytes) come back as they were
-    _replace(folder / FACTS, json.dumps(_plain(facts), allow_nan=False).encode("ascii"))
+    write_whole(folder / FACTS, json.dumps(_plain(facts), allow_nan=False).encode("ascii"))
 
 
 def read_panel(folder: Path) -> tuple[list[Shown], dict[str, Any]]:
@@ -200,14 +200,8 @@ def _keep_image(image: np.ndarray, folder: Path) -> str:
     Image.fromarray(pixels).save(png, "PNG")
     # drawings and tiny images: exact and no larger
     suffix, kept = ("png", png) if len(png.getbuffer()) <= len(jpeg.getbuffer()) else ("jpg", jpeg)
-    _replace(folder / f"{stem}.{suffix}", kept.getvalue())
+    write_whole(folder / f"{stem}.{suffix}", kept.getvalue())
     return f"{stem}.{suffix}"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def _number(value: Any) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 from PIL import Image
+
+from agcam.whole_file import whole_file
 
 COLORMAP = "inferno"
 """Even steps of heat look like even steps of light, to colour-blind eyes too."""
@@ -77,6 +78,5 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, gap: int = 8) 
 def save_png(image: np.ndarray, path: Path) -> None:
     """Write an RGB image; the file appears under its name only when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    Image.fromarray(image).save(part, format="PNG", compress_level=1)
-    part.replace(path)
+    with whole_file(path) as part:
+        Image.fromarray(image).save(part, format="PNG", compress_level=1)

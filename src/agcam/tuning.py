@@ -13,6 +13,7 @@ from rich.console import Console
 
 from agcam.callbacks.failure import FailureCallback
 from agcam.errors import InputError
+from agcam.whole_file import make_folder, whole_file
 
 TUNING = ("lr_find", "scale_batch_size")
 _NEVER = 10**9
@@ -66,7 +67,8 @@ class TuningTrainer(L.Trainer):
         _write(folder / "lr_find.csv", ["lr", "loss"], zip(finder.results["lr"], finder.results["loss"], strict=False))
         suggestion = finder.suggestion()
         figure: Any = finder.plot(suggest=suggestion is not None)
-        figure.savefig(folder / "lr_find.png", dpi=120)
+        with whole_file(folder / "lr_find.png") as part:
+            figure.savefig(part, format="png", dpi=120)
         if suggestion is None:
             raise InputError(
                 f"{folder / 'lr_find.csv'}: {len(finder.results['loss'])} steps are too few to suggest a learning "
@@ -117,7 +119,7 @@ class TuningTrainer(L.Trainer):
     def _prepare(self) -> Path:
         """The run's folder; nothing else of a run takes place: no tracker, no checkpoint, no explanation."""
         folder = Path(self.log_dir or self.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.loggers = []
         callbacks: list[L.Callback] = self.callbacks  # type: ignore[attr-defined]  # Lightning sets it
         callbacks[:] = [c for c in callbacks if isinstance(c, (ProgressBar, FailureCallback))]
@@ -125,7 +127,7 @@ class TuningTrainer(L.Trainer):
 
 
 def _write(path: Path, head: list[str], rows: Any) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(head)
         writer.writerows(rows)

@@ -31,6 +31,8 @@ from agcam.data.shapes import ShapesSource
 from agcam.explain_cli import main
 from agcam.explainers import agcam
 from agcam.explainers import explain as explaining
+from agcam.held_folder import held
+from processes import another_holds
 
 ROOT = Path(__file__).parents[2]
 COUNT = 12
@@ -202,12 +204,12 @@ def test_a_folder_holds_one_benchmark(
 def test_a_folder_is_for_one_process_at_a_time(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with run._held(tmp_path):
+    with another_holds(tmp_path):
         assert main(arguments(checkpoint, tmp_path, "--metrics", "abpc")) == 2
     (line,) = errors(capsys)
-    assert f"{tmp_path}: another benchmark is writing here" in line
+    assert f"{tmp_path}: another process is writing here" in line
     assert not (tmp_path / "shards").exists()
-    with run._held(tmp_path):
+    with held(tmp_path):
         pass
 
 

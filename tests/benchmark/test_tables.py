@@ -14,6 +14,7 @@ from markdown_it.token import Token
 
 from agcam.benchmark.results import Cost, Results, Row, Value
 from agcam.benchmark.tables import latex, markdown, write
+from agcam.errors import OutputError
 
 HOSTILE = [
     "a|b||c",
@@ -196,7 +197,7 @@ def test_a_table_appears_only_when_whole(tmp_path: Path) -> None:
     path = tmp_path / "results.md"
     write("old", path)
     (tmp_path / f".results.md.{os.getpid()}.part").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(OutputError, match=rf"{path}: cannot be written \(Is a directory\)"):
         write("new", path)
     assert path.read_text() == "old"
 

@@ -24,6 +24,7 @@ from agcam.data.module import Split
 from agcam.errors import InputError
 from agcam.explain_images import Explainable
 from agcam.explainers.anatomy import dissect
+from agcam.held_folder import held
 from agcam.progress import progress
 from agcam.report.command import write_report
 
@@ -109,11 +110,12 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
         _positive("--limit", options.limit)
     opener = partial(_open, options, load)
     job = opener()
-    with progress("benchmark", len(job.positions), quiet=options.quiet) as done:
-        run(job, opener, plan, options.output, devices, done)
-    shard = read_all([shard_path(options.output, number) for number in range(count_shards(job))])
-    found = results.summarise(shard, plan, job.about, options.seed)
-    _write(found, shard, plan, job, options.output)
+    with held(options.output):
+        with progress("benchmark", len(job.positions), quiet=options.quiet) as done:
+            run(job, opener, plan, options.output, devices, done)
+        shard = read_all([shard_path(options.output, number) for number in range(count_shards(job))])
+        found = results.summarise(shard, plan, job.about, options.seed)
+        _write(found, shard, plan, job, options.output)
     console = _console(options.quiet)
     console.print(_table(found))
     for note in [f"{metric}: not measured, {why}" for metric, why in found.absent.items()]:

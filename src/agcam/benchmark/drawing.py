@@ -6,7 +6,6 @@ they are: a `$` or `_` in them is no formula.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
 from agcam.render import overlay
+from agcam.whole_file import whole_file
 
 FONT = "DejaVu Sans"
 """Ships with matplotlib, so that names are broken into the same lines everywhere."""
@@ -41,13 +41,11 @@ def new_figure(width: float, height: float, layout: Any = "none") -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Write `<path>.png` and `<path>.pdf`; each appears under its name only when whole, the same bytes every time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     # the dots of a PDF are those of the photographs in it, which are printed
     for suffix, dpi, dated in (("png", 150, "Software"), ("pdf", 200, "CreationDate")):
         final = path.with_name(f"{path.name}.{suffix}")
-        part = final.with_name(f".{final.name}.{os.getpid()}.part")
-        figure.savefig(part, format=suffix, dpi=dpi, bbox_inches="tight", pad_inches=0.06, metadata={dated: None})
-        part.replace(final)
+        with whole_file(final) as part:
+            figure.savefig(part, format=suffix, dpi=dpi, bbox_inches="tight", pad_inches=0.06, metadata={dated: None})
 
 
 def show(figure: Figure, box: tuple[float, float, float, float], image: np.ndarray) -> Axes:

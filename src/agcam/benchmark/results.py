@@ -7,7 +7,6 @@ import datetime
 import importlib.metadata
 import json
 import math
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from agcam.benchmark.typed import typed
 from agcam.data.listing import shown
 from agcam.errors import DataError, brief
 from agcam.metrics.bootstrap import bootstrap_of_mean
+from agcam.whole_file import whole_file, write_whole
 
 SCHEMA = 1
 
@@ -144,11 +144,9 @@ def environment() -> dict[str, Any]:
 
 def write_json(results: Results, path: Path) -> None:
     """Write `results.json`; NaN becomes null."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     text = json.dumps(_plain(asdict(results)), indent=2, ensure_ascii=False, allow_nan=False)
     # names of files may be any bytes; the escapes are JSON's own
-    part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    part.replace(path)
+    write_whole(path, f"{text}\n".encode("utf-8", errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Results:
@@ -176,8 +174,7 @@ def write_images_csv(shard: Shard, plan: Plan, path: Path) -> None:
     """One line for each method and explained pair, with the figures that make sense for a single image."""
     named = [(f.name, f) for f in _figures(plan.scores)]
     kept = [(n, f) for n, f in named if any(f.column in columns for columns in shard.columns.values())]
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out:
         writer = csv.writer(out)
         known = ["index", "name", "target", "correct", "probability"]
         writer.writerow(["method", *known, "broken", *(name for name, _ in kept)])
@@ -187,7 +184,6 @@ def write_images_csv(shard: Shard, plan: Plan, path: Path) -> None:
                 facts = [shard.pairs[name][number] for name in known]
                 cells = ["" if math.isnan(values[number]) else f"{values[number]:.7g}" for values in figures]
                 writer.writerow([label, *facts, bool(shard.broken[label][number]), *cells])
-    part.replace(path)
 
 
 def _absence(score: Score, against_masks: bool) -> str:

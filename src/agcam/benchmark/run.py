@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import multiprocessing as mp
-import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,8 @@ from agcam.data.source import Source, TransformedDataset
 from agcam.data.transforms import Transform
 from agcam.errors import AgcamError, InputError
 from agcam.explain_images import Explainable
+from agcam.interrupt import undisturbed
+from agcam.whole_file import write_whole
 
 SHARD = 64
 """Images in a shard: what a killed run loses at most, on each process."""
@@ -66,23 +66,22 @@ def run(
         job: model and data.
         open_job: opens the same in another process; picklable, called only where there are several devices.
         plan: what is measured.
-        output: folder; shards go to `shards/` below it.
+        output: folder that this process holds (`held`); shards go to `shards/` below it.
         devices: one for each process.
         done: called with a number of images whenever that many are finished, those found finished included.
 
     Raises:
-        InputError: if `output` holds another benchmark, or another process works on it.
+        InputError: if `output` holds another benchmark.
         AgcamError: whatever a process found wrong, with its number.
     """
-    with _held(output):
-        _check_manifest(output, _fingerprint(job, plan))
-        finished = [number for number in range(count_shards(job)) if shard_path(output, number).is_file()]
-        done(sum(len(_positions(job, number)) for number in finished))
-        if len(finished) < count_shards(job):
-            if len(devices) == 1:
-                _work(job, plan, output, 0, 1, devices[0], done)
-            else:
-                _spread(open_job, plan, output, devices, done)
+    _check_manifest(output, _fingerprint(job, plan))
+    finished = [number for number in range(count_shards(job)) if shard_path(output, number).is_file()]
+    done(sum(len(_positions(job, number)) for number in finished))
+    if len(finished) < count_shards(job):
+        if len(devices) == 1:
+            _work(job, plan, output, 0, 1, devices[0], done)
+        else:
+            _spread(open_job, plan, output, devices, done)
 
 
 def shard_path(output: Path, number: int) -> Path:
@@ -133,8 +132,9 @@ def _spread(
         for rank in range(len(devices))
     ]
     try:
-        for process in processes:
-            process.start()
+        with undisturbed():
+            for process in processes:
+                process.start()
         while any(process.is_alive() for process in processes) or not told.empty():
             with suppress(queue.Empty):
                 said = told.get(timeout=0.2)
@@ -170,22 +170,6 @@ def _worker(
     except AgcamError as error:
         told.put(f"process {rank} of {len(devices)}: {error}")
         raise SystemExit(1) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-@contextmanager
-def _held(output: Path) -> Iterator[None]:
-    """`output`, for this process alone; the lock goes with the process, however it ends."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"{output}: another benchmark is writing here; wait for it or choose another --output"
-            ) from None
-        yield
 
 
 def _fingerprint(job: Job, plan: Plan) -> dict[str, Any]:
@@ -198,7 +182,7 @@ def _fingerprint(job: Job, plan: Plan) -> dict[str, Any]:
     data = hashlib.sha256(repr([job.source.class_names, sorted(plain.items()), list(job.positions)]).encode())
     for item in getattr(job.source, "items", ()):
         known = None if item.boxes is None else (item.boxes.tolist(), item.box_labels.tolist())
-        data.update(repr([item.name, item.labels, known, item.mask is not None]).encode())
+        data.update(repr([item.name, item.labels, known, item.mask is not None, item.state]).encode())
     return {
         "methods": [method.label for method in plan.methods],
         "metrics": [score.name for score in plan.scores],
@@ -230,6 +214,4 @@ def _check_manifest(output: Path, wanted: dict[str, Any]) -> None:
         return
     if (output / "shards").is_dir():
         raise InputError(f"{output} holds shards but no {MANIFEST}; choose another --output or delete this one")
-    part = output / f".{MANIFEST}.{os.getpid()}.part"
-    part.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, f"{json.dumps(wanted, indent=2)}\n".encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from agcam.data.unpack import refuse_bomb
 from agcam.errors import AgcamError, DataError, brief
 from agcam.explainers.explain import evaluating, explain
 from agcam.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
+from agcam.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -126,20 +126,18 @@ def write(shard: Shard, path: Path) -> None:
     flat |= {f"broken|{name}": array for name, array in shard.broken.items()}
     flat |= {f"seconds|{name}": array for name, array in shard.seconds.items()}
     flat["failed"] = np.array(json.dumps(shard.failed))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as out:
+    with whole_file(path) as part, part.open("wb") as out:
         np.savez_compressed(out, **flat)
-    part.replace(path)
 
 
 def write_heatmaps(shard: Shard, path: Path) -> None:
     """Write a shard's heatmaps as safetensors: (P, h, w) by method, with `index` and `target` (P,)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     rows = {name: torch.from_numpy(shard.pairs[name]) for name in ("index", "target")}
-    safetensors.torch.save_file(rows | {name: t.contiguous() for name, t in shard.heatmaps.items()}, part)
-    part.replace(path)
+    with whole_file(path) as part:
+        try:
+            safetensors.torch.save_file(rows | {name: t.contiguous() for name, t in shard.heatmaps.items()}, part)
+        except safetensors.SafetensorError as error:  # how it tells what the operating system says
+            raise OSError(str(error)) from error
 
 
 def read(path: Path) -> Shard:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from agcam.benchmark.results import Results, Row, Value
+from agcam.whole_file import write_whole
 
 _PARTS = (
     ("Localization, corrected protocol", ("localization/",)),
@@ -79,9 +79,7 @@ def latex(results: Results) -> str:
 
 def write(text: str, path: Path) -> None:
     """Write a text file; it appears under its name only when whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be any bytes
-    part.replace(path)
+    write_whole(path, text.encode("utf-8", errors="backslashreplace"))  # names of files may be any bytes
 
 
 def _headline(results: Results, escape: dict[int, str]) -> str:

@@ -12,16 +12,19 @@ from typing import Any
 
 import lightning as L
 import torch.distributed as dist
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 
-from agcam.errors import AgcamError, InputError
+from agcam.errors import AgcamError, InputError, in_one_line
+from agcam.interrupt import INTERRUPTED, end_at_next
 
 _SECONDS_TO_END = 20.0
 
 
 class FailureCallback(L.Callback):
-    """Ends this process within 20 seconds of an exception, and the processes that it started with it.
+    """Says how to go on, and ends this process within 20 seconds of an exception, with the processes that it started.
 
     Others are ended by whoever started them: Lightning looks every 5 seconds, torchrun every second (and gives them
     30 to answer SIGTERM); or they fail by themselves in their next exchange.
@@ -29,6 +32,12 @@ class FailureCallback(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Report before anything else can wait for a process that will not answer."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            exception.go_on = how_to_go_on(trainer)  # type: ignore[attr-defined]  # exceptions take attributes
+        if isinstance(exception, KeyboardInterrupt):
+            end_at_next()  # Lightning has just had it ignored
+            if trainer.is_global_zero:
+                say_interrupted(getattr(exception, "go_on", ""))
         if trainer.world_size == 1 or not isinstance(exception, Exception):
             return
         first = report(exception)
@@ -47,9 +56,12 @@ def report(error: Exception) -> bool:
         return bool(error.reported)
     rank, world_size = _place()
     number = 1 if world_size == 1 else _failures()
-    error.reported = number == 1  # type: ignore[attr-defined]  # exceptions take attributes
-    ours = isinstance(error, AgcamError)
-    said = str(error) if ours else f"{type(error).__name__}: {_first_line(error)}"
+    error.reported = number == 1  # type: ignore[attr-defined]  # as above
+    plain = in_one_line(error)
+    ours = isinstance(plain, AgcamError)
+    said = str(plain) if ours else f"{type(error).__name__}: {_first_line(error)}"
+    if ours and (go_on := getattr(error, "go_on", "")):
+        said = f"{said}. {go_on}"
     if number is None:
         said = f"ended because process 0 is gone ({said})"
     elif number == 1 and not ours:
@@ -66,11 +78,27 @@ def exit_status(error: Exception) -> int:
     Raises:
         Exception: `error` itself, if it is not ours and there is but one process.
     """
-    ours = isinstance(error, AgcamError)
+    ours = isinstance(in_one_line(error), AgcamError)
     if not ours and _place()[1] == 1:
         raise error
     report(error)
     return 2 if ours else 1
+
+
+def say_interrupted(go_on: str = "") -> int:
+    """Say that Ctrl-C ended the command, and how to go on; returns the exit status."""
+    print(f"interrupted. {go_on}".rstrip(), file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
+    return INTERRUPTED
+
+
+def how_to_go_on(trainer: L.Trainer) -> str:
+    """How to take up the run where its last checkpoint was written; a sentence."""
+    savers = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    last = next((c.last_model_path for c in savers if c.last_model_path), "")
+    path = last or next((c._last_checkpoint_saved for c in savers if c._last_checkpoint_saved), "")
+    if not path:
+        return "No checkpoint was written yet: the same command begins anew"
+    return f"To go on: the same command with --ckpt_path {'last' if last else path}" + (f" ({path})" if last else "")
 
 
 def check_strategy(strategy: Strategy) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agcam.callbacks.explanation import ExplanationCallback
+from agcam.callbacks.finite import FiniteCallback
 from agcam.tracking import places, relative, run_dir
 
 _COLUMNS = ("pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game")
@@ -32,6 +33,9 @@ class SummaryCallback(L.Callback):
         scores = [f"{name} {figures[name]:.3f}" for name in names if name in figures]
         if scores:
             console.print("last epoch: " + " · ".join(scores))
+        finite = next((c for c in trainer.callbacks if isinstance(c, FiniteCallback)), None)  # type: ignore[attr-defined]  # as above
+        if finite is not None and finite.skipped:
+            console.print(f"{finite.skipped} training steps were skipped: their loss or gradients were not finite")
         for what, where in self._places(trainer, run_dir(trainer)).items():
             console.print(f"{what:<12} {where}", soft_wrap=True, highlight=False)
 

@@ -54,10 +54,14 @@ class Item:
     """What is wrong with the example, if its annotation could not be read."""
     orientation: int = 1
     """EXIF orientation of the image. `FileSource` sets it, and its items have boxes in pixels of the image upright."""
+    state: tuple[int, ...] = ()
+    """Bytes and time of image and mask when `FileSource` looked at them."""
 
 
 class FileSource:
     """Examples read from image files. Every file is looked at once, here, so that a bad one stops no training.
+
+    A file that changes after that is a `DataError` when it is read: boxes, labels and scores would be another image's.
 
     Args:
         items: the files.
@@ -108,6 +112,9 @@ class FileSource:
     def __getitem__(self, index: int) -> Example:
         item = self.items[index]
         image = read_image(item.path)
+        if (state := _state(item)) != item.state:
+            changed = item.path if state[:2] != item.state[:2] else item.mask
+            raise DataError(f"{changed}: has changed since the run began; put it back, or begin anew")
         mask = None
         if item.mask is not None and self._read_mask is not None:
             mask = turn_upright(self._read_mask(item), item.orientation)
@@ -144,7 +151,7 @@ def _check(item: Item, class_names: list[str]) -> tuple[Item, list[str]]:
         raise DataError(item.fault)
     facts = check_image(item.path)
     width, height, orientation = facts
-    item = replace(item, orientation=orientation)
+    item = replace(item, orientation=orientation, state=_state(item))
     if item.mask is not None and (size := check_image(item.mask))[:2] != (width, height):
         raise DataError(
             f"{item.mask}: the mask is {size[0]}×{size[1]}, its image {item.path.name} is {width}×{height}; "
@@ -162,6 +169,17 @@ def _check(item: Item, class_names: list[str]) -> tuple[Item, list[str]]:
         for i in np.flatnonzero(~good)
     ]
     return replace(item, boxes=turn_boxes(boxes[good], facts), box_labels=item.box_labels[good]), faults
+
+
+def _state(item: Item) -> tuple[int, ...]:
+    found: list[int] = []
+    for path in filter(None, (item.path, item.mask)):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such image") from None
+        found += (stat.st_size, stat.st_mtime_ns)
+    return tuple(found)
 
 
 class TransformedDataset(Dataset[Sample]):

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from agcam.report.gallery import page_data
 from agcam.report.model import Report
+from agcam.whole_file import write_whole
 
 # in the order in which they need each other
 _SCRIPTS = ("data", "state", "pictures", "paint", "help", "charts", "gallery", "player", "detail", "main")
@@ -56,10 +57,7 @@ def embed(data: Any) -> str:
 
 def write(page: str, output: Path) -> None:
     """Write the page; it appears under its name only when whole."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    part.write_bytes(page.encode("utf-8", errors="replace"))
-    part.replace(output)
+    write_whole(output, page.encode("utf-8", errors="replace"))
 
 
 def _policy(style: str, script: str) -> str:

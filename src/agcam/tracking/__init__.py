@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import lightning as L
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from agcam.errors import AgcamError, InputError
 from agcam.panel import Shown
@@ -78,6 +79,8 @@ def open_trackers(loggers: Sequence[Logger]) -> None:
         try:
             if tracker is not None:
                 tracker.begin(logger)
+            if isinstance(logger, CSVLogger | TensorBoardLogger) and getattr(rank_zero_only, "rank", 0) == 0:
+                disk.claim_folder(logger)
             getattr(logger, "experiment", None)
         except AgcamError:
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -14,12 +13,15 @@ from typing import Any
 
 import lightning as L
 import yaml
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.core.saving import save_hparams_to_yaml
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from agcam import render
 from agcam.panel import write_panel
 from agcam.tracking.drawing import Drawing
 from agcam.tracking.guard import attempt
+from agcam.whole_file import whole_file, write_whole
 
 
 class DiskWriter:
@@ -43,6 +45,15 @@ class DiskWriter:
             self._unfinished.pop(0).result()
 
 
+def claim_folder(logger: CSVLogger | TensorBoardLogger) -> None:
+    """Make the `version_N` of a logger that is to find one by itself: another run may be looking at the same time."""
+    while logger._version is None and "://" not in str(logger.save_dir):
+        try:
+            Path(logger.log_dir).mkdir(parents=True)
+        except FileExistsError:
+            logger._version = None
+
+
 def run_dir(trainer: L.Trainer) -> Path:
     """Where the run's files lie; on the first process."""
     csv = next((logger for logger in trainer.loggers if isinstance(logger, CSVLogger)), None)
@@ -62,11 +73,15 @@ def add_csv_logger(trainer: L.Trainer) -> None:
     first = loggers[0]
     version = first.version if isinstance(first.version, str) else f"version_{first.version}"
     logger = CSVLogger(first.save_dir or trainer.default_root_dir, str(first.name), version)
-    with warnings.catch_warnings():
-        # it warns of a folder that holds something: here the first logger's own files do
-        warnings.filterwarnings("ignore", "Experiment logs directory")
-        _ = logger.experiment
+    logger._experiment = _Writer(logger.log_dir)
     trainer.loggers = [*loggers, logger]
+
+
+class _Writer(ExperimentWriter):
+    """Lightning's own, in a folder that holds other loggers' files and the metrics of a run that goes on."""
+
+    def _check_log_dir_exists(self) -> None:
+        """Lightning deletes metrics here."""
 
 
 def keep_metrics(loggers: Sequence[Logger]) -> None:
@@ -74,6 +89,7 @@ def keep_metrics(loggers: Sequence[Logger]) -> None:
     for logger in loggers:
         if isinstance(logger, CSVLogger) and "://" not in str(logger.log_dir):
             vars(logger.experiment).setdefault("save", partial(save_metrics, logger.experiment))
+            vars(logger.experiment).setdefault("log_hparams", partial(save_hparams, logger.experiment))
 
 
 def save_metrics(writer: Any) -> None:
@@ -101,15 +117,24 @@ def save_metrics(writer: Any) -> None:
             os.truncate(path, size)
             raise
     else:
-        table.writeheader()
+        before: list[dict[str, str]] = []
         if path.exists():
             with path.open(encoding="utf-8", newline="") as file:
-                table.writerows(csv.DictReader(file))
+                reader = csv.DictReader(file)
+                columns = table.fieldnames = sorted({*columns, *(reader.fieldnames or [])})
+                before = list(reader)
+        table.writeheader()
+        table.writerows(before)
         table.writerows(writer.metrics)
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text.getvalue(), encoding="utf-8", newline="")
-        part.replace(path)
+        write_whole(path, text.getvalue().encode())
     writer.metrics_keys, writer.metrics = columns, []
+
+
+def save_hparams(writer: ExperimentWriter, params: dict[str, Any]) -> None:
+    """Write `hparams.yaml` as Lightning does, but whole or not at all."""
+    writer.hparams.update(params)
+    with whole_file(Path(writer.log_dir) / writer.NAME_HPARAMS_FILE) as part:
+        save_hparams_to_yaml(part, writer.hparams)
 
 
 def write_epoch(folder: Path, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
@@ -129,8 +154,7 @@ def log_config(logger: CSVLogger, config: dict[str, Any]) -> None:
     """Write `config.yaml`, unless it is there: LightningCLI writes it into the first logger's folder."""
     path = Path(logger.log_dir) / "config.yaml"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        write_whole(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
 
 
 def log_panel(logger: CSVLogger, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
