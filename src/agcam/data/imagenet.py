@@ -46,7 +46,7 @@ class ImageNet1k(ImageDataModule):
 
     def __init__(self, root: str, on_error: OnError = "raise", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.on_error = on_error
 
     def open(self, split: Split) -> FileSource:
