@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from agcam.data.images import read_image
 from agcam.data.unpack import refuse_bomb
 from agcam.errors import DataError
 
@@ -118,7 +119,7 @@ def read_panel(folder: Path) -> tuple[list[Shown], dict[str, Any]]:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / FACTS}: not a panel ({error!r})") from error
     arrays = _read_arrays(folder / ARRAYS)
-    images = {name: _read_image(folder.parent / IMAGES / name) for name in dict.fromkeys(names)}
+    images = {name: read_image(folder.parent / IMAGES / name) for name in dict.fromkeys(names)}
     shown = []
     for number, entry in enumerate(entries):
         try:
@@ -177,14 +178,6 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: found[name] for name in found.files}
     except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
         raise DataError(f"{path}: missing or broken ({error}); it holds the heatmaps of {FACTS}") from error
-
-
-def _read_image(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path, formats=["JPEG", "PNG"]) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: missing or no image ({error})") from error
 
 
 def _keep_image(image: np.ndarray, folder: Path) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from agcam.data.images import read_image
 from agcam.data.unpack import refuse_bomb
 from agcam.errors import DataError
 from agcam.panel import Shown
@@ -45,7 +45,7 @@ def images_report(folder: Path) -> Report:
 def _views(folder: Path, number: int, found: dict[str, Any]) -> list[Shown]:
     if "view" not in found:
         raise DataError(f"{folder / PREDICTIONS}: written by an older version; explain the photographs again")
-    image, heatmaps = _image(folder / Path(found["view"]).name), _heatmaps(folder / Path(found["heatmaps"]).name)
+    image, heatmaps = read_image(folder / Path(found["view"]).name), _heatmaps(folder / Path(found["heatmaps"]).name)
     return [
         Shown(
             index=number,
@@ -61,14 +61,6 @@ def _views(folder: Path, number: int, found: dict[str, Any]) -> list[Shown]:
         )
         for entry, heatmap in zip(found["classes"], heatmaps, strict=True)
     ]
-
-
-def _image(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path, formats=["JPEG", "PNG"]) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: missing or no image ({error})") from error
 
 
 def _heatmaps(path: Path) -> np.ndarray:

@@ -103,7 +103,7 @@ def _metrics(path: Path) -> Curves:
                 for name, text in row.items():
                     if text and name not in ("epoch", "step"):
                         sums.setdefault(name, {}).setdefault(int(float(row["epoch"])), []).append(float(text))
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
         raise DataError(f"{path}: not the metrics of a run ({error!r})") from error
     return {
         name: ([float(e) for e in sorted(by)], [sum(by[e]) / len(by[e]) for e in sorted(by)])
