@@ -10,7 +10,7 @@ import numpy as np
 
 from agcam.data.images import read_image
 from agcam.data.unpack import refuse_bomb
-from agcam.errors import DataError
+from agcam.errors import DataError, brief
 from agcam.panel import Shown
 from agcam.report.model import Fact, Frame, Link, Report
 
@@ -29,7 +29,8 @@ def images_report(folder: Path) -> Report:
         shown = [view for number, found in enumerate(predictions) for view in _views(folder, number, found)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path}: not what explain.py images writes ({error!r}); explain the photographs again"
+            f"{path}: not what explain.py images writes ({type(error).__name__}: {brief(error)}); "
+            "explain the photographs again"
         ) from error
     return Report(
         kind="images",
@@ -70,4 +71,4 @@ def _heatmaps(path: Path) -> np.ndarray:
             heatmaps: np.ndarray = found["heatmaps"]
             return heatmaps
     except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
-        raise DataError(f"{path}: missing or broken ({error})") from error
+        raise DataError(f"{path}: missing or broken ({brief(error)})") from error
