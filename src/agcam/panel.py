@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from agcam.data.images import read_image
+from agcam.data.listing import inside
 from agcam.data.unpack import refuse_bomb
 from agcam.errors import DataError, brief
 
@@ -119,7 +120,8 @@ def read_panel(folder: Path) -> tuple[list[Shown], dict[str, Any]]:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / FACTS}: not a panel ({type(error).__name__}: {brief(error)})") from error
     arrays = _read_arrays(folder / ARRAYS)
-    images = {name: read_image(folder.parent / IMAGES / name) for name in dict.fromkeys(names)}
+    stored = folder.parent / IMAGES
+    images = {name: read_image(stored / inside(name, f"{folder / FACTS}")) for name in dict.fromkeys(names)}
     shown = []
     for number, entry in enumerate(entries):
         try:

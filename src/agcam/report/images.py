@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from agcam.data.images import read_image
+from agcam.data.listing import inside
 from agcam.data.unpack import refuse_bomb
 from agcam.errors import DataError, brief
 from agcam.panel import Shown
@@ -46,7 +47,8 @@ def images_report(folder: Path) -> Report:
 def _views(folder: Path, number: int, found: dict[str, Any]) -> list[Shown]:
     if "view" not in found:
         raise DataError(f"{folder / PREDICTIONS}: written by an older version; explain the photographs again")
-    image, heatmaps = read_image(folder / Path(found["view"]).name), _heatmaps(folder / Path(found["heatmaps"]).name)
+    view, arrays = (folder / inside(Path(found[key]).name, f"{folder / PREDICTIONS}") for key in ("view", "heatmaps"))
+    image, heatmaps = read_image(view), _heatmaps(arrays)
     return [
         Shown(
             index=number,
