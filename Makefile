@@ -1,13 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint types clean
+.PHONY: quickstart test test-lowest lint types clean
 
 quickstart: .venv/installed  ## train a small ViT on generated shapes and see where it looks
 	$(BIN)/python train.py fit --config configs/quickstart.yaml
 
 test: .venv/installed-dev lint types  ## lint, types and every test
 	$(BIN)/python -m pytest
+
+test-lowest: .venv-lowest/installed  ## every test against the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -28,5 +31,11 @@ types: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+.venv-lowest/installed: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
+	touch $@
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-lowest runs

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +73,29 @@ def test_the_cost_of_the_callback_is_measured(tmp_path: Path) -> None:
     (row,) = json.loads((tmp_path / "callback.json").read_text())["rows"]
     assert (row["images"], row["case"]) == (800, "shapes, 64 px, masks")
     assert row["ratio"] == pytest.approx(row["explained"] / row["plain"])
+
+
+def memory(output: Path, *arguments: str) -> dict[str, dict[str, Any]]:
+    """The rows that benchmarks/memory.py wrote. Nothing may be open at the end that was not open before."""
+    run("memory.py", *arguments, "--output", str(output))
+    rows = {row["what"]: row for row in json.loads((output / "memory.json").read_text())["rows"]}
+    assert list(rows) == ["agcam.explain", "explain.py images", "fit with the callback"]
+    for row in rows.values():
+        for name in ("files", "threads", "processes"):
+            assert row[name][0] >= row[name][1], (row["what"], name)
+    return rows
+
+
+def test_explaining_and_training_leave_nothing_open(tmp_path: Path) -> None:
+    rows = memory(tmp_path, "--images", "640", "--epochs", "5")
+    assert [row["count"] for row in rows.values()] == [640, 636, 5]
+    assert all(row["grown"] < 40 for row in rows.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_memory_is_flat(tmp_path: Path) -> None:
+    rows = memory(tmp_path)
+    assert rows["agcam.explain"]["slope"] < 200
+    assert rows["explain.py images"]["slope"] < 4000  # its predictions.json is written in the end
+    assert rows["fit with the callback"]["slope"] < 300_000

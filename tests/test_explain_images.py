@@ -9,6 +9,7 @@ from PIL import Image
 
 from agcam.classifier import ViTClassifier
 from agcam.explain_cli import main
+from agcam.export import export
 
 CLASSES = ["black cat", "dog/wolf", "horse", "bird"]
 
@@ -63,6 +64,14 @@ def test_each_image_gets_overlays_heatmaps_and_predictions(checkpoint: Path, pho
                 with Image.open(out / entry["overlay"]) as overlay:
                     assert overlay.size == image.size
     assert not list(out.glob(".*"))
+
+
+def test_an_exported_folder_explains_as_its_checkpoint_does(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    export(ViTClassifier.from_checkpoint(checkpoint), tmp_path / "exported")
+    for source, output in ((checkpoint, "one"), (tmp_path / "exported", "other")):
+        assert run("--checkpoint", source, "--input", photos, "--output", tmp_path / output) == 0
+    one, other = ((tmp_path / name / "predictions.json").read_text() for name in ("one", "other"))
+    assert one == other
 
 
 def test_named_classes_are_explained_instead(checkpoint: Path, photos: Path, tmp_path: Path) -> None:

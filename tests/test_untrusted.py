@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import pickle
 import resource
@@ -28,6 +29,7 @@ from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES
 from agcam.errors import DataError, ModelError
 from agcam.explain_cli import main as explain
+from agcam.export import export, open_exported
 from agcam.weights import read_checkpoint, read_weights
 from command_lines import SMALL, TINY_MODEL
 
@@ -134,6 +136,27 @@ def test_settings_that_ask_for_more_than_the_weights_fill_take_no_memory(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match=r"evil\.ckpt: its settings"):
         ViTClassifier.from_checkpoint(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"img_size": 10**7},
+        {"depth": 10**6},
+        {"embed_dim": 8000, "depth": 8},
+        {"checkpoint_path": "evil.pth"},
+        {"pretrained_cfg": {"file": "evil.pth"}},
+    ],
+)
+def test_an_exported_folder_can_ask_for_no_more_either(args: dict[str, Any], tmp_path: Path) -> None:
+    export(ViTClassifier(**SETTINGS), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model_args"] |= args
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=r"config\.json: its settings"):
+        open_exported(tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 

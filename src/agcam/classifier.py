@@ -195,7 +195,7 @@ class ViTClassifier(LightningModule):
             hint = "; it may have a fixed size: leave out model.image_size" if size and _of_size(why) else ""
             raise ModelError(f"timm cannot make {h['backbone']!r} with {args}: {why[:300]}{hint}") from error
         if h["weights"]:
-            load_weights(self.backbone, Path(h["weights"]))
+            load_weights(self.backbone, Path(h["weights"]).expanduser())
         classes = len(class_names)
         metrics: dict[str, Any]
         if multilabel:
@@ -216,8 +216,21 @@ class ViTClassifier(LightningModule):
         Raises:
             ModelError: if `path` is no checkpoint of this class.
         """
-        settings, state = read_settings(Path(path))
-        settings |= {"pretrained": False, "weights": None}
+        return cls.restored(*read_settings(Path(path)), Path(path))
+
+    @classmethod
+    def restored(cls, settings: dict[str, Any], state: dict[str, Tensor], path: Path) -> Self:
+        """A classifier of settings and weights that a file holds, in evaluation mode on the CPU.
+
+        Args:
+            settings: arguments of `ViTClassifier`; nothing is downloaded, whatever they say.
+            state: its whole state dict.
+            path: the file, for messages.
+
+        Raises:
+            ModelError: if one does not fit the other.
+        """
+        settings = settings | {"pretrained": False, "weights": None}
         try:
             with torch.device("meta"):  # takes no memory, whatever the settings say; raises as the next line would
                 cls(**settings).load_state_dict(state, assign=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from jsonargparse import Namespace
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -26,6 +27,7 @@ from agcam.data.yaml_file import read_yaml
 from agcam.errors import AgcamError, InputError, brief
 from agcam.export import export_command
 from agcam.held_folder import hold
+from agcam.home import with_home, without_home
 from agcam.interrupt import INTERRUPTED, interruptible
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
 from agcam.tuning import TUNING, TuningTrainer
@@ -58,9 +60,14 @@ class TrainCLI(LightningCLI):
             where = f"{', '.join(map(str, files))}: " if files else ""
             raise InputError(f"{where}{brief(error, 800)}") from error
         config = self.config[self.config["subcommand"]]
-        path = config.get("ckpt_path")
+        for section in ("model", "data"):  # they travel in checkpoints
+            if section in config:
+                config[section] = without_home(config[section])
+        config["trainer"] = with_home(config["trainer"])
+        path = with_home(config.get("ckpt_path"))
         if not path or path in ("best", "hpc", "registry"):
             return
+        config["ckpt_path"] = path
         folders = run_folders(config["trainer"])
         if path == "last":  # Lightning would look into the new run's folder only
             path = config["ckpt_path"] = str(last_checkpoint(folders))
@@ -114,6 +121,9 @@ def _config_files(args: Sequence[str]) -> list[Path]:
 
 class _SaveConfig(SaveConfigCallback):
     """Saves the configuration beside the run, whole or not at all, and hands it to the trackers."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
+        super().__init__(parser, without_home(config), **kwargs)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """As Lightning's, once the trackers can do no harm."""

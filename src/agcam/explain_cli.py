@@ -18,6 +18,7 @@ from agcam.classifier import ViTClassifier
 from agcam.errors import AgcamError, InputError, in_one_line
 from agcam.explain_images import Explainable, explain_images, find_images
 from agcam.explainers.anatomy import dissect
+from agcam.export import open_exported
 from agcam.held_folder import held
 from agcam.interrupt import INTERRUPTED, interruptible
 from agcam.progress import progress
@@ -48,7 +49,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("explain.py", description="Show where a Vision Transformer looks.")
+    parser = argparse.ArgumentParser(description="Show where a Vision Transformer looks.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
     images = commands.add_parser(
         "images",
@@ -108,7 +109,8 @@ def _load(options: argparse.Namespace) -> Explainable:
     if options.checkpoint is not None:
         if options.pretrained:
             raise InputError("--pretrained goes with --backbone; a checkpoint brings its own weights")
-        model = ViTClassifier.from_checkpoint(options.checkpoint)
+        open_model = open_exported if options.checkpoint.is_dir() else ViTClassifier.from_checkpoint
+        model = open_model(options.checkpoint)
         subject = Explainable(model, model.class_names, model.input_config, model.multilabel)
     else:
         subject = timm_subject(options.backbone, options.pretrained)

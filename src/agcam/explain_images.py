@@ -22,6 +22,7 @@ from agcam.data.transforms import Transform, visible_part
 from agcam.errors import DataError, InputError
 from agcam.explainers.explain import Explanation, check_images, evaluating, explain_recording
 from agcam.explainers.tape import record
+from agcam.home import without_home
 from agcam.tracking import safe_name
 from agcam.whole_file import whole_file, write_whole
 
@@ -146,7 +147,7 @@ def explain_images(
         for row, (path, image) in enumerate(originals.items()):
             view = visible_part(image, subject.input_config)
             prediction = _write(output, stems[path], view, explanation, probabilities, row, subject.class_names)
-            outcome.predictions.append({"image": name_of_file(path)} | prediction)
+            outcome.predictions.append({"image": without_home(name_of_file(path))} | prediction)
             done(path)
     text = json.dumps(outcome.predictions, indent=2, ensure_ascii=False)
     write_whole(output / "predictions.json", f"{text}\n".encode())
@@ -193,11 +194,14 @@ def _write(
 def _unique_stems(paths: Sequence[Path]) -> dict[Path, str]:
     """A file stem of its own for each path, also where two folders hold files of one name."""
     taken: set[str] = set()
+    last: dict[str, int] = {}
     stems = {}
     for path in paths:
-        stem, number = safe_name(path.stem), 1
+        stem = safe_name(path.stem)
+        number = last.get(stem, 0) + 1
         while (candidate := stem if number == 1 else f"{stem}_{number}") in taken:
             number += 1
+        last[stem] = number
         taken.add(candidate)
         stems[path] = candidate
     return stems

@@ -13,8 +13,9 @@ import safetensors.torch
 
 from agcam.classifier import ViTClassifier
 from agcam.data.input_config import InputConfig
-from agcam.errors import ModelError
-from agcam.weights import read_weights
+from agcam.data.listing import read_text
+from agcam.errors import ModelError, brief
+from agcam.weights import check_sizes, read_weights
 from agcam.whole_file import write_whole
 
 _WEIGHTS, _CONFIG, _NAMES = "model.safetensors", "config.json", "class_names.txt"
@@ -85,29 +86,26 @@ def open_exported(folder: str | Path) -> ViTClassifier:
     """
     path = Path(folder) / _CONFIG
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
         cfg = found["pretrained_cfg"]
         resize = next(ours for ours, timms in _CROP_MODE.items() if timms == cfg["crop_mode"])
         values = {"size": cfg["input_size"][-1], "resize": resize}
         values |= {f.name: cfg[f.name] for f in fields(InputConfig) if f.name not in values}
-        names, args, backbone = cfg["label_names"], dict(found["model_args"]), found["architecture"]
-        multilabel = found.get("problem_type") == _MULTILABEL
+        args = dict(found["model_args"])
+        settings = {
+            "backbone": found["architecture"],
+            "image_size": args.pop("img_size", None),
+            "backbone_args": args or None,
+            "class_names": [str(name) for name in cfg["label_names"]],
+            "multilabel": found.get("problem_type") == _MULTILABEL,
+            "input": values,
+        }
     except FileNotFoundError:
         raise ModelError(f"{folder}: no {_CONFIG} in it; expected a folder that train.py export wrote") from None
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise ModelError(f"{path}: not as train.py export writes it ({type(error).__name__}: {error})") from error
-    model = ViTClassifier(
-        backbone,
-        image_size=args.pop("img_size", None),
-        backbone_args=args or None,
-        class_names=list(names),
-        multilabel=multilabel,
-        input=values,
-    )
-    try:
-        model.backbone.load_state_dict(read_weights(Path(folder) / _WEIGHTS))
-    except RuntimeError as error:
+    except Exception as error:  # whatever an odd structure makes the lines above stumble over
         raise ModelError(
-            f"{Path(folder) / _WEIGHTS}: does not fit {path} ({str(error).splitlines()[-1].strip()})"
+            f"{path}: not as train.py export writes it ({type(error).__name__}: {brief(error)})"
         ) from error
-    return model.eval()
+    state = read_weights(Path(folder) / _WEIGHTS)
+    check_sizes(settings, len(state), path)
+    return ViTClassifier.restored(settings, {f"backbone.{name}": tensor for name, tensor in state.items()}, path)

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from agcam.data.images import read_image
+from agcam.data.listing import inside
 from agcam.data.unpack import refuse_bomb
-from agcam.errors import DataError
+from agcam.errors import DataError, brief
 from agcam.whole_file import write_whole
 
 SCHEMA = 1
@@ -116,15 +118,18 @@ def read_panel(folder: Path) -> tuple[list[Shown], dict[str, Any]]:
         if not known or not all(isinstance(method, str) for method in methods):
             raise DataError(f"{folder / FACTS}: not a panel: an image or method has a strange name")
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder / FACTS}: not a panel ({error!r})") from error
+        raise DataError(f"{folder / FACTS}: not a panel ({type(error).__name__}: {brief(error)})") from error
     arrays = _read_arrays(folder / ARRAYS)
-    images = {name: _read_image(folder.parent / IMAGES / name) for name in dict.fromkeys(names)}
+    stored = folder.parent / IMAGES
+    images = {name: read_image(stored / inside(name, f"{folder / FACTS}")) for name in dict.fromkeys(names)}
     shown = []
     for number, entry in enumerate(entries):
         try:
             shown.append(_entry(entry, number, images[entry["image"]], methods, arrays))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{folder / FACTS}: entry {number} is broken ({error!r})") from error
+            raise DataError(
+                f"{folder / FACTS}: entry {number} is broken ({type(error).__name__}: {brief(error)})"
+            ) from error
     return shown, info
 
 
@@ -163,10 +168,10 @@ def _read_facts(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a panel that a run or a benchmark wrote") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not readable ({error})") from error
+        raise DataError(f"{path}: not readable ({brief(error)})") from error
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        found = facts.get("schema") if isinstance(facts, dict) else None
-        raise DataError(f"{path}: not a panel of schema {SCHEMA} (found {found!r}); write it again with this version")
+        found = repr(facts.get("schema"))[:80] if isinstance(facts, dict) else None
+        raise DataError(f"{path}: not a panel of schema {SCHEMA} (found {found}); write it again with this version")
     return facts
 
 
@@ -176,15 +181,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
     except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
-        raise DataError(f"{path}: missing or broken ({error}); it holds the heatmaps of {FACTS}") from error
-
-
-def _read_image(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path, formats=["JPEG", "PNG"]) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: missing or no image ({error})") from error
+        raise DataError(f"{path}: missing or broken ({brief(error)}); it holds the heatmaps of {FACTS}") from error
 
 
 def _keep_image(image: np.ndarray, folder: Path) -> str:

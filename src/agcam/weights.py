@@ -58,14 +58,28 @@ def read_settings(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not state or not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ModelError(f"{path}: not a checkpoint of agcam's train.py; it has no class names and backbone in it")
     _check_weights(state, path)
+    check_sizes(settings, len(state), path)
+    return {name: value for name, value in settings.items() if not name.startswith("_")}, state
+
+
+def check_sizes(settings: dict[str, Any], weights: int, path: Path) -> None:
+    """Refuse a classifier's settings that ask for more than its weights can fill.
+
+    Args:
+        settings: arguments of `ViTClassifier`.
+        weights: how many tensors there are.
+        path: where the settings come from.
+
+    Raises:
+        ModelError: naming `path`.
+    """
     args = settings.get("backbone_args")
     depth = args.get("depth") if isinstance(args, dict) else None
     sizes = _numbers([settings.get("image_size"), settings.get("input"), args])
-    if max(sizes, default=0) > MAX_SIZE or (isinstance(depth, int) and depth > len(state)):
+    if max(sizes, default=0) > MAX_SIZE or (isinstance(depth, int) and depth > weights):
         raise ModelError(
             f"{path}: its settings ask for sizes above {MAX_SIZE}, or for more blocks than it has weights of"
         )
-    return {name: value for name, value in settings.items() if not name.startswith("_")}, state
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Broken files of a benchmark: results, shards, manifest; and of explanations: panels, heatmaps, predictions."""
+"""Broken files of benchmarks (results, shards, manifest), explanations (panels, heatmaps, predictions) and runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from harness import fuzz, fuzz_one_of, inputs
 from hypothesis import strategies as st
-from mutations import broken_bytes, broken_json
+from mutations import broken_bytes, broken_json, broken_text
 from PIL import Image
 
 from agcam.benchmark import results, shard, tables
@@ -22,6 +22,8 @@ from agcam.benchmark.run import MANIFEST, _check_manifest
 from agcam.benchmark.shard import Shard
 from agcam.panel import Shown, read_panel, write_panel
 from agcam.report.images import images_report
+from agcam.report.page import render
+from agcam.report.run import run_report
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:zipfile")
 
@@ -139,16 +141,38 @@ def test_panels(examples: int, tmp_path: Path) -> None:
 
 @inputs(200)
 def test_explained_photographs(examples: int, tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.view.png")
-    heatmaps, predictions = tmp_path / "a.npz", tmp_path / "predictions.json"
+    view, heatmaps, predictions = (tmp_path / name for name in ("a.view.png", "a.npz", "predictions.json"))
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(view)
     np.savez(heatmaps, heatmaps=np.zeros((1, 2, 2), np.float32), targets=np.array([0]))
     classes = [{"class": "cat", "index": 0, "probability": 0.5, "overlay": "a.cat.png"}]
     found = {"image": "a.jpg", "view": "a.view.png", "heatmaps": "a.npz", "predicted": "cat", "classes": classes}
     predictions.write_text(json.dumps([found]))
     fuzz_one_of(
         "explained photographs",
-        {predictions: broken_json([found]), heatmaps: repacked(heatmaps.read_bytes())},
+        {
+            predictions: broken_json([found]),
+            heatmaps: repacked(heatmaps.read_bytes()),
+            view: broken_bytes(view.read_bytes()),
+        },
         lambda: images_report(tmp_path),
+        tmp_path,
+        examples,
+    )
+
+
+@inputs(200)
+def test_runs(examples: int, tmp_path: Path) -> None:
+    metrics, settings = tmp_path / "metrics.csv", tmp_path / "config.yaml"
+    metrics.write_text(
+        "epoch,step,train/loss,val/accuracy,val/loc/iou,val/loc_random/iou\n0,1,2.5,,,\n0,2,,0.5,0.2,0.1\n"
+    )
+    settings.write_text(
+        "model: {backbone: vit, pretrained: true}\ndata: {class_path: a.Shapes}\nexplanation: {methods: [a]}\n"
+    )
+    fuzz_one_of(
+        "runs",
+        {metrics: broken_text(metrics.read_text()), settings: broken_text(settings.read_text())},
+        lambda: render(run_report(tmp_path), tmp_path / "report.html"),
         tmp_path,
         examples,
     )

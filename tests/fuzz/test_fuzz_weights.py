@@ -1,4 +1,4 @@
-"""Broken checkpoints and weights files."""
+"""Broken checkpoints, weights files and exported folders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from harness import fuzz, inputs
+from harness import fuzz, fuzz_one_of, inputs
 from hypothesis import strategies as st
 from mutations import ODD_VALUES, broken_bytes, broken_json, broken_value
 
 from agcam.classifier import ViTClassifier
+from agcam.export import export, open_exported
 from agcam.weights import load_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")  # of old pickles, of casts
@@ -105,3 +106,19 @@ def test_weights(examples: int, tmp_path: Path) -> None:
         load_weights(backbone, tmp_path / found[0])
 
     fuzz("weights", strategy, read, tmp_path / "weights", examples)
+
+
+@inputs(200)
+def test_exported_folders(examples: int, tmp_path: Path) -> None:
+    export(classifier(), tmp_path)
+    config, stored = tmp_path / "config.json", tmp_path / "model.safetensors"
+    fuzz_one_of(
+        "exported folders",
+        {
+            config: broken_json(json.loads(config.read_text()), (*ODD_VALUES, [10**6], 10**6, ["a"] * 5)),
+            stored: broken_bytes(stored.read_bytes()),
+        },
+        lambda: open_exported(tmp_path),
+        tmp_path,
+        examples,
+    )

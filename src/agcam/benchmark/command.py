@@ -25,6 +25,7 @@ from agcam.errors import InputError
 from agcam.explain_images import Explainable
 from agcam.explainers.anatomy import dissect
 from agcam.held_folder import held
+from agcam.home import without_home
 from agcam.progress import progress
 from agcam.report.command import write_report
 
@@ -152,7 +153,7 @@ def _open(options: argparse.Namespace, load: Callable[..., Any]) -> Job:
         positions=[number * total // wanted for number in range(wanted)],
         num_workers=data.num_workers if options.device.startswith("cuda") else 0,
         about={
-            "model": str(options.checkpoint or options.backbone),
+            "model": without_home(str(options.checkpoint or options.backbone)),
             "data": f"{type(data).__name__} {split}",
             "input": data.input_config.to_dict(),
             "ground_truth": options.ground_truth,

@@ -20,7 +20,7 @@ from agcam.benchmark.shard import Plan
 from agcam.data.batch import collate
 from agcam.data.source import Source, TransformedDataset
 from agcam.data.transforms import Transform
-from agcam.errors import AgcamError, InputError
+from agcam.errors import AgcamError, InputError, brief
 from agcam.explain_images import Explainable
 from agcam.interrupt import undisturbed
 from agcam.whole_file import write_whole
@@ -204,7 +204,9 @@ def _check_manifest(output: Path, wanted: dict[str, Any]) -> None:
         try:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{path}: not readable ({error}); choose another --output or delete this one") from error
+            raise InputError(
+                f"{path}: not readable ({brief(error)}); choose another --output or delete this one"
+            ) from error
         other = [name for name, value in wanted.items() if found.get(name) != value]
         if other:
             raise InputError(

@@ -192,6 +192,7 @@ def _check(shard: Shard) -> None:
         raise ValueError("it lacks a part, or has one too many")
     if not isinstance(shard.failed, dict) or not all(isinstance(why, str) for why in shard.failed.values()):
         raise TypeError("what failed is no text")
+    shard.pairs["name"].tolist()  # raises where a character is none
     columns = [rows for label in shard.columns for rows in shard.columns[label].values()]
     flat = [*shard.images.values(), *shard.pairs.values(), *shard.broken.values(), *shard.seconds.values()]
     if any(rows.ndim != 1 for rows in flat) or any(rows.ndim != 2 for rows in columns) or set(shard.columns) - labels:

@@ -73,10 +73,13 @@ class CachedSource:
         row = self._data[_HEADER.size :][: len(self) * _ROW.itemsize].view(_ROW)[index]
         (height, width), start = row["size"].tolist(), int(row["offset"])
         pixels = height * width
+        end = start + (4 if row["has_mask"] else 3) * pixels
+        if start < 0 or min(height, width, *row["original"]) < 1 or end > len(self._data):
+            raise DataError(f"{self.path}: the cache is broken at image {index}; delete it, and it is built again")
         image = np.array(self._data[start : start + 3 * pixels]).reshape(height, width, 3)
         mask = None
         if row["has_mask"]:
-            mask = np.array(self._data[start + 3 * pixels : start + 4 * pixels]).reshape(height, width)
+            mask = np.array(self._data[start + 3 * pixels : end]).reshape(height, width)
         boxes = item.boxes
         if boxes is not None:
             by_y, by_x = row["size"] / row["original"]

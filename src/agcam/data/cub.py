@@ -46,7 +46,7 @@ class CUB200(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.download = download
         self.archive = ARCHIVE if archive_url is None else ARCHIVE.at(archive_url)
         self.on_error = on_error

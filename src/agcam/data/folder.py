@@ -32,7 +32,7 @@ class ImageFolder(ImageDataModule):
         super().__init__(**kwargs)
         if not 0 < val_share < 1:
             raise InputError(f"val_share must be in (0, 1), found {val_share}")
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.val_share = val_share
         self.on_error = on_error
 

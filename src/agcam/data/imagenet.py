@@ -18,7 +18,7 @@ from agcam.data.listing import name_of_file, read_text, shown
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
 from agcam.data.xml_boxes import Box, box_of, name_of, read_objects
-from agcam.errors import DataError
+from agcam.errors import DataError, brief
 
 log = logging.getLogger(__name__)
 MAPPING = "LOC_synset_mapping.txt"
@@ -46,7 +46,7 @@ class ImageNet1k(ImageDataModule):
 
     def __init__(self, root: str, on_error: OnError = "raise", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.on_error = on_error
 
     def open(self, split: Split) -> FileSource:
@@ -149,7 +149,7 @@ def _read_solution(path: Path) -> dict[str, str]:
     try:
         rows = list(csv.reader(read_text(path).split("\n")))
     except csv.Error as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error})") from error
+        raise DataError(f"{path}: cannot be read as CSV ({brief(error)})") from error
     if not rows or rows[0] != ["ImageId", "PredictionString"]:
         raise DataError(f"{path}:1: expected the heading ImageId,PredictionString")
     for number, row in enumerate(rows[1:], start=2):

@@ -82,7 +82,7 @@ class VOC2012(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.classes = classes or CLASSES
         self.sets: dict[Split, str] = {"train": train_set, "val": val_set, "test": test_set}
         self.difficult = difficult

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from agcam.data.images import read_image
+from agcam.data.listing import inside
 from agcam.data.unpack import refuse_bomb
-from agcam.errors import DataError
+from agcam.errors import DataError, brief
 from agcam.panel import Shown
 from agcam.report.model import Fact, Frame, Link, Report
 
@@ -29,7 +30,8 @@ def images_report(folder: Path) -> Report:
         shown = [view for number, found in enumerate(predictions) for view in _views(folder, number, found)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path}: not what explain.py images writes ({error!r}); explain the photographs again"
+            f"{path}: not what explain.py images writes ({type(error).__name__}: {brief(error)}); "
+            "explain the photographs again"
         ) from error
     return Report(
         kind="images",
@@ -45,7 +47,8 @@ def images_report(folder: Path) -> Report:
 def _views(folder: Path, number: int, found: dict[str, Any]) -> list[Shown]:
     if "view" not in found:
         raise DataError(f"{folder / PREDICTIONS}: written by an older version; explain the photographs again")
-    image, heatmaps = _image(folder / Path(found["view"]).name), _heatmaps(folder / Path(found["heatmaps"]).name)
+    view, arrays = (folder / inside(Path(found[key]).name, f"{folder / PREDICTIONS}") for key in ("view", "heatmaps"))
+    image, heatmaps = read_image(view), _heatmaps(arrays)
     return [
         Shown(
             index=number,
@@ -63,14 +66,6 @@ def _views(folder: Path, number: int, found: dict[str, Any]) -> list[Shown]:
     ]
 
 
-def _image(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path, formats=["JPEG", "PNG"]) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: missing or no image ({error})") from error
-
-
 def _heatmaps(path: Path) -> np.ndarray:
     try:
         refuse_bomb(path)
@@ -78,4 +73,4 @@ def _heatmaps(path: Path) -> np.ndarray:
             heatmaps: np.ndarray = found["heatmaps"]
             return heatmaps
     except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
-        raise DataError(f"{path}: missing or broken ({error})") from error
+        raise DataError(f"{path}: missing or broken ({brief(error)})") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agcam.data.yaml_file import read_yaml
-from agcam.errors import DataError
+from agcam.errors import DataError, brief
 from agcam.panel import FACTS, read_panel
 from agcam.report import words
 from agcam.report.benchmark import arrow, read_fill
@@ -103,8 +103,8 @@ def _metrics(path: Path) -> Curves:
                 for name, text in row.items():
                     if text and name not in ("epoch", "step"):
                         sums.setdefault(name, {}).setdefault(int(float(row["epoch"])), []).append(float(text))
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise DataError(f"{path}: not the metrics of a run ({error!r})") from error
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: not the metrics of a run ({type(error).__name__}: {brief(error)})") from error
     return {
         name: ([float(e) for e in sorted(by)], [sum(by[e]) / len(by[e]) for e in sorted(by)])
         for name, by in sums.items()
