@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def render(report: Report, output: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template("page.html.j2").render(
         report=report,
         data=Markup(embed(data)),  # `embed` leaves no character that HTML knows
@@ -60,6 +62,11 @@ def write(page: str, output: Path) -> None:
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     part.write_bytes(page.encode("utf-8", errors="replace"))
     part.replace(output)
+
+
+def _breakable(text: str) -> Markup:
+    """Text that a browser may break where names are joined: after `_` rather than in the middle of a word."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_:=,/.-])", text))
 
 
 def _policy(style: str, script: str) -> str:
