@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +13,14 @@ from typing import Any
 
 import lightning as L
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from rich.console import Console
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status
+from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.summary import SummaryCallback
 from agcam.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
@@ -24,6 +29,7 @@ from agcam.data.module import ImageDataModule
 from agcam.data.yaml_file import read_yaml
 from agcam.errors import AgcamError, InputError, brief
 from agcam.export import export_command
+from agcam.progress import watched
 from agcam.tracking import continue_run, log_config, open_trackers, protect
 from agcam.tuning import TUNING, TuningTrainer
 
@@ -54,6 +60,12 @@ class TrainCLI(LightningCLI):
             where = f"{', '.join(map(str, files))}: " if files else ""
             raise InputError(f"{where}{brief(error, 800)}") from error
         config = self.config[self.config["subcommand"]]
+        if config["quiet"]:
+            if "verbose" in config:  # the table of validate and test
+                config["verbose"] = False
+            os.environ.setdefault("WANDB_SILENT", "true")
+            for name in ("lightning.pytorch", "lightning.fabric"):
+                logging.getLogger(name).setLevel(logging.WARNING)
         path = config.get("ckpt_path")
         if not path or path in ("best", "hpc", "registry"):
             return
@@ -68,6 +80,7 @@ class TrainCLI(LightningCLI):
         """Add the explanation callback and its switch."""
         parser.add_lightning_class_args(ExplanationCallback, "explanation")
         parser.add_argument("--explain", type=bool, default=True, help="false leaves out explanations and their scores")
+        parser.add_argument("--quiet", action="store_true", help="no progress and no tables; only what went wrong")
 
     def before_fit(self) -> None:
         """Open the trackers first: one that cannot begin should cost nothing."""
@@ -77,13 +90,20 @@ class TrainCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Add what no configuration chooses: checkpoints written whole, explanations only where they can be made."""
+        quiet = self._get(self.config, "quiet")
+        if quiet:
+            kwargs |= {"enable_progress_bar": False, "enable_model_summary": False}
         trainer = super().instantiate_trainer(**kwargs)
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it
+        if not watched(Console()):
+            callbacks[:] = [ProgressLines() if type(c) is RichProgressBar else c for c in callbacks]
+        for summary in (c for c in callbacks if isinstance(c, SummaryCallback)):
+            summary.quiet = quiet
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         if self._get(self.config, "explain"):
             check_strategy(trainer.strategy)
         else:
-            callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it
             callbacks[:] = [c for c in callbacks if not isinstance(c, ExplanationCallback)]
         return trainer
 

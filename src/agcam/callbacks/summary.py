@@ -6,11 +6,11 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
-from rich.console import Console
 from rich.table import Table
 
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.errors import brief
+from agcam.progress import open_console
 from agcam.report.command import write_report
 from agcam.tracking import places, relative, run_dir
 
@@ -21,11 +21,16 @@ _CONTROLS = {"random", "center"}
 class SummaryCallback(L.Callback):
     """Prints the last validation's figures after `fit`, writes the run's report and says where to look next."""
 
+    quiet = False
+    """Whether to write the report only."""
+
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print on the first process."""
+        if trainer.progress_bar_callback is not None:  # would draw itself once more beneath the table
+            trainer.progress_bar_callback.teardown(trainer, pl_module, "fit")
         if not trainer.is_global_zero:
             return
-        console = Console()
+        console = open_console(self.quiet)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         explanation = next((c for c in trainer.callbacks if isinstance(c, ExplanationCallback)), None)  # type: ignore[attr-defined]  # Lightning's list of callbacks
         if explanation is not None:
