@@ -1,9 +1,10 @@
-"""Reading back what a run wrote: Lightning's CSV and W&B's own record of an offline run."""
+"""Reading back what a run wrote: Lightning's CSV, W&B's own record of an offline run, the report's data."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -37,3 +38,10 @@ def wandb_run(save_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     for record in records:
         config |= record.get("config", {}).get("update", {})
     return [record["history"]["item"] for record in records if record["type"] == "history"], config
+
+
+def page_data(report: Path) -> Any:
+    """What the JavaScript of a report reads."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', report.read_text("utf-8"))
+    assert found is not None
+    return json.loads(found[1])

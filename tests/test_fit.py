@@ -17,7 +17,7 @@ from agcam.cli import main
 from agcam.metrics.localization import NAMES, score
 from agcam.panel import read_panel
 from command_lines import SMALL, TINY_MODEL
-from reading import column, csv_rows, wandb_run
+from reading import column, csv_rows, page_data, wandb_run
 
 FIGURES = ["pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game", "entropy"]
 
@@ -173,11 +173,42 @@ def test_the_end_says_how_it_went_and_where_things_are(run: Run) -> None:
         "center (control)",
         "metrics.csv",
         "explanations",
+        "report.html",
         "offline-run",
         ".ckpt",
     ):
         assert word in " ".join(run.printed.split()), word
     assert "python explain.py images --checkpoint" in run.printed
+
+
+def test_a_run_ends_with_its_report(run: Run) -> None:
+    (report,) = run.save_dir.glob("version_0/*.html")
+    found = page_data(report)
+    assert [len(image["frames"]) for image in found["images"]] == [2] * 4
+    assert "val/accuracy" in (run.folder / "metrics.csv").read_text()
+    assert "Accuracy, validation" in report.read_text("utf-8")  # the last rows were on disk by then
+
+
+def test_a_report_that_cannot_be_written_is_a_line_and_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "version_0" / "report.html").mkdir(parents=True)
+    logger = f"{{class_path: CSVLogger, init_args: {{save_dir: {tmp_path}, name: '', version: 0}}}}"
+    data = ["--data=Shapes", "--data.train_size=8", "--data.val_size=4", "--data.num_workers=0"]
+    options = [f"--trainer.logger={logger}", "--trainer.max_epochs=1", "--explanation.gallery=2"]
+    assert main(["fit", *SMALL, *TINY_MODEL, *data, *options]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("report ")]
+    assert "not written ([Errno 21] Is a directory" in line
+    assert f"python explain.py report {tmp_path / 'version_0'}" in line
+
+
+def test_a_run_without_explanations_has_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = f"{{class_path: CSVLogger, init_args: {{save_dir: {tmp_path}, name: ''}}}}"
+    data = ["--data=Shapes", "--data.train_size=8", "--data.val_size=4", "--data.num_workers=0"]
+    options = [f"--trainer.logger={logger}", "--trainer.max_epochs=1", "--explain=false"]
+    assert main(["fit", *SMALL, *TINY_MODEL, *data, *options]) == 0
+    assert not list(tmp_path.rglob("*.html"))
+    assert "report" not in capsys.readouterr().out
 
 
 def test_the_saved_configuration_starts_the_same_run_again(run: Run, tmp_path: Path) -> None:

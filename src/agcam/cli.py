@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +14,15 @@ from typing import Any
 import lightning as L
 from jsonargparse import Namespace
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from rich.console import Console
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status, say_interrupted
 from agcam.callbacks.finite import FiniteCallback, OnNan
+from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.summary import SummaryCallback
 from agcam.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
@@ -29,6 +34,7 @@ from agcam.export import export_command
 from agcam.held_folder import hold
 from agcam.home import with_home, without_home
 from agcam.interrupt import INTERRUPTED, interruptible
+from agcam.progress import watched
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
 from agcam.tuning import TUNING, TuningTrainer
 from agcam.whole_file import write_whole
@@ -60,6 +66,12 @@ class TrainCLI(LightningCLI):
             where = f"{', '.join(map(str, files))}: " if files else ""
             raise InputError(f"{where}{brief(error, 800)}") from error
         config = self.config[self.config["subcommand"]]
+        if config["quiet"]:
+            if "verbose" in config:  # the table of validate and test
+                config["verbose"] = False
+            os.environ.setdefault("WANDB_SILENT", "true")
+            for name in ("lightning.pytorch", "lightning.fabric"):
+                logging.getLogger(name).setLevel(logging.WARNING)
         for section in ("model", "data"):  # they travel in checkpoints
             if section in config:
                 config[section] = without_home(config[section])
@@ -86,6 +98,7 @@ class TrainCLI(LightningCLI):
             default="stop",
             help="what a training step does whose loss or gradients are not finite: stop the run, or skip the step",
         )
+        parser.add_argument("--quiet", action="store_true", help="no progress and no tables; only what went wrong")
 
     def before_fit(self) -> None:
         """Open the trackers first: one that cannot begin, or a folder of another run, should cost nothing."""
@@ -100,10 +113,17 @@ class TrainCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Add what no configuration chooses: checkpoints written whole, explanations only where they can be made."""
+        quiet = self._get(self.config, "quiet")
+        if quiet:
+            kwargs |= {"enable_progress_bar": False, "enable_model_summary": False}
         trainer = super().instantiate_trainer(**kwargs)
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it
+        if not watched(Console()):
+            callbacks[:] = [ProgressLines() if type(c) is RichProgressBar else c for c in callbacks]
+        for summary in (c for c in callbacks if isinstance(c, SummaryCallback)):
+            summary.quiet = quiet
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
-        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it
         # first, so that nothing that ends slowly keeps what went wrong from being told
         callbacks[:0] = [FailureCallback(), FiniteCallback(self._get(self.config, "on_nan"))]
         if self._get(self.config, "explain"):

@@ -16,6 +16,17 @@ from rich.text import Text
 _EVERY = 30.0
 
 
+def open_console(quiet: bool = False, stderr: bool = False) -> Console:
+    """The terminal; wide where there is none, so that logs and files hold whole numbers and names."""
+    console = Console(quiet=quiet, stderr=stderr)
+    return console if console.is_terminal else Console(quiet=quiet, stderr=stderr, width=250)
+
+
+def watched(console: Console) -> bool:
+    """Whether somebody watches who wants bars that move: not where `NO_COLOR` or `TERM=dumb` is set."""
+    return console.is_terminal and not console.is_dumb_terminal and "NO_COLOR" not in os.environ
+
+
 @contextmanager
 def progress(what: str, total: int, unit: str = "images", quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """Show how far a job of `total` units is; the context gives a function that is told of finished ones.
@@ -31,13 +42,13 @@ def progress(what: str, total: int, unit: str = "images", quiet: bool = False) -
     console = Console(stderr=True)
     if quiet:
         yield lambda count: None
-    elif console.is_terminal and not console.is_dumb_terminal and "NO_COLOR" not in os.environ:
+    elif watched(console):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit))
         with Progress(*columns, TimeRemainingColumn(), console=console, speed_estimate_period=300) as bar:
             task = bar.add_task(what, total=total)
             yield lambda count: bar.advance(task, count)
     else:
-        lines = _Lines(what, total, unit)
+        lines = Lines(what, total, unit)
         yield lines.advance
         lines.say()
 
@@ -54,22 +65,36 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f} {self.unit}/s" if speed and math.isfinite(speed) else f"– {self.unit}/s")
 
 
-class _Lines:
-    """Progress as lines that stay."""
+class Lines:
+    """Progress as lines that stay, on stderr: one every half minute."""
 
-    def __init__(self, what: str, total: int, unit: str) -> None:
+    def __init__(self, what: str, total: float, unit: str) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
         self.started = self.said = time.monotonic()
 
     def advance(self, count: int) -> None:
+        """Tell of finished units."""
         self.done += count
         if time.monotonic() - self.said >= _EVERY:
             self.say()
 
     def say(self) -> None:
+        """Write a line now."""
         self.said = time.monotonic()
         rate = self.done / max(1e-9, self.said - self.started)
-        left = f", {(self.total - self.done) / rate:.0f} s left" if rate and self.done < self.total else ""
-        line = f"{self.what}: {self.done} of {self.total} {self.unit}, {rate:.1f} {self.unit}/s{left}"
-        print(line, file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
+        left = f", {duration((self.total - self.done) / rate)} left" if rate and self.done < self.total else ""
+        say(f"{self.what}: {self.done} of {self.total} {self.unit}, {rate:.1f} {self.unit}/s{left}")
+
+
+def say(line: str) -> None:
+    """Write a line to stderr at once."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 7 min, 2 h 5 min."""
+    if not math.isfinite(seconds) or seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

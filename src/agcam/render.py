@@ -17,22 +17,26 @@ COLORMAP = "inferno"
 _COLORS = mpl.colormaps[COLORMAP](np.arange(256))[:, :3] * 255
 
 
-def overlay(image: np.ndarray, heatmap: np.ndarray, strength: float = 0.65) -> np.ndarray:
+def overlay(
+    image: np.ndarray, heatmap: np.ndarray, strength: float = 0.65, limits: tuple[float, float] | None = None
+) -> np.ndarray:
     """Lay a heatmap over an image at the image's own resolution.
 
-    The map is scaled to [0, 1] by its own extremes: overlays show where, not how much. The image beneath is
-    drained of most of its colour, so that what glows is the heat.
+    Without `limits` the map is scaled by its own extremes, whatever its units: overlays then show where, not how much,
+    and those of different methods can stand side by side. With them, the same heat is the same colour in every overlay
+    that is given the same limits. The image beneath is drained of most of its colour, so that what glows is the heat.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         heatmap: (h, w) float, any units; NaN is not accepted, a constant map shows as cold everywhere.
         strength: opacity of the hottest place, in [0, 1].
+        limits: what counts as coldest and as hottest; what lies beyond looks like them.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     height, width = image.shape[:2]
-    scaled = resize_map(heatmap, (height, width))
+    scaled = resize_map(heatmap, (height, width), limits)
     colors = _COLORS[(scaled * 256).astype(np.int64).clip(max=255)]
     opacity = strength * (0.35 + 0.65 * scaled[..., None])
     grey = image.mean(axis=2, keepdims=True)
@@ -40,11 +44,11 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, strength: float = 0.65) -> n
     return mixed.round().astype(np.uint8)
 
 
-def resize_map(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) to (H, W) float32, bilinear, scaled to [0, 1]; a constant map becomes 0."""
+def resize_map(heatmap: np.ndarray, size: tuple[int, int], limits: tuple[float, float] | None = None) -> np.ndarray:
+    """(h, w) to (H, W) float32, bilinear, scaled to [0, 1] by its extremes or by `limits`; a constant map becomes 0."""
     large = cv2.resize(heatmap.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    low, high = float(large.min()), float(large.max())
-    return (large - low) / (high - low) if high > low else np.zeros_like(large)
+    low, high = limits or (float(large.min()), float(large.max()))
+    return ((large - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(large)
 
 
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
@@ -54,6 +58,15 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int]
         corners = (int(left), int(top)), (int(right) - 1, int(bottom) - 1)
         cv2.rectangle(drawn, *corners, (0, 0, 0), 3)
         cv2.rectangle(drawn, *corners, color, 1)
+    return drawn
+
+
+def draw_outlines(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+    """A copy of an RGB image with the parts of `mask` (H, W) bool, and their holes, outlined as by `draw_boxes`."""
+    drawn = image.copy()
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for outline, width in ((0, 0, 0), 3), (color, 1):
+        cv2.drawContours(drawn, contours, -1, outline, width)
     return drawn
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from matplotlib.textpath import text_to_path
 from PIL import Image
 
 from agcam.benchmark import peaks, plots
-from agcam.benchmark.drawing import COLORS, FONT, fit
 from agcam.benchmark.results import Results, Row, Value
 from agcam.errors import InputError
+from agcam.figures import COLORS, FONT, fit
 from explainers.small_models import random_images, small_model
 
 X = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -46,11 +47,12 @@ def failed(method: str) -> Row:
 
 
 def check(path: Path, sides: tuple[float, float]) -> tuple[float, float]:
-    """That both files of a figure, and no others, are there and whole; the PNG's width and height in inches."""
-    assert sorted(p.name for p in path.parent.iterdir()) == [f"{path.name}.pdf", f"{path.name}.png"]
+    """That all files of a figure, and no others, are there and whole; the PNG's width and height in inches."""
+    assert sorted(p.name for p in path.parent.iterdir()) == [f"{path.name}.{kind}" for kind in ("pdf", "png", "svg")]
     pdf = path.with_name(f"{path.name}.pdf").read_bytes()
     assert pdf.startswith(b"%PDF")
     assert pdf.rstrip().endswith(b"%%EOF")
+    assert ElementTree.parse(path.with_name(f"{path.name}.svg")).getroot().tag.endswith("svg")
     with Image.open(path.with_name(f"{path.name}.png")) as image:
         image.load()
         assert image.info["dpi"][0] == pytest.approx(150, abs=0.1)

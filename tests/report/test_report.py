@@ -5,7 +5,6 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import made_up
 import numpy as np
@@ -25,13 +24,7 @@ from agcam.report.gallery import FRAMES
 from agcam.report.model import Frame, Report
 from agcam.report.page import embed, render
 from benchmark.small_benchmarks import write_checkpoint
-
-
-def data(page: Path) -> Any:
-    """What the page's JavaScript reads."""
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"))
-    assert found is not None
-    return json.loads(found[1])
+from reading import page_data
 
 
 def test_a_hundred_images_by_five_methods_stay_small(tmp_path: Path) -> None:
@@ -64,7 +57,7 @@ def test_json_is_inert_inside_html() -> None:
 
 def test_pictures_heatmaps_and_objects_come_back(tmp_path: Path) -> None:
     shown = made_up.shown(0)
-    found = data(write_report(made_up.benchmark(tmp_path, [shown])))
+    found = page_data(write_report(made_up.benchmark(tmp_path, [shown])))
     picture, view = found["pictures"][0], found["images"][0]["frames"][0][0]
     assert (picture["w"], picture["h"], picture["pw"], picture["ph"]) == (64, 64, 64, 64)
     (tmp_path / "x.png").write_bytes(base64.b64decode(picture["src"].partition(",")[2]))
@@ -110,7 +103,7 @@ def test_peaks_are_on_the_object_or_not_or_nobody_knows(tmp_path: Path) -> None:
         dataclasses.replace(one, index=6, figures={"agcam": {"pointing_game": 0.0}}),  # what was measured counts
         dataclasses.replace(one, index=7, heatmaps={"agcam": np.full((8, 8), np.nan, np.float32)}),
     ]
-    found = data(write_report(made_up.benchmark(tmp_path, images)))
+    found = page_data(write_report(made_up.benchmark(tmp_path, images)))
     hits = [image["frames"][0][0]["hits"][0] for image in found["images"]]
     assert hits == [True, False, True, False, None, False, False, None]
 
@@ -135,7 +128,7 @@ def test_a_run_is_a_timeline(tmp_path: Path) -> None:
     assert charts["Loss"].lines[0].y == pytest.approx([1.5, 1.4, 1.3])
     assert [line.label for line in charts["Overlap (IoU)"].lines] == ["agcam", "random"]
     assert len(open_report(tmp_path / "runs" / "birds").frames) == 1  # the latest version
-    page = data(write_report(folder))
+    page = page_data(write_report(folder))
     assert len(page["images"]) == 2
     assert len(page["pictures"]) == 2  # the same images every epoch are kept once
     assert len(page["images"][0]["frames"]) == 3
@@ -231,7 +224,7 @@ def test_the_images_command_leaves_what_the_report_needs(tmp_path: Path) -> None
     known = ["--checkpoint", checkpoint, "--input", tmp_path / "grey.png", "--output", tmp_path / "out", "--top", 2]
     assert main(["images", "--device", "cpu", *map(str, known)]) == 0
     assert main(["report", str(tmp_path / "out")]) == 0
-    found = data(tmp_path / "out" / "report.html")
+    found = page_data(tmp_path / "out" / "report.html")
     assert len(found["images"][0]["frames"][0]) == 2
     assert max(found["pictures"][0][side] for side in "wh") <= 448
     view = found["images"][0]["frames"][0][0]

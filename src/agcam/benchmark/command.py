@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +25,7 @@ from agcam.explain_images import Explainable
 from agcam.explainers.anatomy import dissect
 from agcam.held_folder import held
 from agcam.home import without_home
-from agcam.progress import progress
+from agcam.progress import open_console, progress
 from agcam.report.command import write_report
 
 
@@ -117,7 +116,7 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
         shard = read_all([shard_path(options.output, number) for number in range(count_shards(job))])
         found = results.summarise(shard, plan, job.about, options.seed)
         _write(found, shard, plan, job, options.output)
-    console = _console(options.quiet)
+    console = open_console(options.quiet)
     console.print(_table(found))
     for note in [f"{metric}: not measured, {why}" for metric, why in found.absent.items()]:
         console.print(note, soft_wrap=True, highlight=False)
@@ -125,7 +124,7 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
         wrong = [f"{row.method}: failed. {row.failed}"] if row.failed else []
         wrong += [f"{row.method}: {len(row.broken)} broken heatmaps, named in results.md"] if row.broken else []
         for line in wrong:
-            _console().print(line, soft_wrap=True, highlight=False, markup=False)
+            open_console().print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(f"see {options.output / 'results.md'}", soft_wrap=True, highlight=False, markup=False)
     return 1 if any(row.failed or row.broken for row in found.rows) else 0
 
@@ -186,14 +185,8 @@ def _compare(options: argparse.Namespace) -> int:
         rows = [vars(c) | {"difference": c.difference._asdict(), "worse": c.figure in worse} for c in found]
         print(json.dumps(rows, indent=2))  # noqa: T201  # what was asked for
     else:
-        _console().print(_comparison(found, worse, f"{options.a} {one}", f"{options.b or options.a} {other}"))
+        open_console().print(_comparison(found, worse, f"{options.a} {one}", f"{options.b or options.a} {other}"))
     return 1 if worse else 0
-
-
-def _console(quiet: bool = False) -> Console:
-    """The terminal; wide where there is none, so that logs and files hold whole numbers and names."""
-    console = Console(quiet=quiet)
-    return console if console.is_terminal else Console(quiet=quiet, width=250)
 
 
 def _table(found: results.Results) -> Table:

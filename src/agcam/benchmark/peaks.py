@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from agcam.benchmark.drawing import COLORS, GREY, LABEL, SMALL, new_figure, save, show, show_map, style_axes, write
 from agcam.explainers.explain import Targets, explain
+from agcam.figures import COLORS, GREY, LABEL, SMALL, new_figure, save, show, show_map, style_axes, write
 
 _STYLES: dict[str, dict[str, Any]] = {
     "softmax": {"color": COLORS[1], "linestyle": (0, (5, 1.2))},
@@ -29,7 +29,7 @@ def peaks(model: nn.Module, images: Tensor, pixels: Sequence[np.ndarray], path: 
         model: as for `explain`.
         images: (n, 3, H, W), normalised, on the model's device; each is a row, one to three make a figure.
         pixels: the same n images, (H, W, 3) uint8 RGB.
-        path: without suffix; `.png` and `.pdf` are written.
+        path: without suffix; `.png`, `.pdf` and `.svg` are written.
         targets: the classes to explain, as for `explain`; of several an image, the first is shown.
 
     Returns:

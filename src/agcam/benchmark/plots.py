@@ -1,6 +1,6 @@
 """Figures of a benchmark for people and papers: perturbation curves, threshold sweeps, and maps side by side.
 
-Each function draws to `<path>.png` and `<path>.pdf` and returns whether there was anything to draw.
+Each function draws to `<path>.png`, `.pdf` and `.svg` and returns whether there was anything to draw.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from agcam.benchmark.drawing import (
+from agcam.benchmark.methods import CONTROLS
+from agcam.benchmark.results import Results, Row
+from agcam.figures import (
     COLORS,
     FONT,
     GREY,
@@ -24,13 +26,9 @@ from agcam.benchmark.drawing import (
     fit,
     new_figure,
     save,
-    show,
-    show_map,
     style_axes,
-    write,
 )
-from agcam.benchmark.methods import CONTROLS
-from agcam.benchmark.results import Results, Row
+from agcam.heatmap_grid import heatmap_grid
 
 _Styled = list[tuple[Row, dict[str, Any]]]
 # four of them and seven colours have no common divisor: 28 methods are told apart
@@ -142,34 +140,10 @@ def grid(
     Returns:
         Whether there was anything to draw.
     """
-    columns = {label: list(column) for label, column in maps.items()}
-    columns = {
-        label: column
-        for label, column in columns.items()
-        if any(heatmap is not None and np.isfinite(heatmap).all() for heatmap in column)
-    }
-    if not columns:
+    controls = [label for label in maps if label.partition(":")[0] in CONTROLS]
+    figure = heatmap_grid(images, maps, titles, controls=controls)
+    if figure is None:
         return False
-    cell, gap = 0.9, 0.04
-    step, height = cell + gap, (cell + gap) * len(images)
-    figure = new_figure(step * (1 + len(columns)), height)
-    for row, (image, title) in enumerate(zip(images, titles, strict=True)):
-        bottom = height - row * step - cell
-        show(figure, (0, bottom, cell, cell), image)
-        text = fit(title, 1.0, SMALL, 4)
-        # half of what the lines take up below the middle: 1.2 font sizes each, the first one's capitals 0.7
-        last = bottom + cell / 2 - SMALL / 72 * (0.6 * text.count("\n") + 0.35)
-        write(figure, text, (-0.06, last), SMALL, ha="right")
-    for number, (label, column) in enumerate(columns.items(), start=1):
-        for row, (image, heatmap) in enumerate(zip(images, column, strict=True)):
-            show_map(figure, (number * step, height - row * step - cell, cell, cell), image, heatmap)
-        control = label.partition(":")[0] in CONTROLS
-        text = fit(label, cell - gap, SMALL, 4) + ("\n(control)" if control else "")
-        color = GREY if control else "black"
-        write(figure, text, (number * step + cell / 2, height + 0.06), SMALL, ha="center", color=color)
-    write(figure, "image", (cell / 2, height + 0.06), SMALL, ha="center")
-    note = "each map scaled to its own extremes: it shows where, not how much"
-    write(figure, note, (step * (1 + len(columns)) - gap, -0.1), SMALL, ha="right", color=GREY)
     save(figure, path)
     return True
 

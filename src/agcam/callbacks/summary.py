@@ -1,4 +1,4 @@
-"""What a run came to: a short table at the end, and where everything lies."""
+"""What a run came to: a short table at the end, a report, and where everything lies."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
-from rich.console import Console
 from rich.table import Table
 
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.finite import FiniteCallback
+from agcam.errors import brief
+from agcam.progress import open_console
+from agcam.report.command import write_report
 from agcam.tracking import places, relative, run_dir
 
 _COLUMNS = ("pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game")
@@ -18,13 +20,18 @@ _CONTROLS = {"random", "center"}
 
 
 class SummaryCallback(L.Callback):
-    """Prints the last validation's figures after `fit` and says where to look next."""
+    """Prints the last validation's figures after `fit`, writes the run's report and says where to look next."""
+
+    quiet = False
+    """Whether to write the report only."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print on the first process."""
+        if trainer.progress_bar_callback is not None:  # would draw itself once more beneath the table
+            trainer.progress_bar_callback.teardown(trainer, pl_module, "fit")
         if not trainer.is_global_zero:
             return
-        console = Console()
+        console = open_console(self.quiet)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         explanation = next((c for c in trainer.callbacks if isinstance(c, ExplanationCallback)), None)  # type: ignore[attr-defined]  # Lightning's list of callbacks
         if explanation is not None:
@@ -37,7 +44,7 @@ class SummaryCallback(L.Callback):
         if finite is not None and finite.skipped:
             console.print(f"{finite.skipped} training steps were skipped: their loss or gradients were not finite")
         for what, where in self._places(trainer, run_dir(trainer)).items():
-            console.print(f"{what:<12} {where}", soft_wrap=True, highlight=False)
+            console.print(f"{what:<12} {where}", soft_wrap=True, highlight=False, markup=False)
 
     def _places(self, trainer: L.Trainer, folder: Path) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -45,6 +52,7 @@ class SummaryCallback(L.Callback):
             found["metrics"] = relative(folder / "metrics.csv")
         if (folder / "explanations").is_dir():
             found["heatmaps"] = relative(folder / "explanations")
+            found["report"] = _report(folder)
         found |= places(trainer.loggers)
         checkpoint = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
         path = checkpoint.best_model_path or checkpoint.last_model_path if checkpoint is not None else ""
@@ -52,6 +60,14 @@ class SummaryCallback(L.Callback):
             found["checkpoint"] = relative(path)
             found["next"] = f"python explain.py images --checkpoint {relative(path)} --input PHOTOS --output explained"
         return found
+
+
+def _report(folder: Path) -> str:
+    """Where the run's report was written, or why it was not: the run itself is done and has not failed."""
+    try:
+        return relative(write_report(folder))
+    except Exception as error:  # whatever it is, a full disk or a panel that is broken, training has succeeded
+        return f"not written ({brief(error)}); try again with python explain.py report {relative(folder)}"
 
 
 def localization_table(figures: dict[str, float], methods: list[str]) -> Table:

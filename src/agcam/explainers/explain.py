@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from agcam.explainers import controls
 from agcam.explainers.agcam import agcam
 from agcam.explainers.attention import raw_attention, rollout
 from agcam.explainers.captum_methods import input_x_gradient, integrated_gradients
+from agcam.explainers.facts import Facts, facts_of
 from agcam.explainers.generic_attention import generic_attention
 from agcam.explainers.gradcam import attention_gradcam, gradcam
 from agcam.explainers.legrad import legrad
@@ -23,6 +24,11 @@ from agcam.explainers.lrp import lrp
 from agcam.explainers.own_forward import evaluating as evaluating
 from agcam.explainers.own_forward import unrecorded
 from agcam.explainers.tape import Recording, record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+    from PIL import Image
 
 Targets = int | Tensor | Literal["all"] | None
 
@@ -50,17 +56,59 @@ _METHODS: dict[str, Callable[..., Any]] = _FROM_TAPE | _OWN_FORWARD
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where the model looked.
+    """Where the model looked. Notebooks show the heatmaps; `plot(images)` lays them over the images.
 
     Attributes:
         logits: (B, C) float.
         targets: (B, T) int64, the explained classes.
         heatmaps: (B, T, h, w) float32 on the patch grid, in the method's own units.
+        method: its name.
+        facts: names of the classes and the like, as far as the model knows them.
     """
 
     logits: Tensor
     targets: Tensor
     heatmaps: Tensor
+    method: str = ""
+    facts: Facts = field(default=Facts(), repr=False)
+
+    def plot(
+        self,
+        images: Tensor | Sequence[np.ndarray | Image.Image],
+        titles: Sequence[str] = (),
+        scaling: Literal["own", "common"] = "own",
+        contour: float | None = None,
+    ) -> Figure:
+        """A figure of the heatmaps over their images: images down, classes across, a colour bar beneath.
+
+        The images are not kept with the explanation, which would hold a thousand times its memory. Of more than 8
+        explained classes the most probable ones are drawn.
+
+        Example:
+            >>> agcam.explain(model, images).plot(images).savefig("where.pdf")  # or .svg, .png
+
+        Args:
+            images: the tensor (B, 3, H, W) that was explained; or what it was made of, at its own resolution: B
+                pictures, each a (H, W, 3) uint8 array or a PIL image.
+            titles: names of the images, left of them.
+            scaling: "own" scales each map to its own extremes, which shows where; "common" gives all maps one scale in
+                the method's units, which shows how much, too.
+            contour: a line around what is hotter than this share of the scale, such as 0.5.
+
+        Returns:
+            A matplotlib figure that notebooks show.
+
+        Raises:
+            InputError: for images that are not those of the explanation, or arguments that make no sense.
+        """
+        from agcam.notebook import figure_of
+
+        return figure_of(self, images, titles, scaling, contour)
+
+    def _repr_html_(self) -> str:
+        from agcam.notebook import html_of
+
+        return html_of(self)
 
 
 def methods() -> list[str]:
@@ -98,7 +146,8 @@ def explain(
     check_images(images)
     with evaluating(model):
         recording = (unrecorded if method in _OWN_FORWARD else record)(model, images)
-        return explain_recording(recording, targets, method, **options)
+        explanation = explain_recording(recording, targets, method, **options)
+    return replace(explanation, facts=facts_of(model))
 
 
 def explain_recording(
@@ -114,7 +163,7 @@ def explain_recording(
             heatmaps_of = partial(_FROM_TAPE[method], recording, **options)
         chosen = resolve_targets(targets, recording.logits).clone()
         heatmaps = heatmaps_of(chosen)
-        return Explanation(recording.logits.clone(), chosen, heatmaps)
+        return Explanation(recording.logits.clone(), chosen, heatmaps, method, facts_of(recording.anatomy.backbone))
 
 
 def check_method(method: str, options: Collection[str] = ()) -> None:

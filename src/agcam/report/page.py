@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def render(report: Report, output: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template("page.html.j2").render(
         report=report,
         data=Markup(embed(data)),  # `embed` leaves no character that HTML knows
@@ -58,6 +60,11 @@ def embed(data: Any) -> str:
 def write(page: str, output: Path) -> None:
     """Write the page; it appears under its name only when whole."""
     write_whole(output, page.encode("utf-8", errors="replace"))
+
+
+def _breakable(text: str) -> Markup:
+    """Text that a browser may break where names are joined: after `_` rather than in the middle of a word."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_:=,/.-])", text))
 
 
 def _policy(style: str, script: str) -> str:

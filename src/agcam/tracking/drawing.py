@@ -82,8 +82,9 @@ class Drawing:
 
     @cached_property
     def pair(self) -> np.ndarray:
-        """(H, 2W + gap, 3) uint8 RGB: the image with its boxes beside the overlay."""
-        return render.side_by_side([render.draw_boxes(self.image, self.boxes), self.overlay])
+        """(H, 2W + gap, 3) uint8 RGB: the image with boxes and, if known, the outline, beside the overlay."""
+        image = self.image if self.mask is None else render.draw_outlines(self.image, self.mask)
+        return render.side_by_side([render.draw_boxes(image, self.boxes), self.overlay])
 
     def _enlarged(self, pixels: np.ndarray) -> np.ndarray:
         height, width = pixels.shape[:2]

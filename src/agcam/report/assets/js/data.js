@@ -59,5 +59,7 @@ function keepFocus(root, replace) {
 /** The last part of a path, which is what people call an image. */
 const lastPart = (name) => name.split("/").pop() || name;
 const short = (text, length = 80) => (text.length > length ? [...text].slice(0, length).join("") + "…" : text);
+/** Text that may be broken where names are joined, as `breakable` in page.py. */
+const breakable = (text) => (text.match(/[^_:=,/.-]*[_:=,/.-]|[^_:=,/.-]+/g) ?? []).flatMap((part) => [part, make("wbr")]);
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)}\u00a0%`);
 const decimal = (value) => (value === null || value === undefined ? "–" : Number(value.toFixed(3)).toString());

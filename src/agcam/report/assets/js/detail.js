@@ -113,7 +113,7 @@ function thumb(image, view, options, text, chosen, choose) {
     drawOn(canvas, image, view, options, 110);
     button.append(canvas);
   } else button.append(make("div", { className: "missing" }, "no heatmap"));
-  button.append(make("span", { dir: "auto" }, text));
+  button.append(make("span", { dir: "auto" }, ...breakable(text)));
   button.addEventListener("click", choose);
   return button;
 }
@@ -126,7 +126,7 @@ function figureTable(view) {
     const reason = view.boxes.length || view.mask !== null ? "No figure was measured for single images here." : "Nobody has marked where the object is, so nothing says how well the heatmap meets it.";
     return [make("section", {}, title, make("p", { className: "empty" }, reason))];
   }
-  const head = make("tr", {}, make("th", { scope: "col" }, "Figure"), ...report.methods.map((m, n) => make("th", { scope: "col", className: n === state.method ? "chosen" : "" }, make("span", { className: "method" }, short(m.label, 60)))));
+  const head = make("tr", {}, make("th", { scope: "col" }, "Figure"), ...report.methods.map((m, n) => make("th", { scope: "col", className: n === state.method ? "chosen" : "" }, make("span", { className: "method" }, ...breakable(short(m.label, 60))))));
   const lines = rows.map(([figure, values]) => make("tr", {}, make("th", { scope: "row" }, figure.label, figure.higher === null ? "" : figure.higher ? " ↑" : " ↓", why(figure.help)),
     ...values.map((value, n) => make("td", { className: n === state.method ? "chosen" : "" }, value === null ? "–" : value.toFixed(3)))));
   const table = make("table", { className: "figures" }, make("thead", {}, head), make("tbody", {}, ...lines));

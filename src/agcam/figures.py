@@ -1,4 +1,4 @@
-"""What the figures of a benchmark share: text that stays in its place, axes in one style, files that are whole.
+"""What figures for papers and notebooks share: text that stays in its place, one style, files that are whole.
 
 Matplotlib's objects are used without pyplot, so that nothing is shared with what the caller draws. Names are shown as
 they are: a `$` or `_` in them is no formula.
@@ -6,10 +6,12 @@ they are: a `$` or `_` in them is no formula.
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
-from agcam.render import overlay
+from agcam.render import overlay, resize_map
 from agcam.whole_file import whole_file
 
 FONT = "DejaVu Sans"
@@ -28,24 +30,40 @@ LABEL, SMALL = 8.0, 7.0
 # Okabe and Ito 2008, told apart by colour-blind eyes; their yellow is left out, it vanishes on white paper
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+_TIGHT: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
+# journals want TrueType (42) in a PDF; an SVG names its parts at random unless it is given a salt
+_LETTERS: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "agcam"}
 # where a label is broken, the best places first; the last resort is anywhere
 _JOINTS = (r"(?<=[:,\s])", r"(?<==)", r"(?<=[_/.-])", r"(?<=.)")
 
 
+class _Notebook(Figure):
+    """A figure that notebooks show, with pyplot or without."""
+
+    def _repr_png_(self) -> bytes:
+        shown = io.BytesIO()
+        self.savefig(shown, format="png", dpi=100)
+        return shown.getvalue()
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """As matplotlib's, with what stands outside of the figure, and letters that editors know as letters."""
+        with mpl.rc_context(_LETTERS):
+            super().savefig(fname, **_TIGHT | options)
+
+
 def new_figure(width: float, height: float, layout: Any = "none") -> Figure:
-    """A white figure of this size in inches; `save` adds what stands outside of it."""
-    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    """A white figure of this size in inches; what stands outside of it is saved, too."""
+    figure = _Notebook(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write `<path>.png` and `<path>.pdf`; each appears under its name only when whole, the same bytes every time."""
-    # the dots of a PDF are those of the photographs in it, which are printed
-    for suffix, dpi, dated in (("png", 150, "Software"), ("pdf", 200, "CreationDate")):
-        final = path.with_name(f"{path.name}.{suffix}")
-        with whole_file(final) as part:
-            figure.savefig(part, format=suffix, dpi=dpi, bbox_inches="tight", pad_inches=0.06, metadata={dated: None})
+    """Write `<path>.png`, `.pdf` and `.svg`; each appears only when whole, and with the same bytes every time."""
+    # the dots of a PDF or SVG are those of the photographs in it, which are printed
+    for suffix, dpi, dated in (("png", 150, "Software"), ("pdf", 200, "CreationDate"), ("svg", 200, "Date")):
+        with whole_file(path.with_name(f"{path.name}.{suffix}")) as part:
+            figure.savefig(part, format=suffix, dpi=dpi, metadata={dated: None})
 
 
 def show(figure: Figure, box: tuple[float, float, float, float], image: np.ndarray) -> Axes:
@@ -58,13 +76,32 @@ def show(figure: Figure, box: tuple[float, float, float, float], image: np.ndarr
 
 
 def show_map(
-    figure: Figure, box: tuple[float, float, float, float], image: np.ndarray, heatmap: np.ndarray | None
+    figure: Figure,
+    box: tuple[float, float, float, float],
+    image: np.ndarray,
+    heatmap: np.ndarray | None,
+    limits: tuple[float, float] | None = None,
+    contour: float | None = None,
 ) -> Axes:
-    """Show a heatmap over its image; where there is none or it is not finite, say so."""
-    if heatmap is not None and np.isfinite(heatmap).all():
-        return show(figure, box, overlay(image, heatmap))
-    axes = show(figure, box, np.full_like(image, 240))
-    axes.text(0.5, 0.5, "no map", size=SMALL, ha="center", va="center", color=GREY, transform=axes.transAxes)
+    """Show a heatmap over its image; where there is none or it is not finite, say so.
+
+    Args:
+        figure: to draw on.
+        box: as in `show`.
+        image: (H, W, 3) uint8 RGB.
+        heatmap: (h, w), any units, or None.
+        limits: see `agcam.render.overlay`.
+        contour: where, between the limits as 0 and 1, a line is drawn around what is hotter.
+    """
+    if heatmap is None or not np.isfinite(heatmap).all():
+        axes = show(figure, box, np.full_like(image, 240))
+        axes.text(0.5, 0.5, "no map", size=SMALL, ha="center", va="center", color=GREY, transform=axes.transAxes)
+        return axes
+    axes = show(figure, box, overlay(image, heatmap, limits=limits))
+    scaled = resize_map(heatmap, image.shape[:2], limits)
+    if contour is not None and scaled.min() < contour < scaled.max():
+        for color, width in (("black", 1.8), ("white", 0.8)):  # white on black is seen on any image
+            axes.contour(scaled, levels=[contour], colors=color, linewidths=width)
     return axes
 
 

@@ -1,0 +1,40 @@
+"""What people want to read beside a heatmap, as far as a model knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from agcam.explainers.anatomy import unwrap
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model says of its classes and images.
+
+    Attributes:
+        class_names: by class index; empty where unknown.
+        mean: per channel, of the images that the model wants; None where unknown.
+        std: per channel.
+        multilabel: whether probabilities are a sigmoid for each class instead of a softmax.
+    """
+
+    class_names: tuple[str, ...] = ()
+    mean: Triple | None = None
+    std: Triple | None = None
+    multilabel: bool = False
+
+
+def facts_of(model: nn.Module) -> Facts:
+    """The facts of a timm model (normalisation) or of a `ViTClassifier` (all), wrapped or not."""
+    knowing: Any = next((module for module in model.modules() if hasattr(module, "input_config")), None)
+    if knowing is not None:
+        config = knowing.input_config
+        return Facts(tuple(knowing.class_names), config.mean, config.std, bool(knowing.multilabel))
+    cfg = getattr(unwrap(model), "pretrained_cfg", None) or {}
+    mean, std = cfg.get("mean"), cfg.get("std")
+    return Facts(mean=tuple(mean), std=tuple(std)) if mean and std else Facts()
