@@ -21,6 +21,7 @@ from agcam.errors import AgcamError, InputError, in_one_line
 from agcam.interrupt import INTERRUPTED, end_at_next
 
 _SECONDS_TO_END = 20.0
+_SECONDS_TO_COUNT = 3.0
 
 
 class FailureCallback(L.Callback):
@@ -69,6 +70,8 @@ def report(error: Exception) -> bool:
     if number in (None, 1):
         where = f"process {rank} of {world_size}: " if world_size > 1 else ""
         print(f"error: {where}{said}", file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
+    if ours and rank == 0:
+        _keep_count(world_size)
     return number == 1
 
 
@@ -129,6 +132,16 @@ def _failures() -> int | None:
         return int(dist.distributed_c10d._get_default_store().add("agcam/failed", 1))
     except (RuntimeError, ValueError):
         return None
+
+
+def _keep_count(world_size: int) -> None:
+    """Have process 0 stay until the others have failed of the same, as of a bad argument, but not for long."""
+    deadline = time.monotonic() + _SECONDS_TO_COUNT
+    with suppress(RuntimeError, ValueError):
+        while dist.is_initialized() and time.monotonic() < deadline:
+            if dist.distributed_c10d._get_default_store().add("agcam/failed", 0) >= world_size:
+                return
+            time.sleep(0.05)
 
 
 def _end_children(trainer: L.Trainer, grace: float) -> None:
