@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -59,6 +61,32 @@ def test_a_second_ctrl_c_ends_a_fit_at_once(tmp_path: Path) -> None:
     assert stopped.wait(20) == INTERRUPTED, stopped.printed
     assert time.monotonic() - began < 5
     assert_whole(tmp_path / "version_0")
+
+
+@pytest.mark.slow  # two processes that import everything: 20 s on two cores
+def test_ctrl_c_in_a_terminal_stops_all_processes(tmp_path: Path) -> None:
+    more = ["--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1000"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": "src:tests"}
+    with (tmp_path / "printed").open("w") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "train.py", *command(tmp_path, *more, workers=0)],
+            cwd=Path(__file__).parent.parent,
+            env=environment,
+            stdout=printed,
+            stderr=printed,
+            start_new_session=True,
+        )
+    while not list(tmp_path.glob("version_0/checkpoints/last.ckpt")):
+        assert process.poll() is None, (tmp_path / "printed").read_text()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == INTERRUPTED
+    lines = [x for x in (tmp_path / "printed").read_text().splitlines() if x.startswith(("interrupted", "error"))]
+    assert len(lines) == 1
+    assert "To go on: the same command with --ckpt_path last" in lines[0]
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    group = [state for number, state in map(str.split, listed.splitlines()) if int(number) == process.pid]
+    assert all(state.startswith("Z") for state in group)
 
 
 def benchmark(checkpoint: Path, output: Path, printed: Path, devices: int) -> Started:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from agcam.callbacks.finite import _finite
 from agcam.cli import main
 from command_lines import SMALL, TINY_MODEL
 from faults import FAULT
@@ -144,3 +145,10 @@ def test_all_processes_skip_what_one_has_to_skip(tmp_path: Path) -> None:
     assert "skipped: epoch 1, batch 2 (step 7): the loss is not finite for train_" in both[0].printed
     assert column(csv_rows(tmp_path / "version_0/metrics.csv"), "train/skipped_steps") == [0.0, 1.0]
     assert_whole(checkpoint(tmp_path / "version_0")["state_dict"])
+
+
+@pytest.mark.parametrize(("value", "finite"), [(1e30, True), (-3e38, True), (math.inf, False), (math.nan, False)])
+def test_large_numbers_are_finite(value: float, finite: bool) -> None:
+    numbers = torch.tensor([1.0, value, value])
+    assert _finite([], [numbers, torch.ones(2)]) == finite
+    assert _finite([numbers], []) == finite

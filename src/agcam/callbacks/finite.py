@@ -113,10 +113,13 @@ class FiniteCallback(L.Callback):
 
 
 def _finite(losses: Sequence[Tensor], gradients: Sequence[Tensor]) -> bool:
-    """Whether all numbers are. One look at the device, and the largest of each tensor: sums of squares overflow."""
-    largest = [torch.nn.utils.get_total_norm(gradients, float("inf"))] if gradients else []
-    largest += [rows.abs().amax() for rows in losses if len(rows)]
-    return not largest or bool(torch.stack([value.float().to(largest[0].device) for value in largest]).isfinite().all())
+    """Whether all numbers are; as a rule with one look at the device."""
+    norms = [torch.nn.utils.get_total_norm(gradients)] if gradients else []
+    norms += [rows.float().sum() for rows in losses if len(rows)]
+    if not norms or bool(torch.stack([norm.float().to(norms[0].device) for norm in norms]).isfinite().all()):
+        return True
+    # squares and sums of what is finite may overflow
+    return all(bool(numbers.isfinite().all()) for numbers in [*losses, *gradients])
 
 
 def _bad_names(forward: _Forward) -> list[str]:
