@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 torch.set_num_threads(1)
+
+import wandb  # noqa: E402  # after the environment is set
 
 from agcam.data.export import write_cub, write_voc  # noqa: E402  # after the environment is set
 from agcam.data.shapes import ShapesSource  # noqa: E402  # as above
@@ -42,3 +45,11 @@ def voc_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     """LightningCLI looks at the command line even when it is given arguments."""
     monkeypatch.setattr("sys.argv", ["train.py"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_open_run() -> Iterator[None]:
+    """A W&B run that a module leaves open would take in the runs of the next one."""
+    yield
+    if wandb.run is not None:
+        wandb.finish()

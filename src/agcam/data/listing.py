@@ -49,7 +49,8 @@ def inside(name: str, where: str) -> str:
     """
     path = PurePosixPath(name)
     within = path.parts and not path.is_absolute() and ".." not in path.parts
-    if not within or "\0" in name or len(name) > 1000 or max(len(part.encode()) for part in path.parts) > 250:
+    longest = max((len(part.encode(errors="surrogatepass")) for part in path.parts), default=0)
+    if not within or "\0" in name or len(name) > 1000 or longest > 250:
         raise DataError(f"{where}: {shown(name)} is no path to an image; expected one that stays inside the data set")
     return name
 
