@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Explain photographs, compare methods, report: python explain.py images|benchmark|compare|report --help."""
 
 import os

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Train a Vision Transformer and see where it looks: python train.py fit --config configs/quickstart.yaml."""
 
 import os

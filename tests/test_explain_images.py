@@ -74,6 +74,17 @@ def test_an_exported_folder_explains_as_its_checkpoint_does(checkpoint: Path, ph
     assert one == other
 
 
+def test_scripts_get_json_alone_on_stdout(
+    checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "c.jpg").write_text("no image")
+    assert run("--checkpoint", checkpoint, "--input", photos, "--output", tmp_path / "out", "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [str(photos / "c.jpg") in error for error in found["errors"]] == [True]
+    assert found["output"] == str(tmp_path / "out")
+
+
 def test_named_classes_are_explained_instead(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     args = ["--checkpoint", checkpoint, "--input", photos / "b.png", "--output", out, "--targets", "Dog/Wolf", "bird"]

@@ -46,3 +46,25 @@ def test_a_png_appears_only_when_whole(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x.png"]
     with Image.open(tmp_path / "deep" / "x.png") as image:
         assert image.size == (5, 4)
+
+
+def test_overlays_with_the_same_limits_share_one_scale() -> None:
+    image = np.full((40, 40, 3), 100, np.uint8)
+    cool, hot = np.linspace(0, 1, 16).reshape(4, 4), np.linspace(0, 4, 16).reshape(4, 4)
+    assert np.array_equal(render.overlay(image, cool), render.overlay(image, hot))
+    assert render.overlay(image, cool, limits=(0, 4)).max() < render.overlay(image, hot, limits=(0, 4)).max()
+    assert render.resize_map(hot, (8, 8), limits=(1, 2)).min() == 0
+    assert render.resize_map(hot, (8, 8), limits=(1, 2)).max() == 1
+
+
+def test_outlines_follow_an_object_and_its_hole_on_a_copy() -> None:
+    image, mask = np.full((30, 30, 3), 90, np.uint8), np.zeros((30, 30), bool)
+    mask[5:25, 5:25] = True
+    mask[12:18, 12:18] = False
+    drawn = render.draw_outlines(image, mask)
+    assert (drawn[5, 5:25] == 255).all()
+    assert (drawn[5:25, 24] == 255).all()
+    assert (drawn[11, 13:17] == 255).all()
+    assert (drawn[8, 8] == 90).all()
+    assert (drawn[15, 15] == 90).all()
+    assert (image == 90).all()

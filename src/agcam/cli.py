@@ -27,6 +27,7 @@ from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.summary import SummaryCallback
 from agcam.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
 from agcam.classifier import ViTClassifier
+from agcam.completion import add_completion
 from agcam.data.module import ImageDataModule
 from agcam.data.yaml_file import read_yaml
 from agcam.errors import AgcamError, InputError, brief
@@ -52,6 +53,11 @@ class TrainCLI(LightningCLI):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Have errors raised, so that they are one line, as all of ours."""
         return super().init_parser(**kwargs | {"exit_on_error": False})
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Add completion to the command as a whole."""
+        super().setup_parser(*args, **kwargs)
+        add_completion(self.parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and look at the checkpoint before LightningCLI reads it: its own errors are tracebacks."""

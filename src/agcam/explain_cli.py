@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -15,6 +17,7 @@ from rich.console import Console
 
 from agcam.benchmark.command import add_benchmark, add_compare
 from agcam.classifier import ViTClassifier
+from agcam.completion import add_completion
 from agcam.errors import AgcamError, InputError, in_one_line
 from agcam.explain_images import Explainable, explain_images, find_images
 from agcam.explainers.anatomy import dissect
@@ -49,7 +52,12 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Show where a Vision Transformer looks.")
+    parser = argparse.ArgumentParser(
+        description="Show where a Vision Transformer looks.",
+        epilog="`%(prog)s COMMAND --help` tells more of each.",
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=14),
+    )
+    add_completion(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
     images = commands.add_parser(
         "images",
@@ -67,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     images.add_argument("--targets", nargs="+", default=[], metavar="NAME", help="explain these classes instead")
     images.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (16)")
     images.add_argument("--quiet", "-q", action="store_true", help="only what went wrong")
+    images.add_argument("--json", action="store_true", help="print what was found as JSON")
     add_benchmark(commands, _add_model, _load)
     add_compare(commands)
     add_report(commands)
@@ -99,6 +108,9 @@ def _images(options: argparse.Namespace) -> int:
         )
     for line in outcome.errors:
         print(f"error: {line}", file=sys.stderr)  # noqa: T201  # the command's own voice
+    if options.json:
+        found = {"output": str(options.output), "images": outcome.predictions, "errors": outcome.errors}
+        print(json.dumps(found, indent=2))  # noqa: T201  # what was asked for
     explained = f"{len(outcome.predictions)} of {len(paths)} images explained"
     console = Console(stderr=True, quiet=options.quiet)
     console.print(f"{explained}; see {options.output / 'predictions.json'}", soft_wrap=True, highlight=False)

@@ -28,8 +28,8 @@ def watched(console: Console) -> bool:
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str = "images", quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show how far a job of `total` units is; the context gives a function that is told of finished ones.
+def progress(what: str, total: float, unit: str = "images", quiet: bool = False) -> Iterator[Callable[[float], None]]:
+    """Show how far a job of `total` units is, infinite where unknown; the context gives a function to tell of finished.
 
     On a terminal a bar with rate and time left; otherwise, or where `NO_COLOR` or `TERM=dumb` is set, a line every
     half minute and one at the end; nothing if `quiet`.
@@ -45,7 +45,7 @@ def progress(what: str, total: int, unit: str = "images", quiet: bool = False) -
     elif watched(console):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit))
         with Progress(*columns, TimeRemainingColumn(), console=console, speed_estimate_period=300) as bar:
-            task = bar.add_task(what, total=total)
+            task = bar.add_task(what, total=total if math.isfinite(total) else None)
             yield lambda count: bar.advance(task, count)
     else:
         lines = Lines(what, total, unit)
@@ -70,10 +70,10 @@ class Lines:
 
     def __init__(self, what: str, total: float, unit: str) -> None:
         self.what, self.total, self.unit = what, total, unit
-        self.done = 0
+        self.done = 0.0
         self.started = self.said = time.monotonic()
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: float) -> None:
         """Tell of finished units."""
         self.done += count
         if time.monotonic() - self.said >= _EVERY:
@@ -83,8 +83,12 @@ class Lines:
         """Write a line now."""
         self.said = time.monotonic()
         rate = self.done / max(1e-9, self.said - self.started)
-        left = f", {duration((self.total - self.done) / rate)} left" if rate and self.done < self.total else ""
-        say(f"{self.what}: {self.done} of {self.total} {self.unit}, {rate:.1f} {self.unit}/s{left}")
+        known = math.isfinite(self.total)
+        left = (
+            f", {duration((self.total - self.done) / rate)} left" if known and rate and self.done < self.total else ""
+        )
+        whole = f" of {self.total:.0f}" if known else ""
+        say(f"{self.what}: {self.done:.0f}{whole} {self.unit}, {rate:.1f} {self.unit}/s{left}")
 
 
 def say(line: str) -> None:

@@ -294,6 +294,10 @@ def test_a_heatmap_of_nan_is_counted_named_and_in_no_figure(
     with (tmp_path / "images.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [(row["index"], row["abpc"]) for row in table if row["broken"] == "True"] == [("5", "")]
+    assert main([*arguments(checkpoint, tmp_path, *options), "--json"]) == 1  # finished: it reads the rows again
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads((tmp_path / "results.json").read_text())
+    assert printed.err == "cracked: 1 broken heatmaps, named in results.md\n"
     for name, value in rows["cracked"].figures.items():
         whole = rows["agcam"].figures[name]
         cells = [float(row[name]) for row in table if row["method"] == "agcam" and row["index"] != "5"]

@@ -261,7 +261,7 @@ def test_building_says_how_large_it_became(
     with caplog.at_level(logging.INFO, "agcam.data.cache"):
         cached(tmp_path)
     assert "4 images, 0 MB; the folder holds 0 MB" in caplog.text
-    assert "4/4 images" in capsys.readouterr().out
+    assert "4 of 4 images" in capsys.readouterr().err
 
 
 def test_what_reads_no_files_cannot_be_cached(tmp_path: Path) -> None:

@@ -187,6 +187,14 @@ def test_the_command_writes_where_it_is_told(tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "out.html").stat().st_size > 10_000
 
 
+def test_the_command_speaks_to_scripts_and_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_up.benchmark(tmp_path / "b", [made_up.shown(0)])
+    assert main(["report", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(folder / "report.html")}
+    assert main(["report", str(folder), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("what", ["missing", "empty", "output is a folder"])
 def test_bad_input_is_one_clear_line(tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "in"

@@ -76,6 +76,7 @@ def add_benchmark(
     parser.add_argument("--save-heatmaps", action="store_true", help="keep all heatmaps, as heatmaps/*.safetensors")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (0)")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress and no table; only what went wrong")
+    parser.add_argument("--json", action="store_true", help="print results.json instead of a table")
 
 
 def add_compare(commands: Any) -> None:
@@ -116,7 +117,9 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
         shard = read_all([shard_path(options.output, number) for number in range(count_shards(job))])
         found = results.summarise(shard, plan, job.about, options.seed)
         _write(found, shard, plan, job, options.output)
-    console = open_console(options.quiet)
+    if options.json:
+        print((options.output / "results.json").read_text(encoding="utf-8"))  # noqa: T201  # what was asked for
+    console = open_console(options.quiet or options.json)
     console.print(_table(found))
     for note in [f"{metric}: not measured, {why}" for metric, why in found.absent.items()]:
         console.print(note, soft_wrap=True, highlight=False)
@@ -124,7 +127,7 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
         wrong = [f"{row.method}: failed. {row.failed}"] if row.failed else []
         wrong += [f"{row.method}: {len(row.broken)} broken heatmaps, named in results.md"] if row.broken else []
         for line in wrong:
-            open_console().print(line, soft_wrap=True, highlight=False, markup=False)
+            open_console(stderr=options.json).print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(f"see {options.output / 'results.md'}", soft_wrap=True, highlight=False, markup=False)
     return 1 if any(row.failed or row.broken for row in found.rows) else 0
 

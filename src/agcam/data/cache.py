@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agcam.data.batch import Example
 from agcam.data.source import FileSource, Source
 from agcam.errors import DataError
+from agcam.progress import progress
 
 log = logging.getLogger(__name__)
 _MAGIC = b"agcam-1\n"
@@ -140,13 +140,7 @@ class CachedSource:
         index = np.zeros(len(self), _ROW)
         file.seek(_HEADER.size + index.nbytes)
         workers = len(os.sched_getaffinity(0))
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images,"))
-        size = TextColumn("{task.fields[megabytes]:.0f} MB")
-        with (
-            ThreadPoolExecutor(workers) as pool,
-            Progress(*columns, size, TimeElapsedColumn(), TimeRemainingColumn()) as progress,
-        ):
-            task = progress.add_task("caching", total=len(self), megabytes=0.0)
+        with ThreadPoolExecutor(workers) as pool, progress("caching", len(self)) as done:
             for first in range(0, len(self), 16 * workers):  # a few at a time: what is decoded waits in memory
                 rows = range(first, min(first + 16 * workers, len(self)))
                 for row, (image, mask, original) in zip(rows, pool.map(self._shrink, rows), strict=True):
@@ -154,7 +148,7 @@ class CachedSource:
                     file.write(image.data)
                     if mask is not None:
                         file.write(mask.data)
-                    progress.update(task, advance=1, megabytes=file.tell() / 1e6)
+                    done(1)
         total = file.tell()
         file.seek(0)
         file.write(_HEADER.pack(_MAGIC, self._fingerprint, total))

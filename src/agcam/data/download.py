@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import math
 import shutil
 import urllib.error
 import urllib.request
@@ -11,10 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
 from agcam.data.unpack import MAX_BYTES, unpack
 from agcam.errors import DataError
+from agcam.progress import progress
 
 _BLOCK = 1 << 20
 _TIMEOUT = 60.0
@@ -60,23 +60,18 @@ def fetch(archive: Archive, root: Path) -> Path:
 def _download(url: str, part: Path) -> None:
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, Progress(*columns) as progress:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
             resumed = answer.status == 206
             length = answer.headers.get("Content-Length")
-            total = None if length is None else int(length) + (have if resumed else 0)
-            task = progress.add_task(url.rsplit("/", 1)[-1], total=total, completed=have if resumed else 0)
-            with part.open("ab" if resumed else "wb") as out:
+            megabytes = math.inf if length is None else int(length) / 1e6
+            with (
+                part.open("ab" if resumed else "wb") as out,
+                progress(url.rsplit("/", 1)[-1], megabytes, "MB") as done,
+            ):
                 while out.tell() < MAX_BYTES and (block := answer.read(_BLOCK)):  # beyond, the checksum will tell
                     out.write(block)
-                    progress.advance(task, len(block))
+                    done(len(block) / 1e6)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing left to fetch: the checksum will tell
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def add_report(commands: Any) -> None:
         help="a run (runs/NAME/version_N), or the output of explain.py benchmark or images",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="what to write (report.html in the folder)")
+    parser.add_argument("--quiet", "-q", action="store_true", help="only what went wrong")
+    parser.add_argument("--json", action="store_true", help="print where it was written as JSON")
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
@@ -78,5 +81,8 @@ def _report(options: argparse.Namespace) -> int:
     if options.output is not None and options.output.is_dir():
         raise InputError(f"--output {options.output} is a folder; name a file, such as report.html")
     written = write_report(options.folder, options.output)
-    Console().print(f"report       {written}", soft_wrap=True, highlight=False, markup=False)
+    if options.json:
+        print(json.dumps({"report": str(written)}))  # noqa: T201  # what was asked for
+    else:
+        Console(quiet=options.quiet).print(f"report       {written}", soft_wrap=True, highlight=False, markup=False)
     return 0

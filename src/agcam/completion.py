@@ -1,0 +1,44 @@
+"""Completion of both commands in shells."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_SHELLS = ("bash", "zsh", "tcsh")
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """Add the option that prints what a shell is to be told."""
+    parser.add_argument(
+        "--print-completion",
+        action=_Print,
+        choices=_SHELLS,
+        dest=argparse.SUPPRESS,  # nothing that a configuration should hold
+        default=argparse.SUPPRESS,
+        help=f"print a script that completes ./{parser.prog} in this shell",
+    )
+
+
+class _Print(argparse.Action):
+    """Prints the script and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        import shtab  # for this option only
+
+        for action in _actions(parser):
+            if action.type is Path:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks
+        print(shtab.complete(parser, values))  # noqa: T201  # what was asked for
+        parser.exit()
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """The arguments of a parser and of its commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _actions(command)
