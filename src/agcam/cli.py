@@ -180,7 +180,10 @@ def main(args: Sequence[str] | None = None) -> int:
                 trainer_class=TuningTrainer,
                 seed_everything_default=0,
                 trainer_defaults={"callbacks": [SummaryCallback(), ResumingCallback()]},
-                parser_kwargs={"epilog": "`export --help` tells how to hand a trained model on to timm."},
+                parser_kwargs={
+                    "description": "Train a Vision Transformer and see where it looks.",
+                    "epilog": "`export --help` tells how to hand a trained model on to timm.",
+                },
                 args=None if args is None else given,
             )
     except SystemExit as end:
