@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -67,6 +68,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     ".npz": _npz,
     ".pdf": _ends("%%EOF"),
     ".png": _pixels,
+    ".svg": ElementTree.parse,
     ".safetensors": load_file,
     ".tex": _ends("\\end{tabular}"),
     ".yaml": _yaml,
