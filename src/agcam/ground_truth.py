@@ -34,6 +34,9 @@ def labelled_targets(batch: Batch) -> tuple[Tensor, Pairs]:
 
     Rows with fewer classes are padded with class 0; no pair points at the padding.
     """
+    if batch.label.dim() == 1:
+        image = torch.arange(len(batch), device=batch.label.device)
+        return batch.label.unsqueeze(1), Pairs(image, torch.zeros_like(image), batch.label)
     present = batch.present()
     count = max(1, max(len(p) for p in present))
     targets = batch.label.new_zeros((len(batch), count), dtype=torch.int64)

@@ -237,11 +237,13 @@ def test_charts_are_read_and_their_lines_hidden(benchmark_page: Path, visit: Vis
 def test_every_question_mark_answers(benchmark_page: Path, visit: Visit) -> None:
     page = visit(benchmark_page)
     page.one("#figures-title .why").click()
+    page.until(lambda: page.all("#tip"))
     assert "arrow" in page.text("#tip")
     page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     page.until(lambda: not page.all("#tip"))
     page.one(".card .open").click()
     page.one("dialog .why").click()
+    page.until(lambda: page.all("#tip"))
     assert "data set" in page.text("#tip")
     page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     page.until(lambda: not page.all("#tip"))

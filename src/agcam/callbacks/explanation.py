@@ -15,15 +15,20 @@ from agcam.callbacks.scoring import FIGURES, GroundTruth, Scoring, find_objects
 from agcam.callbacks.timeline import REMEMBERED, GalleryBy, Memory, Panel
 from agcam.classifier import ViTClassifier
 from agcam.data.batch import Batch, owned
+from agcam.data.batch import join as join_batches
 from agcam.errors import InputError
 from agcam.explainers.explain import check_method, explain_recording
-from agcam.explainers.tape import Tape
+from agcam.explainers.tape import Recording, Tape, join, joinable
 from agcam.ground_truth import labelled_targets, predicted_targets
 from agcam.metrics.localization import Localization, Protocol
 from agcam.panel import Shown
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir
 
 Stage = Literal["val", "test"]
+
+# Explaining costs some milliseconds whatever the size of the batch, as much as a small model's whole forward. Forwards
+# whose recordings fit into this many bytes together are explained together.
+_JOINED_BYTES = 2**25
 
 
 class ExplanationCallback(L.Callback):
@@ -78,6 +83,7 @@ class ExplanationCallback(L.Callback):
         self.panel = Panel(gallery, gallery_by)
         self.scoring = {method: Scoring(threshold, protocol) for method in methods}
         self._tape: Tape | None = None
+        self._waiting: list[tuple[Recording, Batch]] = []
         self._remembered: set[int] = set()
         self._last: tuple[list[Shown], dict[str, Any]] | None = None
         self._writer = DiskWriter()
@@ -121,7 +127,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain and score what the tape holds."""
-        self._explain(trainer, pl_module, "val", batch)
+        self._take(trainer, pl_module, "val", batch)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log metrics and pictures."""
@@ -147,7 +153,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """As for validation."""
-        self._explain(trainer, pl_module, "test", batch)
+        self._take(trainer, pl_module, "test", batch)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """As for validation."""
@@ -156,6 +162,7 @@ class ExplanationCallback(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leave the model without hooks."""
         self._stop()
+        self._waiting = []
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Have all pictures on disk before others look for them, and give the trackers the final table."""
@@ -196,11 +203,25 @@ class ExplanationCallback(L.Callback):
             tape.__exit__(None, None, None)
         return tape
 
-    def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, batch: Batch) -> None:
+    def _take(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, batch: Batch) -> None:
+        """Take what the tape holds; explain it as soon as it is worth a pass."""
         tape = self._stop()
         if tape is None:
             return
-        recording, model = tape.recording, cast(ViTClassifier, pl_module)
+        recording = tape.recording
+        if self._waiting and not joinable(self._waiting[0][0], recording):
+            self._explain(trainer, pl_module, stage)
+        self._waiting.append((recording, batch))
+        if sum(waiting.nbytes for waiting, _ in self._waiting) + recording.nbytes > _JOINED_BYTES:
+            self._explain(trainer, pl_module, stage)
+
+    def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
+        """Explain and score what waits."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        recording, model = join([recording for recording, _ in waiting]), cast(ViTClassifier, pl_module)
+        batch = waiting[0][1] if len(waiting) == 1 else join_batches([batch for _, batch in waiting], recording.images)
         first = recording.logits.argmax(1, keepdim=True)
         if self.targets == "labelled":
             targets, pairs = labelled_targets(batch)
@@ -236,6 +257,7 @@ class ExplanationCallback(L.Callback):
     def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         if not self._due(trainer):
             return
+        self._explain(trainer, pl_module, stage)
         for number, (method, scoring) in enumerate(self.scoring.items()):
             prefix = f"{stage}/loc" if number == 0 else f"{stage}/loc_{method}"
             figures = scoring.compute()

@@ -127,6 +127,24 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+def join(batches: Sequence[Batch], image: Tensor) -> Batch:
+    """Batches of equal image size as one; `image` (B, 3, H, W) holds the images of all of them."""
+    masks = None
+    if any(batch.mask is not None for batch in batches):
+        size = image.shape[-2:]
+        unknown = [b.label.new_full((len(b), *size), IGNORE, dtype=torch.int64) for b in batches if b.mask is None]
+        masks = [unknown.pop(0) if b.mask is None else b.mask for b in batches]
+    return Batch(
+        image=image,
+        label=torch.cat([batch.label for batch in batches]),
+        boxes=[entry for batch in batches for entry in batch.boxes],
+        box_labels=[entry for batch in batches for entry in batch.box_labels],
+        mask=None if masks is None else torch.cat(masks),
+        index=torch.cat([batch.index for batch in batches]),
+        name=[name for batch in batches for name in batch.name],
+    )
+
+
 def owned(index: Tensor, rank: int, world_size: int) -> Tensor:
     """(B,) bool: the positions of `index` that this process counts.
 

@@ -68,17 +68,20 @@ def check_boxes(heatmaps: Tensor, boxes: Sequence[Tensor], image_size: tuple[int
         raise InputError(f"boxes need one entry (n, 4) for each of the {len(heatmaps)} heatmaps, found {len(boxes)}")
     if len(image_size) != 2 or min(image_size) < 1:
         raise InputError(f"image_size must be (H, W) in pixels, found {image_size}")
-    checked = []
-    for row, entry in enumerate(boxes):
-        values = torch.as_tensor(entry).detach().cpu().double()
+    checked = [torch.as_tensor(entry).detach().cpu().double() for entry in boxes]
+    for row, values in enumerate(checked):
         if values.dim() != 2 or values.shape[1] != 4:
             raise InputError(f"boxes[{row}] must be (n, 4) xyxy in pixels, found {tuple(values.shape)}")
-        if not bool(torch.isfinite(values).all() & (values[:, :2] <= values[:, 2:]).all()):
-            raise InputError(
-                f"boxes[{row}] must be finite, left <= right and top <= bottom (xyxy), found {values.tolist()}"
-            )
-        checked.append(values)
+    if not _ordered(torch.cat(checked) if checked else torch.zeros(0, 4)):  # all at once: each look costs microseconds
+        row = next(row for row, values in enumerate(checked) if not _ordered(values))
+        raise InputError(
+            f"boxes[{row}] must be finite, left <= right and top <= bottom (xyxy), found {checked[row].tolist()}"
+        )
     return checked
+
+
+def _ordered(boxes: Tensor) -> bool:
+    return bool(torch.isfinite(boxes).all() & (boxes[:, :2] <= boxes[:, 2:]).all())
 
 
 def check_flags(name: str, flags: Tensor, length: int) -> None:
