@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,9 @@ def test_shapes_are_drawn_at_the_image_size() -> None:
 def test_too_small_images_are_refused() -> None:
     with pytest.raises(InputError, match="found 4 of 8 px"):
         ShapesSource(4, 8, "train")
+
+
+@pytest.mark.parametrize("size", [0, -1, None, 1.5])
+def test_a_split_without_a_number_of_images_is_refused_by_name(size: Any) -> None:
+    with pytest.raises(InputError, match=r"data\.val_size must be a number of images, at least 1, found"):
+        Shapes(val_size=size)

@@ -48,20 +48,27 @@ def open_split(
         raise InputError("no data are named: give --config YAML, or --data NAME with its --data.* options")
     if not chosen and (foreign := next(_foreign(section), None)) is not None:
         raise DataError(f"{config}: names {shown(foreign)}, code from elsewhere; if you trust it, add --config FILE")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(ImageDataModule, "data", required=True)
     given = [] if section is None else ["--data", json.dumps(section, default=str)]
     try:
-        module = parser.instantiate_classes(parser.parse_args([*given, *options])).data
+        module = _make([*given, *options])
+        module.prepare_data()
+        module.fit_input(model_input)
+        return module, module.open(split)
+    except InputError as error:  # of what an argument is; what is wrong with a file names that file
+        if config is None:
+            raise
+        raise InputError(f"{config}: {error}") from error
+
+
+def _make(options: Sequence[str]) -> ImageDataModule:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageDataModule, "data", required=True)
+    try:
+        return cast(ImageDataModule, parser.instantiate_classes(parser.parse_args([*options])).data)
     except AgcamError:
         raise
     except Exception as error:  # jsonargparse raises what an odd structure makes it stumble over
-        where = "" if config is None else f"{config}: "
-        raise InputError(f"{where}the data's options do not fit: {brief(error, 800)}") from error
-    module = cast(ImageDataModule, module)
-    module.prepare_data()
-    module.fit_input(model_input)
-    return module, module.open(split)
+        raise InputError(f"the data's options do not fit: {brief(error, 800)}") from error
 
 
 def _data_section(config: Path) -> Any:

@@ -100,6 +100,9 @@ class Shapes(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.sizes: dict[Split, int] = {"train": train_size, "val": val_size, "test": test_size}
+        for split, size in self.sizes.items():
+            if not isinstance(size, int) or size < 1:  # a configuration's null comes through as None
+                raise InputError(f"data.{split}_size must be a number of images, at least 1, found {size!r}")
         self.several = multilabel
         self.seed = seed
 
