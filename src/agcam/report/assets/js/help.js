@@ -1,6 +1,8 @@
 // Every “?” opens a few plain words beside it; Esc or a click elsewhere closes them.
 
 const tip = find("#tip");
+let asked = null; // the button whose words are shown, and how far down it was then
+let height = 0;
 
 const why = (text) =>
   text ? make("button", { type: "button", className: "why", "data-why": text, "aria-label": "What is this?" }, "?") : null;
@@ -19,6 +21,7 @@ document.addEventListener("click", (event) => {
   (button.closest("dialog") ?? document.body).append(tip);
   tip.showPopover();
   const place = button.getBoundingClientRect();
+  [asked, height] = [button, place.top];
   const left = Math.min(place.left, document.documentElement.clientWidth - tip.offsetWidth - 12);
   const below = place.bottom + 8;
   const fits = below + tip.offsetHeight < innerHeight - 8;
@@ -26,4 +29,8 @@ document.addEventListener("click", (event) => {
   tip.style.top = `${fits ? below : Math.max(8, place.top - tip.offsetHeight - 8)}px`;
   button.setAttribute("aria-describedby", "tip");
 });
-addEventListener("scroll", (event) => event.target !== tip && closeTip(), { passive: true, capture: true });
+// the event of a scroll that ended before the click may come after it: only one that moves the button closes its words
+addEventListener("scroll", () => asked && Math.abs(asked.getBoundingClientRect().top - height) > 1 && closeTip(), {
+  passive: true,
+  capture: true,
+});
