@@ -9,7 +9,8 @@ from small_models import random_images, small_model
 from agcam import methods
 from agcam.errors import InputError
 from agcam.explainers.explain import explain_recording
-from agcam.explainers.tape import join, joinable, record
+from agcam.explainers.joined import join, joinable
+from agcam.explainers.tape import record
 
 FAMILIES = [
     "vit_tiny_patch16_224",

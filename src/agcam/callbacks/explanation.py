@@ -18,7 +18,8 @@ from agcam.data.batch import Batch, owned
 from agcam.data.batch import join as join_batches
 from agcam.errors import InputError
 from agcam.explainers.explain import check_method, explain_recording
-from agcam.explainers.tape import Recording, Tape, join, joinable
+from agcam.explainers.joined import join, joinable
+from agcam.explainers.tape import Recording, Tape
 from agcam.ground_truth import labelled_targets, predicted_targets
 from agcam.metrics.localization import Localization, Protocol
 from agcam.panel import Shown

@@ -8,9 +8,9 @@ whose head reads a class token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from agcam.errors import InputError, ModelError
+from agcam.errors import ModelError
 from agcam.explainers.anatomy import Anatomy, check_fit, dissect, traceable
 
 
@@ -215,42 +215,6 @@ def record(model: nn.Module, images: Tensor) -> Recording:
     with tape, torch.inference_mode():
         tape.anatomy.backbone(images)
     return tape.recording
-
-
-def join(recordings: Sequence[Recording]) -> Recording:
-    """The recordings of several forwards of one model as if all their images had gone through in one.
-
-    Raises:
-        InputError: if there is none, or they do not fit together (see `joinable`).
-    """
-    first = recordings[0] if recordings else None
-    if first is None or not all(joinable(first, recording) for recording in recordings):
-        raise InputError("only recordings of one model at one image size, without attention bias, can be joined")
-    if len(recordings) == 1:
-        return first
-
-    def joined(name: str, parts: Sequence[Any]) -> Any:
-        found = [getattr(part, name) for part in parts]
-        return None if found[0] is None else torch.cat(found)
-
-    calls = [
-        AttentionCall(**{f.name: joined(f.name, parts) for f in fields(AttentionCall)})
-        for parts in zip(*(recording.calls for recording in recordings), strict=True)
-    ]
-    images, tokens, logits = (joined(name, recordings) for name in ("images", "tokens", "logits"))
-    return Recording(first.anatomy, images, tokens, calls, logits, first.grid)
-
-
-def joinable(one: Recording, other: Recording) -> bool:
-    """Whether two recordings can be joined: of one model and image size, without score bias, which may be per batch."""
-
-    def kind(recording: Recording) -> object:
-        kept = [recording.images, recording.tokens, recording.logits]
-        kept += [t for call in recording.calls for t in vars(call).values() if t is not None]
-        return [(tensor.shape[1:], tensor.dtype, tensor.device) for tensor in kept]
-
-    biased = any(call.bias is not None for call in one.calls)
-    return one is other or (one.anatomy.backbone is other.anatomy.backbone and not biased and kind(one) == kind(other))
 
 
 def _keep(
