@@ -147,7 +147,6 @@ def _torchvision() -> Callable[[torch.Tensor, Example, int], Sample]:
             v2.RandomResizedCrop(CONFIG.size, scale=(a.scale, 1.0), antialias=True),
             v2.RandomHorizontalFlip(a.flip),
             v2.RandomApply([v2.ColorJitter(a.color, a.color, a.color, a.color / 10)], p=0.8),
-            v2.SanitizeBoundingBoxes(),
             v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64, "others": None}, scale=True),
             v2.Normalize(CONFIG.mean, CONFIG.std),
         ]
@@ -161,6 +160,8 @@ def _torchvision() -> Callable[[torch.Tensor, Example, int], Sample]:
             "mask": tv_tensors.Mask(torch.from_numpy(example.mask)),
         }
         moved = compose(given)
+        kept = {name: moved[name] for name in ("boxes", "labels")}  # torchvision 0.21 takes a mask for one of each box
+        moved |= v2.SanitizeBoundingBoxes()(kept)
         plain = {name: value.as_subclass(torch.Tensor) for name, value in moved.items()}
         label = torch.tensor(0)
         return Sample(plain["image"], label, plain["boxes"], plain["labels"], plain["mask"], index, example.name)

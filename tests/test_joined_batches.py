@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from agcam.callbacks import explanation
 from agcam.callbacks.explanation import ExplanationCallback
@@ -38,3 +39,10 @@ def test_small_batches_are_explained_in_one_pass_with_the_same_figures(
     assert set(together) == set(alone)
     assert "val/loc/iou" in together
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def test_what_waits_is_explained_before_averaged_weights_are_taken_back(tmp_path: Path) -> None:
+    averaging = EMAWeightAveraging(decay=0.9)  # listed first, it ends the validation epoch first
+    trainer = trainer_of(tmp_path, averaging, ExplanationCallback(gallery=0), max_epochs=2)
+    trainer.fit(classifier(lr=0.05), datamodule=shapes())
+    assert int(trainer.callback_metrics["val/loc/count"]) == 6

@@ -85,6 +85,7 @@ class ExplanationCallback(L.Callback):
         self.scoring = {method: Scoring(threshold, protocol) for method in methods}
         self._tape: Tape | None = None
         self._waiting: list[tuple[Recording, Batch]] = []
+        self._batches = float("inf")
         self._remembered: set[int] = set()
         self._last: tuple[list[Shown], dict[str, Any]] | None = None
         self._writer = DiskWriter()
@@ -128,7 +129,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain and score what the tape holds."""
-        self._take(trainer, pl_module, "val", batch)
+        self._take(trainer, pl_module, "val", batch, batch_idx)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log metrics and pictures."""
@@ -154,7 +155,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """As for validation."""
-        self._take(trainer, pl_module, "test", batch)
+        self._take(trainer, pl_module, "test", batch, batch_idx)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """As for validation."""
@@ -189,8 +190,8 @@ class ExplanationCallback(L.Callback):
             return
         for scoring in self.scoring.values():
             scoring.to(pl_module.device).means.reset()
-        batches = min(self.max_batches, *num_batches)
-        explained = explained_images(len(loader.dataset), batches, loader.batch_size or 1, trainer.world_size)
+        self._batches = min(self.max_batches, *num_batches)
+        explained = explained_images(len(loader.dataset), self._batches, loader.batch_size or 1, trainer.world_size)
         self.panel.begin(stage, loader.dataset, explained)
         self._remembered = spread(explained, REMEMBERED) if trainer.state.fn == TrainerFn.FITTING else set()
 
@@ -204,7 +205,9 @@ class ExplanationCallback(L.Callback):
             tape.__exit__(None, None, None)
         return tape
 
-    def _take(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, batch: Batch) -> None:
+    def _take(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, batch: Batch, batch_idx: int
+    ) -> None:
         """Take what the tape holds; explain it as soon as it is worth a pass."""
         tape = self._stop()
         if tape is None:
@@ -213,14 +216,14 @@ class ExplanationCallback(L.Callback):
         if self._waiting and not joinable(self._waiting[0][0], recording):
             self._explain(trainer, pl_module, stage)
         self._waiting.append((recording, batch))
-        if sum(waiting.nbytes for waiting, _ in self._waiting) + recording.nbytes > _JOINED_BYTES:
+        full = sum(waiting.nbytes for waiting, _ in self._waiting) + recording.nbytes > _JOINED_BYTES
+        # not at the end of the epoch: a callback that averages weights may have put others in place by then
+        if full or batch_idx + 1 >= self._batches:
             self._explain(trainer, pl_module, stage)
 
     def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         """Explain and score what waits."""
         waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return
         recording, model = join([recording for recording, _ in waiting]), cast(ViTClassifier, pl_module)
         batch = waiting[0][1] if len(waiting) == 1 else join_batches([batch for _, batch in waiting], recording.images)
         first = recording.logits.argmax(1, keepdim=True)
@@ -258,7 +261,6 @@ class ExplanationCallback(L.Callback):
     def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         if not self._due(trainer):
             return
-        self._explain(trainer, pl_module, stage)
         for number, (method, scoring) in enumerate(self.scoring.items()):
             prefix = f"{stage}/loc" if number == 0 else f"{stage}/loc_{method}"
             figures = scoring.compute()

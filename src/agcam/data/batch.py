@@ -129,17 +129,18 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def join(batches: Sequence[Batch], image: Tensor) -> Batch:
     """Batches of equal image size as one; `image` (B, 3, H, W) holds the images of all of them."""
-    masks = None
-    if any(batch.mask is not None for batch in batches):
-        size = image.shape[-2:]
-        unknown = [b.label.new_full((len(b), *size), IGNORE, dtype=torch.int64) for b in batches if b.mask is None]
-        masks = [unknown.pop(0) if b.mask is None else b.mask for b in batches]
+
+    def mask_of(batch: Batch) -> Tensor:
+        unknown = (len(batch), *image.shape[-2:])
+        return batch.label.new_full(unknown, IGNORE, dtype=torch.int64) if batch.mask is None else batch.mask
+
+    masked = any(batch.mask is not None for batch in batches)
     return Batch(
         image=image,
         label=torch.cat([batch.label for batch in batches]),
         boxes=[entry for batch in batches for entry in batch.boxes],
         box_labels=[entry for batch in batches for entry in batch.box_labels],
-        mask=None if masks is None else torch.cat(masks),
+        mask=torch.cat([mask_of(batch) for batch in batches]) if masked else None,
         index=torch.cat([batch.index for batch in batches]),
         name=[name for batch in batches for name in batch.name],
     )
