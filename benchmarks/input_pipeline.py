@@ -25,10 +25,10 @@ from train_step import BareLoop, make_classifier
 from agcam.data.batch import Batch, Example, Sample, collate
 from agcam.data.cache import CachedSource
 from agcam.data.folder import list_images
-from agcam.data.images import read_image
 from agcam.data.input_config import InputConfig
 from agcam.data.source import FileSource, Item, TransformedDataset
 from agcam.data.transforms import Augmentation, Transform
+from agcam.io.images import read_image
 
 CONFIG, AUGMENTATION = InputConfig(size=224), Augmentation()
 Loader = Callable[[int], Sample]

@@ -18,7 +18,7 @@ import wandb
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from sklearn.datasets import load_sample_images
 
-from agcam.panel import Shown
+from agcam.io.explained_images import Shown
 from agcam.tracking import DiskWriter, log_panel, log_table
 
 IMAGES, EPOCHS, SIDE, GRID = 16, 3, 224, 14

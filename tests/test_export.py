@@ -13,10 +13,10 @@ from PIL import Image
 
 from agcam.classifier import ViTClassifier
 from agcam.cli import main
-from agcam.data.images import read_image
 from agcam.data.transforms import Transform
 from agcam.errors import ModelError
 from agcam.export import open_exported
+from agcam.io.images import read_image
 
 ARGS = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 NAMES = ["großer Vogel", "robin", "wren"]

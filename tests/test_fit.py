@@ -14,8 +14,8 @@ from scipy.stats import spearmanr
 
 from agcam.classifier import ViTClassifier
 from agcam.cli import main
+from agcam.io.explained_images import read_panel
 from agcam.metrics.localization import NAMES, score
-from agcam.panel import read_panel
 from command_lines import SMALL, TINY_MODEL
 from reading import column, csv_rows, page_data, wandb_run
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agcam.errors import DataError
-from agcam.panel import Shown, read_panel, write_panel
+from agcam.io.explained_images import Shown, read_panel, write_panel
 
 
 def entry(**changes: object) -> Shown:

@@ -16,8 +16,8 @@ from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.timeline import Memory, Panel, by_class, labels_of
 from agcam.classifier import ViTClassifier
 from agcam.data import Shapes
+from agcam.io.explained_images import read_panel
 from agcam.metrics.pointing_game import pointing_hits
-from agcam.panel import read_panel
 from command_lines import SMALL, TINY_MODEL
 from processes import start, start_together
 from reading import column, csv_rows

@@ -24,7 +24,7 @@ from agcam.callbacks.explanation import ExplanationCallback
 from agcam.classifier import ViTClassifier
 from agcam.cli import main
 from agcam.data import Shapes
-from agcam.panel import Shown, read_panel
+from agcam.io.explained_images import Shown, read_panel
 from command_lines import SMALL, TINY_MODEL
 from mlflow_server import Server, start_server
 from reading import column, csv_rows, wandb_records, wandb_run

@@ -12,9 +12,9 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from agcam.errors import ModelError
+from agcam.io.atomic import whole_file
 from agcam.tracking import wandb_project
 from agcam.weights import read_checkpoint
-from agcam.whole_file import whole_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

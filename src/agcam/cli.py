@@ -29,16 +29,16 @@ from agcam.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoi
 from agcam.classifier import ViTClassifier
 from agcam.completion import add_completion
 from agcam.data.module import ImageDataModule
-from agcam.data.yaml_file import read_yaml
 from agcam.errors import AgcamError, InputError, brief
 from agcam.export import export_command
-from agcam.held_folder import hold
-from agcam.home import with_home, without_home
 from agcam.interrupt import INTERRUPTED, interruptible
+from agcam.io.atomic import write_whole
+from agcam.io.lock import hold
+from agcam.io.redact import with_home, without_home
+from agcam.io.yaml import read_yaml
 from agcam.progress import watched
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
 from agcam.tuning import TUNING, TuningTrainer
-from agcam.whole_file import write_whole
 
 
 class TrainCLI(LightningCLI):

@@ -22,8 +22,8 @@ from agcam.errors import AgcamError, InputError, in_one_line
 from agcam.explain_images import Explainable, explain_images, find_images
 from agcam.explainers.anatomy import dissect
 from agcam.export import open_exported
-from agcam.held_folder import held
 from agcam.interrupt import INTERRUPTED, interruptible
+from agcam.io.lock import held
 from agcam.progress import progress
 from agcam.report.command import add_report
 

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from agcam import render
 from agcam.data.batch import Example
-from agcam.data.images import SUFFIXES, read_image
 from agcam.data.input_config import InputConfig
-from agcam.data.listing import name_of_file
 from agcam.data.transforms import Transform, visible_part
 from agcam.errors import DataError, InputError
 from agcam.explainers.explain import Explanation, check_images, evaluating, explain_recording
 from agcam.explainers.tape import record
-from agcam.home import without_home
+from agcam.io.atomic import whole_file, write_whole
+from agcam.io.images import SUFFIXES, read_image
+from agcam.io.redact import without_home
+from agcam.io.text import name_of_file
 from agcam.tracking import safe_name
-from agcam.whole_file import whole_file, write_whole
 
 _VIEW_SIDE = 448
 

@@ -13,10 +13,10 @@ import safetensors.torch
 
 from agcam.classifier import ViTClassifier
 from agcam.data.input_config import InputConfig
-from agcam.data.listing import read_text
 from agcam.errors import ModelError, brief
+from agcam.io.atomic import write_whole
+from agcam.io.text import read_text
 from agcam.weights import check_sizes, read_weights
-from agcam.whole_file import write_whole
 
 _WEIGHTS, _CONFIG, _NAMES = "model.safetensors", "config.json", "class_names.txt"
 _MULTILABEL = "multi_label_classification"

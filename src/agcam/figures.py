@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
+from agcam.io.atomic import whole_file
 from agcam.render import overlay, resize_map
-from agcam.whole_file import whole_file
 
 FONT = "DejaVu Sans"
 """Ships with matplotlib, so that names are broken into the same lines everywhere."""

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from agcam.whole_file import whole_file
+from agcam.io.atomic import whole_file
 
 COLORMAP = "inferno"
 """Even steps of heat look like even steps of light, to colour-blind eyes too."""

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from agcam.callbacks.failure import FailureCallback
 from agcam.errors import InputError
-from agcam.whole_file import make_folder, whole_file
+from agcam.io.atomic import make_folder, whole_file
 
 TUNING = ("lr_find", "scale_batch_size")
 _NEVER = 10**9

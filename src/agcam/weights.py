@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from agcam.data.unpack import refuse_bomb
 from agcam.errors import ModelError, brief
+from agcam.io.archives import refuse_bomb
 
 log = logging.getLogger(__name__)
 _HEADS = ("head.", "head_dist.", "fc.")

@@ -31,7 +31,7 @@ from agcam.data.shapes import ShapesSource
 from agcam.explain_cli import main
 from agcam.explainers import agcam
 from agcam.explainers import explain as explaining
-from agcam.held_folder import held
+from agcam.io.lock import held
 from processes import another_holds
 
 ROOT = Path(__file__).parents[2]

@@ -16,10 +16,10 @@ from PIL import Image
 from agcam.cli import main
 from agcam.data import CUB200
 from agcam.data.cache import CachedSource
-from agcam.data.images import read_image, read_mask
 from agcam.data.shapes import ShapesSource
 from agcam.data.source import FileSource, Item
 from agcam.errors import DataError
+from agcam.io.images import read_image, read_mask
 from command_lines import SMALL, TINY_MODEL
 
 SIZES = [(90, 60), (40, 100), (24, 24), (33, 71)]

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import pytest
 
-from agcam.data.download import Archive, fetch
 from agcam.errors import DataError
+from agcam.io.download import Archive, fetch
 
 
 class RangeHandler(SimpleHTTPRequestHandler):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from agcam.data.images import MAX_PIXELS, Facts, check_image, read_image, read_mask, turn_boxes, turn_upright
 from agcam.errors import DataError
+from agcam.io.images import MAX_PIXELS, Facts, check_image, read_image, read_mask, turn_boxes, turn_upright
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "LA", "I;16", "I", "F"])

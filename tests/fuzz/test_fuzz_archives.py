@@ -12,7 +12,7 @@ from harness import fuzz, inputs
 from hypothesis import strategies as st
 from mutations import broken_bytes
 
-from agcam.data.unpack import unpack
+from agcam.io.archives import unpack
 
 OUTSIDE = Path("/tmp/agcam-outside")
 NAMES = ["a.txt", "D/b", "D/", str(OUTSIDE), "../outside", "D/../../outside", "", ".", "x" * 300, "é\udcff", "a\0b"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mutations import broken_bytes
 from PIL import Image
 
-from agcam.data.images import check_image, read_image, read_mask
+from agcam.io.images import check_image, read_image, read_mask
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # it warns of much that is odd, and goes on
 RAMP = np.tile(np.linspace(0, 255, 24).astype(np.uint8), (16, 1))

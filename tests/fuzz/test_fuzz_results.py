@@ -20,7 +20,7 @@ from agcam.benchmark.compare import compare, open_results
 from agcam.benchmark.results import Cost, Results, Row, Value
 from agcam.benchmark.run import MANIFEST, _check_manifest
 from agcam.benchmark.shard import Shard
-from agcam.panel import Shown, read_panel, write_panel
+from agcam.io.explained_images import Shown, read_panel, write_panel
 from agcam.report.images import images_report
 from agcam.report.page import render
 from agcam.report.run import run_report

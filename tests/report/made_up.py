@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from agcam.benchmark.results import Cost, Results, Row, Value, write_json
-from agcam.panel import Shown, write_panel
+from agcam.io.explained_images import Shown, write_panel
 
 METHODS = ("agcam", "rollout", "random")
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from agcam.benchmark import illustrate, run
 from agcam.data.shapes import CLASSES, ShapesSource
 from agcam.explain_cli import main
-from agcam.panel import Shown, read_panel
+from agcam.io.explained_images import Shown, read_panel
 from benchmark.small_benchmarks import write_checkpoint
 
 COUNT = 13

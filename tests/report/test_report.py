@@ -16,7 +16,7 @@ from agcam.callbacks.scoring import FIGURES
 from agcam.errors import DataError
 from agcam.explain_cli import main
 from agcam.explainers.explain import methods
-from agcam.panel import write_panel
+from agcam.io.explained_images import write_panel
 from agcam.report import words
 from agcam.report.command import open_report, write_report
 from agcam.report.encode import BUDGET, encode_map, encode_mask

@@ -23,8 +23,8 @@ from agcam.data.module import Split
 from agcam.errors import InputError
 from agcam.explain_images import Explainable
 from agcam.explainers.anatomy import dissect
-from agcam.held_folder import held
-from agcam.home import without_home
+from agcam.io.lock import held
+from agcam.io.redact import without_home
 from agcam.progress import open_console, progress
 from agcam.report.command import write_report
 

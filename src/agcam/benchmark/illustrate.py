@@ -19,7 +19,7 @@ from agcam.data.source import TransformedDataset
 from agcam.data.transforms import Transform, to_pixels
 from agcam.explainers.explain import explain
 from agcam.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
-from agcam.panel import Shown, write_panel
+from agcam.io.explained_images import Shown, write_panel
 
 _SHOWN = 6
 _PEAKS = 2

@@ -20,11 +20,11 @@ from torch import Tensor
 from agcam.benchmark.methods import Method
 from agcam.benchmark.scores import Curve, Figure, Score
 from agcam.benchmark.shard import Plan, Shard
-from agcam.benchmark.typed import typed
-from agcam.data.listing import shown
 from agcam.errors import DataError, brief
+from agcam.io.atomic import whole_file, write_whole
+from agcam.io.from_json import typed
+from agcam.io.text import shown
 from agcam.metrics.bootstrap import bootstrap_of_mean
-from agcam.whole_file import whole_file, write_whole
 
 SCHEMA = 1
 

@@ -23,7 +23,7 @@ from agcam.data.transforms import Transform
 from agcam.errors import AgcamError, InputError, brief
 from agcam.explain_images import Explainable
 from agcam.interrupt import undisturbed
-from agcam.whole_file import write_whole
+from agcam.io.atomic import write_whole
 
 SHARD = 64
 """Images in a shard: what a killed run loses at most, on each process."""

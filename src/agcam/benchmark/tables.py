@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agcam.benchmark.results import Results, Row, Value
-from agcam.whole_file import write_whole
+from agcam.io.atomic import write_whole
 
 _PARTS = (
     ("Localization, corrected protocol", ("localization/",)),

@@ -16,7 +16,7 @@ from agcam.data.batch import Batch
 from agcam.data.transforms import to_pixels
 from agcam.explainers.explain import Explanation
 from agcam.ground_truth import Pairs, box_truth, mask_truth
-from agcam.panel import Shown
+from agcam.io.explained_images import Shown
 
 _T = TypeVar("_T")
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from agcam.callbacks.gallery import gather, spread
 from agcam.errors import InputError
+from agcam.io.explained_images import Shown
 from agcam.metrics.drift import map_drift
-from agcam.panel import Shown
 
 GalleryBy = Literal["index", "class", "hardest"]
 REMEMBERED = 4096

@@ -11,11 +11,11 @@ from jsonargparse import ArgumentParser
 
 from agcam import data  # noqa: F401  # so that CUB200 is known by its short name
 from agcam.data.input_config import InputConfig
-from agcam.data.listing import shown
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import Source
-from agcam.data.yaml_file import read_yaml
 from agcam.errors import AgcamError, DataError, InputError, brief
+from agcam.io.text import shown
+from agcam.io.yaml import read_yaml
 
 
 def find_config(checkpoint: Path | None) -> Path | None:

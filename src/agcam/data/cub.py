@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from agcam.data.batch import IGNORE
-from agcam.data.download import Archive, fetch
-from agcam.data.images import read_mask
-from agcam.data.listing import inside, read_lines, shown
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
 from agcam.errors import DataError
+from agcam.io.download import Archive, fetch
+from agcam.io.images import read_mask
+from agcam.io.text import inside, read_lines, shown
 
 ARCHIVE = Archive(
     url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",

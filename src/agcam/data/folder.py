@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from agcam.data.images import SUFFIXES
-from agcam.data.listing import name_of_file
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
 from agcam.errors import DataError, InputError
+from agcam.io.images import SUFFIXES
+from agcam.io.text import name_of_file
 
 
 class ImageFolder(ImageDataModule):

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from agcam.data.folder import list_folders, list_images
-from agcam.data.listing import name_of_file, read_text, shown
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
 from agcam.data.xml_boxes import Box, box_of, name_of, read_objects
 from agcam.errors import DataError, brief
+from agcam.io.text import name_of_file, read_text, shown
 
 log = logging.getLogger(__name__)
 MAPPING = "LOC_synset_mapping.txt"

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from agcam.data.batch import IGNORE, Example, Sample
-from agcam.data.images import check_image, read_image, turn_boxes, turn_upright
 from agcam.data.transforms import Transform
 from agcam.errors import DataError
+from agcam.io.images import check_image, read_image, turn_boxes, turn_upright
 
 log = logging.getLogger(__name__)
 OnError = Literal["raise", "skip"]

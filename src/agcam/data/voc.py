@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from agcam.data.download import Archive, fetch
-from agcam.data.images import read_mask
-from agcam.data.listing import inside, read_lines, shown
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
 from agcam.data.xml_boxes import box_of, name_of, read_objects
 from agcam.errors import DataError
+from agcam.io.download import Archive, fetch
+from agcam.io.images import read_mask
+from agcam.io.text import inside, read_lines, shown
 
 log = logging.getLogger(__name__)
 CLASSES = [

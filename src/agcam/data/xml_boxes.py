@@ -5,8 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from agcam.data.listing import shown
 from agcam.errors import DataError, brief
+from agcam.io.text import shown
 
 Box = tuple[float, float, float, float]
 MAX_BYTES = 1 << 22

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from agcam.io.explained_images import Shown
 from agcam.metrics.maps import fill_boxes
-from agcam.panel import Shown
 from agcam.render import resize_map
 from agcam.report import words
 from agcam.report.encode import Pictures, color_table, encode_map, encode_mask

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from agcam.data.images import read_image
-from agcam.data.listing import inside
-from agcam.data.unpack import refuse_bomb
 from agcam.errors import DataError, brief
-from agcam.panel import Shown
+from agcam.io.archives import refuse_bomb
+from agcam.io.explained_images import Shown
+from agcam.io.images import read_image
+from agcam.io.text import inside
 from agcam.report.model import Fact, Frame, Link, Report
 
 PREDICTIONS = "predictions.json"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from agcam.panel import Shown
+from agcam.io.explained_images import Shown
 
 
 def percent(share: float) -> str:

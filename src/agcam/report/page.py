@@ -16,9 +16,9 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from agcam.io.atomic import write_whole
 from agcam.report.gallery import page_data
 from agcam.report.model import Report
-from agcam.whole_file import write_whole
 
 # in the order in which they need each other
 _SCRIPTS = ("data", "state", "pictures", "paint", "help", "charts", "gallery", "player", "detail", "main")

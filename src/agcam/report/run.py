@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agcam.data.yaml_file import read_yaml
 from agcam.errors import DataError, brief
-from agcam.panel import FACTS, read_panel
+from agcam.io.explained_images import FACTS, read_panel
+from agcam.io.yaml import read_yaml
 from agcam.report import words
 from agcam.report.benchmark import arrow, read_fill
 from agcam.report.gallery import is_control, thin

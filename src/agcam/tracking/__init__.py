@@ -16,12 +16,12 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 from lightning.pytorch.utilities import rank_zero_only
 
 from agcam.errors import AgcamError, InputError
-from agcam.panel import Shown
+from agcam.io.explained_images import Shown
+from agcam.io.names import relative, safe_name
 from agcam.tracking import disk, mlflow, tensorboard, wandb
 from agcam.tracking.disk import DiskWriter, run_dir
 from agcam.tracking.drawing import Drawing, table_rows
 from agcam.tracking.guard import attempt, first_line, install
-from agcam.tracking.names import relative, safe_name
 from agcam.tracking.wandb import continue_run, run_id, wandb_project
 
 __all__ = [

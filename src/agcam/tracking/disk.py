@@ -18,10 +18,10 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from agcam import render
-from agcam.panel import write_panel
+from agcam.io.atomic import whole_file, write_whole
+from agcam.io.explained_images import write_panel
 from agcam.tracking.drawing import Drawing
 from agcam.tracking.guard import attempt
-from agcam.whole_file import whole_file, write_whole
 
 
 class DiskWriter:

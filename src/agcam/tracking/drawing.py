@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from agcam import render
-from agcam.panel import Shown
-from agcam.tracking.names import safe_name
+from agcam.io.explained_images import Shown
+from agcam.io.names import safe_name
 
 _SIDE = 224
 _JPEG_QUALITY = 85

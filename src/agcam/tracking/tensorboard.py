@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from agcam.io.names import relative
 from agcam.tracking.drawing import Drawing, jpeg
-from agcam.tracking.names import relative
 
 
 def begin(logger: TensorBoardLogger) -> None:

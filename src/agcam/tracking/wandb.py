@@ -11,8 +11,8 @@ import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from agcam.errors import InputError
+from agcam.io.names import relative
 from agcam.tracking.drawing import Drawing
-from agcam.tracking.names import relative
 
 
 def begin(logger: WandbLogger) -> None:

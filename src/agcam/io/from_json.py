@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from agcam.data.listing import shown
+from agcam.io.text import shown
 
 
 def typed(kind: Any, value: Any, where: str = "it") -> Any:

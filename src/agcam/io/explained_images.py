@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from agcam.data.images import read_image
-from agcam.data.listing import inside
-from agcam.data.unpack import refuse_bomb
 from agcam.errors import DataError, brief
-from agcam.whole_file import write_whole
+from agcam.io.archives import refuse_bomb
+from agcam.io.atomic import write_whole
+from agcam.io.images import read_image
+from agcam.io.text import inside
 
 SCHEMA = 1
 FACTS, ARRAYS, IMAGES = "panel.json", "panel.npz", "images"

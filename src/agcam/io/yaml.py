@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from agcam.data.listing import read_text
 from agcam.errors import DataError, brief
+from agcam.io.text import read_text
 
 MAX_CHARACTERS = 1 << 17
 """Longer configurations are refused; those here have a hundredth of that."""

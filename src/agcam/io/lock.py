@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from agcam.errors import InputError
-from agcam.whole_file import cannot_write, make_folder
+from agcam.io.atomic import cannot_write, make_folder
 
 _LOCK = ".lock"
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from agcam.data.unpack import MAX_BYTES, unpack
 from agcam.errors import DataError
+from agcam.io.archives import MAX_BYTES, unpack
 from agcam.progress import progress
 
 _BLOCK = 1 << 20
