@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agcam.interrupt import INTERRUPTED, interruptible
+from agcam.console.interrupt import INTERRUPTED, interruptible
 from benchmark.small_benchmarks import write_checkpoint
 from faults import FAULT
 from processes import Started, start

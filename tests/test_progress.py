@@ -1,7 +1,7 @@
 import pytest
 
-from agcam import progress as module
-from agcam.progress import progress
+from agcam.console import progress as module
+from agcam.console.progress import progress
 
 
 def test_lines_where_nobody_watches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,16 +27,16 @@ from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.summary import SummaryCallback
 from agcam.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
 from agcam.classifier import ViTClassifier
-from agcam.completion import add_completion
+from agcam.console.completion import add_completion
+from agcam.console.interrupt import INTERRUPTED, interruptible
+from agcam.console.progress import watched
 from agcam.data.module import ImageDataModule
 from agcam.errors import AgcamError, InputError, brief
 from agcam.export import export_command
-from agcam.interrupt import INTERRUPTED, interruptible
 from agcam.io.atomic import write_whole
 from agcam.io.lock import hold
 from agcam.io.redact import with_home, without_home
 from agcam.io.yaml import read_yaml
-from agcam.progress import watched
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
 from agcam.tuning import TUNING, TuningTrainer
 

@@ -18,6 +18,7 @@ from agcam.benchmark.compare import Comparison, compare, open_results
 from agcam.benchmark.illustrate import illustrate, show
 from agcam.benchmark.run import Job, count_shards, run, shard_path
 from agcam.benchmark.shard import Plan, Shard, read_all
+from agcam.console.progress import open_console, progress
 from agcam.data.config import find_config, open_split
 from agcam.data.module import Split
 from agcam.errors import InputError
@@ -25,7 +26,6 @@ from agcam.explain_images import Explainable
 from agcam.explainers.anatomy import dissect
 from agcam.io.lock import held
 from agcam.io.redact import without_home
-from agcam.progress import open_console, progress
 from agcam.report.command import write_report
 
 

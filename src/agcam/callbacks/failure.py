@@ -17,8 +17,8 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 
+from agcam.console.interrupt import INTERRUPTED, end_at_next
 from agcam.errors import AgcamError, InputError, in_one_line
-from agcam.interrupt import INTERRUPTED, end_at_next
 
 _SECONDS_TO_END = 20.0
 _SECONDS_TO_COUNT = 3.0

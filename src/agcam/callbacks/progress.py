@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 
-from agcam.progress import Lines, duration, say
+from agcam.console.progress import Lines, duration, say
 
 
 class ProgressLines(ProgressBar):

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.finite import FiniteCallback
+from agcam.console.progress import open_console
 from agcam.errors import brief
-from agcam.progress import open_console
 from agcam.report.command import write_report
 from agcam.tracking import places, relative, run_dir
 

@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
+from agcam.console.progress import progress
 from agcam.data.batch import Example
 from agcam.data.source import FileSource, Source
 from agcam.errors import DataError
-from agcam.progress import progress
 
 log = logging.getLogger(__name__)
 _MAGIC = b"agcam-1\n"

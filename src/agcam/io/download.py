@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from agcam.console.progress import progress
 from agcam.errors import DataError
 from agcam.io.archives import MAX_BYTES, unpack
-from agcam.progress import progress
 
 _BLOCK = 1 << 20
 _TIMEOUT = 60.0
