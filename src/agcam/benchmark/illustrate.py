@@ -15,10 +15,10 @@ from agcam.benchmark.results import Results
 from agcam.benchmark.run import Job
 from agcam.benchmark.shard import Plan, Shard
 from agcam.data.batch import Batch, collate
+from agcam.data.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
 from agcam.data.source import TransformedDataset
 from agcam.data.transforms import Transform, to_pixels
 from agcam.explainers.explain import explain
-from agcam.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
 from agcam.io.explained_images import Shown, write_panel
 
 _SHOWN = 6

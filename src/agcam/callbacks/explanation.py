@@ -16,11 +16,11 @@ from agcam.callbacks.timeline import REMEMBERED, GalleryBy, Memory, Panel
 from agcam.classifier import ViTClassifier
 from agcam.data.batch import Batch, owned
 from agcam.data.batch import join as join_batches
+from agcam.data.ground_truth import labelled_targets, predicted_targets
 from agcam.errors import InputError
 from agcam.explainers.explain import check_method, explain_recording
 from agcam.explainers.joined import join, joinable
 from agcam.explainers.tape import Recording, Tape
-from agcam.ground_truth import labelled_targets, predicted_targets
 from agcam.io.explained_images import Shown
 from agcam.metrics.localization import Localization, Protocol
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir

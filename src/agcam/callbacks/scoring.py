@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from agcam.callbacks.timeline import Memory
 from agcam.data.batch import Batch
-from agcam.ground_truth import Pairs, box_truth, mask_truth
+from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.metrics.localization import NAMES, Protocol, score
 from agcam.metrics.maps import fill_boxes, upsample
 from agcam.metrics.means import ImageMeans
