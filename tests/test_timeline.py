@@ -17,7 +17,7 @@ from agcam.callbacks.timeline import Memory, Panel, by_class, labels_of
 from agcam.classifier import ViTClassifier
 from agcam.data import Shapes
 from agcam.io.explained_images import read_panel
-from agcam.metrics.pointing_game import pointing_hits
+from agcam.metrics.localization.pointing_game import pointing_hits
 from command_lines import SMALL, TINY_MODEL
 from processes import start, start_together
 from reading import column, csv_rows

@@ -35,7 +35,7 @@ from agcam.metrics import (
     Top1Loc,
     bootstrap_of_mean,
 )
-from agcam.metrics.abpc import abpc_curves
+from agcam.metrics.faithfulness.abpc import abpc_curves
 
 SIZE = (32, 32)
 METHODS = ["agcam", "random", "center"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from agcam import InputError, ModelError
 from agcam.metrics import ABPC
-from agcam.metrics.abpc import abpc_curves
+from agcam.metrics.faithfulness.abpc import abpc_curves
 
 GOLDEN = Path(__file__).parents[1] / "data" / "perturbation.safetensors"
 Golden = tuple[VisionTransformer, Tensor, dict[str, Tensor]]

@@ -10,8 +10,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from agcam.metrics import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, Top1Loc
-from agcam.metrics.gt_known_loc import box_hits
-from agcam.metrics.max_box_acc import best_ious, threshold_grid
+from agcam.metrics.localization.gt_known_loc import box_hits
+from agcam.metrics.localization.max_box_acc import best_ious, threshold_grid
 
 CASES = 100
 STEPS = 20

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from agcam.metrics import Localization
-from agcam.metrics.localization import score
+from agcam.metrics.localization.localization import score
 
 GOLDEN = Path(__file__).parents[1] / "data" / "localization.safetensors"
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from agcam import InputError
 from agcam.metrics import InsertionDeletion, PositiveNegative
-from agcam.metrics.insertion_deletion import blur, insertion_deletion_curves
-from agcam.metrics.perturbation import area, rank_pixels
-from agcam.metrics.positive_negative import positive_negative_hits
+from agcam.metrics.faithfulness.insertion_deletion import blur, insertion_deletion_curves
+from agcam.metrics.faithfulness.perturbation import area, rank_pixels
+from agcam.metrics.faithfulness.positive_negative import positive_negative_hits
 
 SIDE = 20
 

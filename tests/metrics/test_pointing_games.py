@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from agcam.metrics import EnergyPointingGame, PointingGame
-from agcam.metrics.energy_pointing_game import energy_shares
-from agcam.metrics.pointing_game import pointing_hits
+from agcam.metrics.localization.energy_pointing_game import energy_shares
+from agcam.metrics.localization.pointing_game import pointing_hits
 
 
 def peak(row: int, column: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from metric_cases import SIZE, random_heatmaps, random_masks
 
 from agcam.metrics import PxAP
-from agcam.metrics.pxap import average_precision, pixel_histograms, threshold_grid
+from agcam.metrics.localization.pxap import average_precision, pixel_histograms, threshold_grid
 
 
 def slow_pxap(heatmaps: torch.Tensor, masks: torch.Tensor, ignore: torch.Tensor, steps: int) -> float:

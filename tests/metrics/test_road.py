@@ -9,8 +9,8 @@ from metric_cases import random_heatmaps, random_masks, tiny_vit
 
 from agcam import InputError
 from agcam.metrics import ROAD
-from agcam.metrics.imputation import impute, impute_linearly
-from agcam.metrics.road import road_hits
+from agcam.metrics.faithfulness.imputation import impute, impute_linearly
+from agcam.metrics.faithfulness.road import road_hits
 
 
 def slow_impute(image: np.ndarray, removed: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from metric_cases import SIZE, random_heatmaps, random_masks
 from torchmetrics.functional.classification import binary_average_precision
 
 from agcam.metrics import Segmentation
-from agcam.metrics.segmentation import segmentation_counts
+from agcam.metrics.localization.segmentation import segmentation_counts
 
 
 def test_by_hand() -> None:

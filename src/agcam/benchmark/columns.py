@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from agcam.benchmark.case import Case
-from agcam.metrics import localization as overlap
-from agcam.metrics.abpc import abpc_curves
-from agcam.metrics.energy_pointing_game import energy_shares
-from agcam.metrics.insertion_deletion import insertion_deletion_curves
+from agcam.metrics.faithfulness.abpc import abpc_curves
+from agcam.metrics.faithfulness.insertion_deletion import insertion_deletion_curves
+from agcam.metrics.faithfulness.positive_negative import positive_negative_hits
+from agcam.metrics.faithfulness.road import road_hits
+from agcam.metrics.localization import localization as overlap
+from agcam.metrics.localization.energy_pointing_game import energy_shares
+from agcam.metrics.localization.max_box_acc import best_ious, threshold_grid
+from agcam.metrics.localization.pointing_game import pointing_hits
+from agcam.metrics.localization.pxap import pixel_histograms
+from agcam.metrics.localization.segmentation import segmentation_counts
 from agcam.metrics.maps import fill_boxes
-from agcam.metrics.max_box_acc import best_ious, threshold_grid
-from agcam.metrics.pointing_game import pointing_hits
-from agcam.metrics.positive_negative import positive_negative_hits
-from agcam.metrics.pxap import pixel_histograms
-from agcam.metrics.road import road_hits
 from agcam.metrics.sanity import Mode, parameter_randomisation
-from agcam.metrics.segmentation import segmentation_counts
 
 THRESHOLDS = threshold_grid(100)
 SWEEP = tuple(step / 20 for step in range(1, 20))

@@ -16,9 +16,10 @@ from torch import Tensor
 from agcam.benchmark import columns
 from agcam.benchmark.case import Case
 from agcam.errors import InputError
-from agcam.metrics import abpc, insertion_deletion, localization, positive_negative, road
-from agcam.metrics.perturbation import area
-from agcam.metrics.pxap import average_precision
+from agcam.metrics.faithfulness import abpc, insertion_deletion, positive_negative, road
+from agcam.metrics.faithfulness.perturbation import area
+from agcam.metrics.localization import localization
+from agcam.metrics.localization.pxap import average_precision
 
 Needs = Literal["boxes", "masks", "objects", "model"]
 

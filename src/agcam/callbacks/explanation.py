@@ -22,7 +22,7 @@ from agcam.explainers.explain import check_method, explain_recording
 from agcam.explainers.joined import join, joinable
 from agcam.explainers.tape import Recording, Tape
 from agcam.io.explained_images import Shown
-from agcam.metrics.localization import Localization, Protocol
+from agcam.metrics.localization.localization import Localization, Protocol
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir
 
 Stage = Literal["val", "test"]

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from agcam.callbacks.timeline import Memory
 from agcam.data.batch import Batch
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
-from agcam.metrics.localization import NAMES, Protocol, score
+from agcam.metrics.localization.localization import NAMES, Protocol, score
+from agcam.metrics.localization.pointing_game import pointing_hits
 from agcam.metrics.maps import fill_boxes, upsample
 from agcam.metrics.means import ImageMeans
 from agcam.metrics.peakedness import map_entropy, reasons
-from agcam.metrics.pointing_game import pointing_hits
 
 GroundTruth = Literal["boxes", "masks"]
 FIGURES = (*NAMES, "pointing_game", "right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")

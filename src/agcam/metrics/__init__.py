@@ -1,6 +1,5 @@
 """What heatmaps are worth: torchmetrics over pure functions, usable without the rest of agcam."""
 
-from agcam.metrics.abpc import ABPC
 from agcam.metrics.bootstrap import (
     PairedDifference,
     bootstrap_interval,
@@ -9,19 +8,20 @@ from agcam.metrics.bootstrap import (
     paired_bootstrap_of_mean,
 )
 from agcam.metrics.drift import map_drift
-from agcam.metrics.energy_pointing_game import EnergyPointingGame
-from agcam.metrics.gt_known_loc import GTKnownLoc, Top1Loc
-from agcam.metrics.insertion_deletion import InsertionDeletion
-from agcam.metrics.localization import Localization
-from agcam.metrics.max_box_acc import MaxBoxAcc, MaxBoxAccV2
+from agcam.metrics.faithfulness.abpc import ABPC
+from agcam.metrics.faithfulness.insertion_deletion import InsertionDeletion
+from agcam.metrics.faithfulness.positive_negative import PositiveNegative
+from agcam.metrics.faithfulness.road import ROAD
+from agcam.metrics.localization.energy_pointing_game import EnergyPointingGame
+from agcam.metrics.localization.gt_known_loc import GTKnownLoc, Top1Loc
+from agcam.metrics.localization.localization import Localization
+from agcam.metrics.localization.max_box_acc import MaxBoxAcc, MaxBoxAccV2
+from agcam.metrics.localization.pointing_game import PointingGame
+from agcam.metrics.localization.pxap import PxAP
+from agcam.metrics.localization.segmentation import Segmentation
 from agcam.metrics.means import ImageMeans
 from agcam.metrics.peakedness import map_entropy, reasons
-from agcam.metrics.pointing_game import PointingGame
-from agcam.metrics.positive_negative import PositiveNegative
-from agcam.metrics.pxap import PxAP
-from agcam.metrics.road import ROAD
 from agcam.metrics.sanity import ParameterRandomisation
-from agcam.metrics.segmentation import Segmentation
 
 __all__ = [
     "ABPC",

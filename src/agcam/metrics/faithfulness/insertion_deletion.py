@@ -9,8 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agcam.errors import InputError
-from agcam.metrics.curves import CurvePair
-from agcam.metrics.perturbation import area, perturbed_logits, pixel_counts, prepare, probabilities, replace_by
+from agcam.metrics.faithfulness.curves import CurvePair
+from agcam.metrics.faithfulness.perturbation import (
+    area,
+    perturbed_logits,
+    pixel_counts,
+    prepare,
+    probabilities,
+    replace_by,
+)
 
 KERNEL, SIGMA = 11, 5.0
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agcam.metrics.curves import CurvePair
-from agcam.metrics.perturbation import perturbed_logits, pixel_counts, prepare, probabilities, replace_by
+from agcam.metrics.faithfulness.curves import CurvePair
+from agcam.metrics.faithfulness.perturbation import perturbed_logits, pixel_counts, prepare, probabilities, replace_by
 
 FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 

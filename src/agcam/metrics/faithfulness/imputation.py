@@ -11,7 +11,7 @@ from scipy.sparse.linalg import splu  # type: ignore[import-untyped]
 from torch import Tensor
 
 from agcam.errors import InputError
-from agcam.metrics.perturbation import Fill
+from agcam.metrics.faithfulness.perturbation import Fill
 
 _NEIGHBOURS = [
     (down, right, 1 / 12 if down and right else 1 / 6)

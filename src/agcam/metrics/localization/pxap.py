@@ -9,8 +9,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from agcam.metrics.checks import check_heatmaps, check_masks
+from agcam.metrics.localization.max_box_acc import threshold_grid
 from agcam.metrics.maps import min_max, upsample
-from agcam.metrics.max_box_acc import threshold_grid
 
 
 def pixel_histograms(

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from agcam.errors import InputError
-from agcam.metrics.curves import CurvePair
-from agcam.metrics.imputation import impute_linearly
-from agcam.metrics.perturbation import first_choices, perturbed_logits, pixel_counts, prepare
+from agcam.metrics.faithfulness.curves import CurvePair
+from agcam.metrics.faithfulness.imputation import impute_linearly
+from agcam.metrics.faithfulness.perturbation import first_choices, perturbed_logits, pixel_counts, prepare
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from agcam.errors import InputError
 from agcam.metrics.checks import check_flags
-from agcam.metrics.max_box_acc import best_ious
+from agcam.metrics.localization.max_box_acc import best_ious
 
 
 def box_hits(

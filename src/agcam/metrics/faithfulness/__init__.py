@@ -1,0 +1,1 @@
+"""Faithfulness metrics: the model on perturbed images."""

@@ -1,0 +1,1 @@
+"""Localization metrics: heatmaps against boxes and masks."""
