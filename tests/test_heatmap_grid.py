@@ -16,8 +16,8 @@ from agcam.classifier import ViTClassifier
 from agcam.errors import InputError
 from agcam.explainers.explain import Explanation
 from agcam.explainers.facts import Facts
-from agcam.heatmap_grid import heatmap_grid
-from agcam.render import overlay
+from agcam.visualization.heatmap_grid import heatmap_grid
+from agcam.visualization.overlay import overlay
 from explainers.small_models import random_images, small_model
 from small_runs import classifier
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcam import render
+from agcam.visualization import overlay as render
 
 
 def test_overlay_keeps_the_images_resolution_and_glows_where_the_map_is_hot() -> None:

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from agcam import render
 from agcam.data.batch import Example
 from agcam.data.input_config import InputConfig
 from agcam.data.transforms import Transform, visible_part
@@ -25,6 +24,7 @@ from agcam.io.images import SUFFIXES, read_image
 from agcam.io.redact import without_home
 from agcam.io.text import name_of_file
 from agcam.tracking import safe_name
+from agcam.visualization import overlay as render
 
 _VIEW_SIDE = 448
 

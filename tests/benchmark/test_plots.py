@@ -15,7 +15,7 @@ from PIL import Image
 from agcam.benchmark import peaks, plots
 from agcam.benchmark.results import Results, Row, Value
 from agcam.errors import InputError
-from agcam.figures import COLORS, FONT, fit
+from agcam.visualization.figures import COLORS, FONT, fit
 from explainers.small_models import random_images, small_model
 
 X = [0.0, 0.25, 0.5, 0.75, 1.0]

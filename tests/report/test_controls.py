@@ -8,9 +8,9 @@ import torch
 from browsing import Visit
 from selenium.webdriver.common.keys import Keys
 
-from agcam import render
 from agcam.io.explained_images import read_panel
 from agcam.metrics.faithfulness.perturbation import rank_pixels
+from agcam.visualization import overlay as render
 
 
 def test_the_overlay_is_the_projects_own(benchmark_page: Path, visit: Visit) -> None:

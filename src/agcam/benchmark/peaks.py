@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from torch import Tensor, nn
 
 from agcam.explainers.explain import Targets, explain
-from agcam.figures import COLORS, GREY, LABEL, SMALL, new_figure, save, show, show_map, style_axes, write
+from agcam.visualization.figures import COLORS, GREY, LABEL, SMALL, new_figure, save, show, show_map, style_axes, write
 
 _STYLES: dict[str, dict[str, Any]] = {
     "softmax": {"color": COLORS[1], "linestyle": (0, (5, 1.2))},

@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 
 from agcam.benchmark.methods import CONTROLS
 from agcam.benchmark.results import Results, Row
-from agcam.figures import (
+from agcam.visualization.figures import (
     COLORS,
     FONT,
     GREY,
@@ -28,7 +28,7 @@ from agcam.figures import (
     save,
     style_axes,
 )
-from agcam.heatmap_grid import heatmap_grid
+from agcam.visualization.heatmap_grid import heatmap_grid
 
 _Styled = list[tuple[Row, dict[str, Any]]]
 # four of them and seven colours have no common divisor: 28 methods are told apart

@@ -101,12 +101,12 @@ class Explanation:
         Raises:
             InputError: for images that are not those of the explanation, or arguments that make no sense.
         """
-        from agcam.notebook import figure_of
+        from agcam.visualization.notebook import figure_of
 
         return figure_of(self, images, titles, scaling, contour)
 
     def _repr_html_(self) -> str:
-        from agcam.notebook import html_of
+        from agcam.visualization.notebook import html_of
 
         return html_of(self)
 

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from agcam.render import COLORMAP
+from agcam.visualization.overlay import COLORMAP
 
 BUDGET = 9_000_000
 """Bytes of all pictures together, before base64 makes four of three."""

@@ -10,10 +10,10 @@ import numpy as np
 
 from agcam.io.explained_images import Shown
 from agcam.metrics.maps import fill_boxes
-from agcam.render import resize_map
 from agcam.report import words
 from agcam.report.encode import Pictures, color_table, encode_map, encode_mask
 from agcam.report.model import Chart, Report
+from agcam.visualization.overlay import resize_map
 
 FRAMES = 60
 """Epochs that a page holds at most, spread evenly."""

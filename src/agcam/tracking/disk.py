@@ -17,11 +17,11 @@ from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from agcam import render
 from agcam.io.atomic import whole_file, write_whole
 from agcam.io.explained_images import write_panel
 from agcam.tracking.drawing import Drawing
 from agcam.tracking.guard import attempt
+from agcam.visualization import overlay as render
 
 
 class DiskWriter:

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from agcam import render
 from agcam.io.explained_images import Shown
 from agcam.io.names import safe_name
+from agcam.visualization import overlay as render
 
 _SIDE = 224
 _JPEG_QUALITY = 85

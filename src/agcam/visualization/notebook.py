@@ -16,8 +16,8 @@ from torch import Tensor
 
 from agcam.errors import InputError
 from agcam.explainers.explain import Explanation
-from agcam.heatmap_grid import Scaling, heatmap_grid
-from agcam.render import COLORMAP, resize_map
+from agcam.visualization.heatmap_grid import Scaling, heatmap_grid
+from agcam.visualization.overlay import COLORMAP, resize_map
 
 _CLASSES = 8
 _ROWS = 8

@@ -11,8 +11,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from agcam.errors import InputError
-from agcam.figures import GREY, SMALL, fit, new_figure, show, show_map, write
-from agcam.render import COLORMAP
+from agcam.visualization.figures import GREY, SMALL, fit, new_figure, show, show_map, write
+from agcam.visualization.overlay import COLORMAP
 
 Scaling = Literal["own", "common"]
 

@@ -20,7 +20,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
 from agcam.io.atomic import whole_file
-from agcam.render import overlay, resize_map
+from agcam.visualization.overlay import overlay, resize_map
 
 FONT = "DejaVu Sans"
 """Ships with matplotlib, so that names are broken into the same lines everywhere."""
@@ -90,7 +90,7 @@ def show_map(
         box: as in `show`.
         image: (H, W, 3) uint8 RGB.
         heatmap: (h, w), any units, or None.
-        limits: see `agcam.render.overlay`.
+        limits: see `agcam.visualization.overlay.overlay`.
         contour: where, between the limits as 0 and 1, a line is drawn around what is hotter.
     """
     if heatmap is None or not np.isfinite(heatmap).all():
