@@ -22,7 +22,7 @@ from agcam.console.interrupt import INTERRUPTED, interruptible
 from agcam.console.progress import progress
 from agcam.errors import AgcamError, InputError, in_one_line
 from agcam.explain_images import Explainable, explain_images, find_images
-from agcam.explainers.anatomy import dissect
+from agcam.explainers.vit_parts import dissect
 from agcam.export import open_exported
 from agcam.io.lock import held
 from agcam.report.command import add_report

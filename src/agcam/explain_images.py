@@ -18,7 +18,7 @@ from agcam.data.input_config import InputConfig
 from agcam.data.transforms import Transform, visible_part
 from agcam.errors import DataError, InputError
 from agcam.explainers.explain import Explanation, check_images, evaluating, explain_recording
-from agcam.explainers.tape import record
+from agcam.explainers.recorder import record
 from agcam.io.atomic import whole_file, write_whole
 from agcam.io.images import SUFFIXES, read_image
 from agcam.io.redact import without_home

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from agcam import explain
 from agcam.errors import InputError, ModelError
 from agcam.explainers.explain import explain_recording
-from agcam.explainers.tape import record
+from agcam.explainers.recorder import record
 
 RAW = {
     "vit_tiny_patch16_224": (1, 1, slice(None)),

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import agcam.explainers.agcam as agcam_module
 from agcam import explain
-from agcam.explainers.tape import Recording, record
+from agcam.explainers.recorder import Recording, record
 
 BATCH, WIDTH, DEPTH, HEADS, FLOAT = 2, 48, 2, 3, 4
 

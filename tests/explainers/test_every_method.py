@@ -10,7 +10,7 @@ from test_state import state, training_model
 from agcam import explain, methods
 from agcam.errors import ModelError
 from agcam.explainers.explain import explain_recording
-from agcam.explainers.tape import Tape, record
+from agcam.explainers.recorder import Tape, record
 
 OPTIONS = {"integrated_gradients": {"steps": 4}}  # a pass each
 METHODS = [name for name in methods() if name != "agcam"]

@@ -13,7 +13,7 @@ from torch import nn
 from agcam import explain, methods
 from agcam.errors import InputError, ModelError
 from agcam.explainers.explain import explain_recording
-from agcam.explainers.tape import Tape
+from agcam.explainers.recorder import Tape
 
 NAN = random_images()
 NAN[1, 0, 3, 3] = torch.nan

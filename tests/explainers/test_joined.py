@@ -10,7 +10,7 @@ from agcam import methods
 from agcam.errors import InputError
 from agcam.explainers.explain import explain_recording
 from agcam.explainers.joined import join, joinable
-from agcam.explainers.tape import record
+from agcam.explainers.recorder import record
 
 FAMILIES = [
     "vit_tiny_patch16_224",

@@ -16,8 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 from agcam import explain
 from agcam.classifier import ViTClassifier
 from agcam.explainers.explain import explain_recording
+from agcam.explainers.recorder import Tape, record
 from agcam.explainers.replay import replay
-from agcam.explainers.tape import Tape, record
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from agcam.data.config import find_config, open_split
 from agcam.data.module import Split
 from agcam.errors import InputError
 from agcam.explain_images import Explainable
-from agcam.explainers.anatomy import dissect
+from agcam.explainers.vit_parts import dissect
 from agcam.io.lock import held
 from agcam.io.redact import without_home
 from agcam.report.command import write_report

@@ -20,7 +20,7 @@ from agcam.data.ground_truth import labelled_targets, predicted_targets
 from agcam.errors import InputError
 from agcam.explainers.explain import check_method, explain_recording
 from agcam.explainers.joined import join, joinable
-from agcam.explainers.tape import Recording, Tape
+from agcam.explainers.recorder import Recording, Tape
 from agcam.io.explained_images import Shown
 from agcam.metrics.localization.localization import Localization, Protocol
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from agcam.errors import InputError
-from agcam.explainers.full_gradient import full_gradients
+from agcam.explainers.eager_attention import full_gradients
+from agcam.explainers.recorder import Recording
 from agcam.explainers.replay import mismatch, replay
-from agcam.explainers.tape import Recording
 
 FeatureMap = Literal["sigmoid", "softmax", "none"]
 Gradient = Literal["skip", "full"]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from agcam.errors import InputError
-from agcam.explainers.full_gradient import Explicit
-from agcam.explainers.own_forward import check_calls, check_class_token, on_patches, run
+from agcam.explainers.eager_attention import Explicit
+from agcam.explainers.eager_forward import check_calls, check_class_token, on_patches, run
+from agcam.explainers.recorder import Recording
 from agcam.explainers.replay import mismatch
-from agcam.explainers.tape import Recording
 
 HeadFusion = Literal["mean", "max", "min"]
 Normalization = Literal["rows", "leem2024"]

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agcam.errors import InputError, ModelError
-from agcam.explainers.full_gradient import Explicit
-from agcam.explainers.own_forward import run, with_gradients
-from agcam.explainers.tape import Recording
+from agcam.explainers.eager_attention import Explicit
+from agcam.explainers.eager_forward import run, with_gradients
+from agcam.explainers.recorder import Recording
 
 Reduction = Literal["sum", "abs"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agcam.explainers.tape import Recording
+from agcam.explainers.recorder import Recording
 
 
 def random(recording: Recording, targets: Tensor, *, seed: int = 0) -> Tensor:

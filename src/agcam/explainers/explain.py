@@ -16,14 +16,14 @@ from agcam.explainers import controls
 from agcam.explainers.agcam import agcam
 from agcam.explainers.attention import raw_attention, rollout
 from agcam.explainers.captum_methods import input_x_gradient, integrated_gradients
-from agcam.explainers.facts import Facts, facts_of
+from agcam.explainers.eager_forward import evaluating as evaluating
+from agcam.explainers.eager_forward import unrecorded
 from agcam.explainers.generic_attention import generic_attention
 from agcam.explainers.gradcam import attention_gradcam, gradcam
 from agcam.explainers.legrad import legrad
 from agcam.explainers.lrp import lrp
-from agcam.explainers.own_forward import evaluating as evaluating
-from agcam.explainers.own_forward import unrecorded
-from agcam.explainers.tape import Recording, record
+from agcam.explainers.model_info import Facts, facts_of
+from agcam.explainers.recorder import Recording, record
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from agcam.explainers.full_gradient import Explicit
-from agcam.explainers.own_forward import (
+from agcam.explainers.eager_attention import Explicit
+from agcam.explainers.eager_forward import (
     check_calls,
     check_class_token,
     each_gradient,
@@ -16,7 +16,7 @@ from agcam.explainers.own_forward import (
     run,
     with_gradients,
 )
-from agcam.explainers.tape import Recording
+from agcam.explainers.recorder import Recording
 
 
 def generic_attention(recording: Recording) -> Callable[[Tensor], Tensor]:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from agcam.errors import InputError, ModelError
-from agcam.explainers.full_gradient import Explicit
-from agcam.explainers.own_forward import (
+from agcam.explainers.eager_attention import Explicit
+from agcam.explainers.eager_forward import (
     check_calls,
     check_class_token,
     each_gradient,
@@ -18,8 +18,8 @@ from agcam.explainers.own_forward import (
     run,
     with_gradients,
 )
+from agcam.explainers.recorder import Recording
 from agcam.explainers.replay import replay
-from agcam.explainers.tape import Recording
 
 
 def attention_gradcam(recording: Recording, targets: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from agcam.errors import InputError
-from agcam.explainers.tape import AttentionCall, Recording
+from agcam.explainers.recorder import AttentionCall, Recording
 
 
 def join(recordings: Sequence[Recording]) -> Recording:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from agcam.errors import InputError
-from agcam.explainers.full_gradient import Explicit
-from agcam.explainers.own_forward import check_calls, check_class_token, on_patches, run, with_gradients
-from agcam.explainers.tape import Recording
+from agcam.explainers.eager_attention import Explicit
+from agcam.explainers.eager_forward import check_calls, check_class_token, on_patches, run, with_gradients
+from agcam.explainers.recorder import Recording
 
 Readout = Literal["mean", "class"]
 

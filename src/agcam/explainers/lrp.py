@@ -15,10 +15,10 @@ from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
 
 from agcam.errors import ModelError
-from agcam.explainers.anatomy import Anatomy, unwrap
-from agcam.explainers.full_gradient import Explicit
-from agcam.explainers.own_forward import check_calls, check_class_token, on_patches, run, with_gradients
-from agcam.explainers.tape import Recording
+from agcam.explainers.eager_attention import Explicit
+from agcam.explainers.eager_forward import check_calls, check_class_token, on_patches, run, with_gradients
+from agcam.explainers.recorder import Recording
+from agcam.explainers.vit_parts import Anatomy, unwrap
 
 _EPSILON = 1e-9
 

@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from agcam.errors import ModelError
-from agcam.explainers.anatomy import Anatomy, traceable
-from agcam.explainers.tape import Recording
+from agcam.explainers.recorder import Recording
+from agcam.explainers.vit_parts import Anatomy, traceable
 
 _HALF = (torch.bfloat16, torch.float16)
 

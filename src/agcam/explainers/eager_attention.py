@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from agcam.explainers.anatomy import traceable
+from agcam.explainers.recorder import Recording, additive, repeated_heads
 from agcam.explainers.replay import (
     check_logits,
     differentiable,
@@ -20,7 +20,7 @@ from agcam.explainers.replay import (
     needs_conversion,
     working_dtype,
 )
-from agcam.explainers.tape import Recording, additive, repeated_heads
+from agcam.explainers.vit_parts import traceable
 
 
 class Explicit(TorchFunctionMode):

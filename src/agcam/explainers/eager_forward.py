@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from agcam.errors import ModelError
-from agcam.explainers.anatomy import Anatomy, check_fit, dissect, traceable
-from agcam.explainers.full_gradient import Explicit
+from agcam.explainers.eager_attention import Explicit
+from agcam.explainers.recorder import Recording
 from agcam.explainers.replay import check_logits, mismatch, needs_conversion
-from agcam.explainers.tape import Recording
+from agcam.explainers.vit_parts import Anatomy, check_fit, dissect, traceable
 
 
 def unrecorded(model: nn.Module, images: Tensor) -> Recording:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from agcam.explainers.anatomy import unwrap
+from agcam.explainers.vit_parts import unwrap
 
 Triple = tuple[float, float, float]
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from agcam.errors import ModelError
-from agcam.explainers.anatomy import Anatomy, check_fit, dissect, traceable
+from agcam.explainers.vit_parts import Anatomy, check_fit, dissect, traceable
 
 
 @dataclass(frozen=True)
