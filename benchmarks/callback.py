@@ -27,9 +27,9 @@ import lightning as L
 from timing import machine
 
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.classifier import ViTClassifier
 from agcam.data import CUB200, Shapes
 from agcam.data.module import ImageDataModule
+from agcam.training.classifier import ViTClassifier
 
 
 class Stopwatch(L.Callback):

@@ -21,8 +21,8 @@ from lightning.pytorch.loggers import CSVLogger
 from timing import Timing, interleave, synchronize
 from torch import Tensor
 
-from agcam.classifier import ViTClassifier
 from agcam.data.batch import Batch
+from agcam.training.classifier import ViTClassifier
 
 CLASSES = 200
 SMALL = {"patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4}

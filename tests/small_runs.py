@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from agcam.callbacks.resuming import ResumingCallback
-from agcam.classifier import ViTClassifier
 from agcam.data.shapes import Shapes
 from agcam.data.transforms import Augmentation
+from agcam.training.classifier import ViTClassifier
 
 TINY = {"patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2}
 

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from agcam.classifier import ViTClassifier
 from agcam.data.input_config import InputConfig
 from agcam.errors import ModelError
-from agcam.schedule import factor
+from agcam.training.classifier import ViTClassifier
+from agcam.training.optim import factor
 
 ARGS = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 

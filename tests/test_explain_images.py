@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from agcam.classifier import ViTClassifier
 from agcam.explain_cli import main
-from agcam.export import export
+from agcam.training.classifier import ViTClassifier
+from agcam.training.export import export
 
 CLASSES = ["black cat", "dog/wolf", "horse", "bird"]
 

@@ -11,12 +11,12 @@ import timm.data
 import torch
 from PIL import Image
 
-from agcam.classifier import ViTClassifier
 from agcam.cli import main
 from agcam.data.transforms import Transform
 from agcam.errors import ModelError
-from agcam.export import open_exported
 from agcam.io.images import read_image
+from agcam.training.classifier import ViTClassifier
+from agcam.training.export import open_exported
 
 ARGS = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 NAMES = ["großer Vogel", "robin", "wren"]

@@ -12,10 +12,10 @@ import wandb
 from PIL import Image
 from scipy.stats import spearmanr
 
-from agcam.classifier import ViTClassifier
 from agcam.cli import main
 from agcam.io.explained_images import read_panel
 from agcam.metrics.localization.localization import NAMES, score
+from agcam.training.classifier import ViTClassifier
 from command_lines import SMALL, TINY_MODEL
 from reading import column, csv_rows, page_data, wandb_run
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from agcam.classifier import ViTClassifier
 from agcam.data import CUB200
-from agcam.weights import read_checkpoint
+from agcam.training.classifier import ViTClassifier
+from agcam.training.weights import read_checkpoint
 from command_lines import SMALL, TINY_MODEL
 from processes import start_together
 from reading import csv_rows

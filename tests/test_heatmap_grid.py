@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 import agcam
-from agcam.classifier import ViTClassifier
 from agcam.errors import InputError
 from agcam.explainers.explain import Explanation
 from agcam.explainers.model_info import Facts
+from agcam.training.classifier import ViTClassifier
 from agcam.visualization.heatmap_grid import heatmap_grid
 from agcam.visualization.overlay import overlay
 from explainers.small_models import random_images, small_model

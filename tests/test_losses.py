@@ -2,7 +2,7 @@ import pytest
 import timm.loss
 import torch
 
-from agcam.losses import LossName, choose_loss, image_losses
+from agcam.training.losses import LossName, choose_loss, image_losses
 
 torch.manual_seed(0)
 LOGITS = 3 * torch.randn(5, 7)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from agcam.mixing import make_mixing
+from agcam.training.mixing import make_mixing
 
 LABEL = torch.tensor([0, 3, 1, 1, 2])  # an odd number
 ONE_HOT = torch.nn.functional.one_hot(LABEL, 4).float()

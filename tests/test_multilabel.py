@@ -43,8 +43,8 @@ def test_a_frozen_backbone_is_explained_all_the_same(cub_root: Path, tmp_path: P
     import lightning as L
 
     from agcam.callbacks.explanation import ExplanationCallback
-    from agcam.classifier import ViTClassifier
     from agcam.data import CUB200
+    from agcam.training.classifier import ViTClassifier
 
     model_args = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
     model = ViTClassifier("vit_tiny_patch16_224", image_size=32, backbone_args=model_args)

@@ -13,12 +13,12 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from agcam.callbacks import explanation
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.classifier import ViTClassifier
 from agcam.cli import main
 from agcam.data.shapes import CLASSES
 from agcam.data.transforms import Augmentation
 from agcam.errors import ModelError
-from agcam.losses import LossName, image_losses
+from agcam.training.classifier import ViTClassifier
+from agcam.training.losses import LossName, image_losses
 from small_runs import TINY, Watch, classifier, fit, shapes, trainer_of, weights
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -13,9 +13,9 @@ import pytest
 import torch
 import wandb
 
-from agcam.checkpoints import AtomicCheckpointIO
 from agcam.cli import main
 from agcam.errors import OutputError
+from agcam.training.checkpoints import AtomicCheckpointIO
 from command_lines import SMALL, TINY_MODEL
 from faults import FAULT
 from processes import start, start_together

@@ -14,10 +14,10 @@ import agcam
 from agcam import InputError
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.timeline import Memory, Panel, by_class, labels_of
-from agcam.classifier import ViTClassifier
 from agcam.data import Shapes
 from agcam.io.explained_images import read_panel
 from agcam.metrics.localization.pointing_game import pointing_hits
+from agcam.training.classifier import ViTClassifier
 from command_lines import SMALL, TINY_MODEL
 from processes import start, start_together
 from reading import column, csv_rows

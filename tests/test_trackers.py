@@ -21,10 +21,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.classifier import ViTClassifier
 from agcam.cli import main
 from agcam.data import Shapes
 from agcam.io.explained_images import Shown, read_panel
+from agcam.training.classifier import ViTClassifier
 from command_lines import SMALL, TINY_MODEL
 from mlflow_server import Server, start_server
 from reading import column, csv_rows, wandb_records, wandb_run

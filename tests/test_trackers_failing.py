@@ -19,10 +19,10 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.classifier import ViTClassifier
 from agcam.cli import main
 from agcam.data import Shapes
 from agcam.tracking import guard
+from agcam.training.classifier import ViTClassifier
 from command_lines import SMALL, TINY_MODEL
 from processes import free_port, start
 from reading import column, csv_rows

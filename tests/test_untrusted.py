@@ -21,16 +21,16 @@ import torch
 from PIL import Image
 
 from agcam.benchmark import shard
-from agcam.classifier import ViTClassifier
 from agcam.cli import main as train
 from agcam.data.config import open_split
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES
 from agcam.errors import DataError, ModelError
 from agcam.explain_cli import main as explain
-from agcam.export import export, open_exported
 from agcam.io import archives as unpack
-from agcam.weights import read_checkpoint, read_weights
+from agcam.training.classifier import ViTClassifier
+from agcam.training.export import export, open_exported
+from agcam.training.weights import read_checkpoint, read_weights
 from command_lines import SMALL, TINY_MODEL
 
 SETTINGS: dict[str, Any] = {

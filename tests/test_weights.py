@@ -8,8 +8,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from agcam.classifier import ViTClassifier
 from agcam.errors import ModelError
+from agcam.training.classifier import ViTClassifier
 
 ARGS = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 MODEL = "vit_tiny_patch16_224"

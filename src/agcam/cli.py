@@ -25,19 +25,19 @@ from agcam.callbacks.finite import FiniteCallback, OnNan
 from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.summary import SummaryCallback
-from agcam.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
-from agcam.classifier import ViTClassifier
 from agcam.console.completion import add_completion
 from agcam.console.interrupt import INTERRUPTED, interruptible
 from agcam.console.progress import watched
 from agcam.data.module import ImageDataModule
 from agcam.errors import AgcamError, InputError, brief
-from agcam.export import export_command
 from agcam.io.atomic import write_whole
 from agcam.io.lock import hold
 from agcam.io.redact import with_home, without_home
 from agcam.io.yaml import read_yaml
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
+from agcam.training.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
+from agcam.training.classifier import ViTClassifier
+from agcam.training.export import export_command
 from agcam.tuning import TUNING, TuningTrainer
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from agcam import explain
-from agcam.classifier import ViTClassifier
 from agcam.explainers.explain import explain_recording
 from agcam.explainers.recorder import Tape, record
 from agcam.explainers.replay import replay
+from agcam.training.classifier import ViTClassifier
 
 
 @pytest.fixture

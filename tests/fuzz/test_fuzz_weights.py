@@ -15,9 +15,9 @@ from harness import fuzz, fuzz_one_of, inputs
 from hypothesis import strategies as st
 from mutations import ODD_VALUES, broken_bytes, broken_json, broken_value
 
-from agcam.classifier import ViTClassifier
-from agcam.export import export, open_exported
-from agcam.weights import load_weights
+from agcam.training.classifier import ViTClassifier
+from agcam.training.export import export, open_exported
+from agcam.training.weights import load_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")  # of old pickles, of casts
 MODEL: dict[str, Any] = {

@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from agcam.callbacks.gallery import explained_images, show, spread
 from agcam.callbacks.scoring import FIGURES, GroundTruth, Scoring, find_objects
 from agcam.callbacks.timeline import REMEMBERED, GalleryBy, Memory, Panel
-from agcam.classifier import ViTClassifier
 from agcam.data.batch import Batch, owned
 from agcam.data.batch import join as join_batches
 from agcam.data.ground_truth import labelled_targets, predicted_targets
@@ -24,6 +23,7 @@ from agcam.explainers.recorder import Recording, Tape
 from agcam.io.explained_images import Shown
 from agcam.metrics.localization.localization import Localization, Protocol
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir
+from agcam.training.classifier import ViTClassifier
 
 Stage = Literal["val", "test"]
 

@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from agcam.errors import ModelError
 from agcam.io.atomic import whole_file
 from agcam.tracking import wandb_project
-from agcam.weights import read_checkpoint
+from agcam.training.weights import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -11,12 +11,12 @@ from typing import Any
 
 import safetensors.torch
 
-from agcam.classifier import ViTClassifier
 from agcam.data.input_config import InputConfig
 from agcam.errors import ModelError, brief
 from agcam.io.atomic import write_whole
 from agcam.io.text import read_text
-from agcam.weights import check_sizes, read_weights
+from agcam.training.classifier import ViTClassifier
+from agcam.training.weights import check_sizes, read_weights
 
 _WEIGHTS, _CONFIG, _NAMES = "model.safetensors", "config.json", "class_names.txt"
 _MULTILABEL = "multi_label_classification"

@@ -16,14 +16,14 @@ from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
 
-from agcam.callbacks.freezing import Freezing, below
 from agcam.data.batch import Batch, owned
 from agcam.data.input_config import InputConfig, from_timm
 from agcam.errors import ModelError, brief
-from agcam.losses import LossName, choose_loss, image_losses
-from agcam.mixing import Mixing, make_mixing
-from agcam.schedule import optimizer_and_schedule
-from agcam.weights import load_weights, read_settings
+from agcam.training.freezing import Freezing, below
+from agcam.training.losses import LossName, choose_loss, image_losses
+from agcam.training.mixing import Mixing, make_mixing
+from agcam.training.optim import optimizer_and_schedule
+from agcam.training.weights import load_weights, read_settings
 
 _LIMITS = {
     "drop_path": (0, 1),

@@ -1,0 +1,1 @@
+"""Training: the classifier and all that it is made of."""
