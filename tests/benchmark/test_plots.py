@@ -12,7 +12,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from PIL import Image
 
-from agcam.benchmark import peaks, plots
+from agcam.benchmark import plots
+from agcam.benchmark import softmax_vs_sigmoid as peaks
 from agcam.benchmark.results import Results, Row, Value
 from agcam.errors import InputError
 from agcam.visualization.figures import COLORS, FONT, fit

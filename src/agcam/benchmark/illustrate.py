@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from agcam.benchmark import plots, run
-from agcam.benchmark.peaks import peaks
 from agcam.benchmark.results import Results
 from agcam.benchmark.run import Job
 from agcam.benchmark.shard import Plan, Shard
+from agcam.benchmark.softmax_vs_sigmoid import peaks
 from agcam.data.batch import Batch, collate
 from agcam.data.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
 from agcam.data.source import TransformedDataset
