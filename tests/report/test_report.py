@@ -17,7 +17,7 @@ from agcam.errors import DataError
 from agcam.explain_cli import main
 from agcam.explainers.explain import methods
 from agcam.io.explained_images import write_panel
-from agcam.report import words
+from agcam.report import glossary as words
 from agcam.report.command import open_report, write_report
 from agcam.report.encode import BUDGET, encode_map, encode_mask
 from agcam.report.gallery import FRAMES

@@ -9,7 +9,7 @@ from typing import Any
 from agcam.benchmark.results import Results, Row, read_json
 from agcam.benchmark.tables import parts_of
 from agcam.io.explained_images import FACTS, read_panel
-from agcam.report import words
+from agcam.report import glossary as words
 from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
 
 _X = {

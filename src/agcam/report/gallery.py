@@ -10,7 +10,7 @@ import numpy as np
 
 from agcam.io.explained_images import Shown
 from agcam.metrics.maps import fill_boxes
-from agcam.report import words
+from agcam.report import glossary as words
 from agcam.report.encode import Pictures, color_table, encode_map, encode_mask
 from agcam.report.model import Chart, Report
 from agcam.visualization.overlay import resize_map
