@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.cli import main
 from agcam.data import Shapes
-from agcam.tracking import guard
+from agcam.tracking import tracker_guard as guard
 from agcam.training.classifier import ViTClassifier
 from command_lines import SMALL, TINY_MODEL
 from processes import free_port, start

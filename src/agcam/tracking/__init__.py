@@ -21,7 +21,7 @@ from agcam.io.names import relative, safe_name
 from agcam.tracking import disk, mlflow, tensorboard, wandb
 from agcam.tracking.disk import DiskWriter, run_dir
 from agcam.tracking.drawing import Drawing, table_rows
-from agcam.tracking.guard import attempt, first_line, install
+from agcam.tracking.tracker_guard import attempt, first_line, install
 from agcam.tracking.wandb import continue_run, run_id, wandb_project
 
 __all__ = [

@@ -20,7 +20,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from agcam.io.atomic import whole_file, write_whole
 from agcam.io.explained_images import write_panel
 from agcam.tracking.drawing import Drawing
-from agcam.tracking.guard import attempt
+from agcam.tracking.tracker_guard import attempt
 from agcam.visualization import overlay as render
 
 
