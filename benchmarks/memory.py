@@ -29,9 +29,9 @@ from timing import machine, resident_bytes
 
 import agcam
 from agcam.callbacks.explanation import ExplanationCallback
+from agcam.cli.images import Explainable, explain_images
 from agcam.data import Shapes
 from agcam.data.input_config import InputConfig
-from agcam.explain_images import Explainable, explain_images
 from agcam.training.classifier import ViTClassifier
 
 SMALL = {"patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 2}

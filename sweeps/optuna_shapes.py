@@ -14,7 +14,7 @@ from pathlib import Path
 
 import optuna
 
-from agcam.cli import main as train
+from agcam.cli.train import main as train
 
 CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from agcam.io.lock import held
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["agcam.cli", "agcam.explain_cli"])
+_FORKS.set_forkserver_preload(["agcam.cli.train", "agcam.cli.explain"])
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def start(
     arguments: Sequence[str],
     output: Path,
     environment: Mapping[str, str] | None = None,
-    module: str = "agcam.cli",
+    module: str = "agcam.cli.train",
     before: Callable[[], object] | None = None,
 ) -> Started:
     """Run train.py, or another module's `main`, with `arguments` in a process of its own.

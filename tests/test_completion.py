@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agcam import cli, explain_cli
+from agcam.cli import explain as explain_cli
+from agcam.cli import train as cli
 
 ASK = (
     'source "$1"; function="$2"; shift 2; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); $function; echo "${COMPREPLY[@]}"'

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agcam.cli import main
+from agcam.cli.train import main
 from command_lines import SMALL, TINY_MODEL
 from faults import FAULT
 from processes import Started, start_together

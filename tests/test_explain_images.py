@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from agcam.explain_cli import main
+from agcam.cli.explain import main
 from agcam.training.classifier import ViTClassifier
 from agcam.training.export import export
 

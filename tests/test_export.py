@@ -11,7 +11,7 @@ import timm.data
 import torch
 from PIL import Image
 
-from agcam.cli import main
+from agcam.cli.train import main
 from agcam.data.transforms import Transform
 from agcam.errors import ModelError
 from agcam.io.images import read_image

@@ -12,7 +12,7 @@ import wandb
 from PIL import Image
 from scipy.stats import spearmanr
 
-from agcam.cli import main
+from agcam.cli.train import main
 from agcam.io.explained_images import read_panel
 from agcam.metrics.localization.localization import NAMES, score
 from agcam.training.classifier import ViTClassifier

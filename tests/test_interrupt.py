@@ -92,7 +92,7 @@ def test_ctrl_c_in_a_terminal_stops_all_processes(tmp_path: Path) -> None:
 def benchmark(checkpoint: Path, output: Path, printed: Path, devices: int) -> Started:
     model = ["benchmark", "--device", "cpu", "--checkpoint", str(checkpoint), "--output", str(output)]
     more = ["--methods", "agcam", "--metrics", "pointing_game", "--quiet", "--devices", str(devices)]
-    return start([*model, *more, "--data", "Shapes", "--data.val_size", "600"], printed, module="agcam.explain_cli")
+    return start([*model, *more, "--data", "Shapes", "--data.val_size", "600"], printed, module="agcam.cli.explain")
 
 
 @pytest.mark.parametrize("devices", [1, 2])

@@ -158,7 +158,7 @@ def test_a_benchmark_survives_kill_nine_at_any_moment(count: int, checkpoint: Pa
         methods = ["--methods", "agcam", "--metrics", "localization", "pointing_game", "--save-heatmaps", "--quiet"]
         data = ["--data", "Shapes", "--data.val_size", "320"]
         model = ["benchmark", "--device", "cpu", "--checkpoint", str(checkpoint), "--output", str(output)]
-        return start([*model, *methods, *data], printed, module="agcam.explain_cli")
+        return start([*model, *methods, *data], printed, module="agcam.cli.explain")
 
     began = time.monotonic()
     whole = benchmark(tmp_path / "whole", tmp_path / "printed")

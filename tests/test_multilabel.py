@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agcam.cli import main
+from agcam.cli.train import main
 from agcam.data.shapes import CLASSES, ShapesSource
 from command_lines import SMALL, TINY_MODEL
 from reading import column, csv_rows

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from agcam.callbacks.finite import _finite
-from agcam.cli import main
+from agcam.cli.train import main
 from command_lines import SMALL, TINY_MODEL
 from faults import FAULT
 from processes import start_together

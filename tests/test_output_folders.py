@@ -18,8 +18,8 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
-from agcam.cli import main
-from agcam.explain_cli import main as explain
+from agcam.cli.explain import main as explain
+from agcam.cli.train import main
 from agcam.tracking import open_trackers
 from benchmark.small_benchmarks import write_checkpoint
 from faults import FAULT
@@ -186,7 +186,7 @@ def test_a_benchmark_on_a_full_disk_keeps_its_shards(
 ) -> None:
     full = disk(44)
     arguments = [name for name in benchmark(checkpoint, full) if name != "--save-heatmaps"] + ["--data.val_size=300"]
-    run = start(arguments, tmp_path / "printed", module="agcam.explain_cli", before=limit(9000))
+    run = start(arguments, tmp_path / "printed", module="agcam.cli.explain", before=limit(9000))
     assert re.search(rf"{full}/\S+: cannot be written {FULL}; make room there", one_line(run))
     left = list(full.glob("shards/*.npz"))
     assert left
@@ -196,14 +196,14 @@ def test_a_benchmark_on_a_full_disk_keeps_its_shards(
     if MAY_MOUNT:
         subprocess.run(["mount", "-o", "remount,size=4m", str(full)], check=True)
     kept = {path: path.stat().st_mtime_ns for path in left}
-    again = start(arguments, tmp_path / "printed_again", module="agcam.explain_cli")
+    again = start(arguments, tmp_path / "printed_again", module="agcam.cli.explain")
     assert again.wait() == 0, again.printed
     assert {path: path.stat().st_mtime_ns for path in left} == kept
 
 
 def test_photographs_on_a_full_disk(disk: Callable[[int], Path], checkpoint: Path, photo: Path, tmp_path: Path) -> None:
     full = disk(8)
-    run = start(images(checkpoint, photo, full), tmp_path / "printed", module="agcam.explain_cli", before=limit(500))
+    run = start(images(checkpoint, photo, full), tmp_path / "printed", module="agcam.cli.explain", before=limit(500))
     assert re.search(rf"{full}/\S+: cannot be written {FULL}; make room there", one_line(run))
     assert_whole(full)
     assert not (full / "predictions.json").exists()

@@ -53,7 +53,7 @@ def test_a_killed_process_of_a_benchmark_is_one_line_and_its_shards_are_kept(tmp
     checkpoint, output = write_checkpoint(tmp_path / "model.ckpt"), tmp_path / "output"
     arguments = ["benchmark", "--device=cpu", f"--checkpoint={checkpoint}", "--methods=agcam", "--quiet"]
     arguments += ["--metrics=pointing_game", "--data=Shapes", "--data.val_size=600"]
-    run = start([*arguments, f"--output={output}", "--devices=2"], tmp_path / "printed", module="agcam.explain_cli")
+    run = start([*arguments, f"--output={output}", "--devices=2"], tmp_path / "printed", module="agcam.cli.explain")
     while not list(output.glob("shards/*.npz")):
         assert run.process.is_alive(), run.printed
         time.sleep(0.01)
@@ -64,7 +64,7 @@ def test_a_killed_process_of_a_benchmark_is_one_line_and_its_shards_are_kept(tmp
     assert re.search(r"process [01] of 2 stopped with exit status -9; finished shards are kept, run the same", line)
     assert_whole(output)
     for folder in (output, tmp_path / "whole"):
-        again = start([*arguments, f"--output={folder}"], tmp_path / "printed_again", module="agcam.explain_cli")
+        again = start([*arguments, f"--output={folder}"], tmp_path / "printed_again", module="agcam.cli.explain")
         assert again.wait() == 0, again.printed
     assert figures(output) == figures(tmp_path / "whole")
 

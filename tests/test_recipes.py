@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from agcam.callbacks import explanation
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.cli import main
+from agcam.cli.train import main
 from agcam.data.shapes import CLASSES
 from agcam.data.transforms import Augmentation
 from agcam.errors import ModelError

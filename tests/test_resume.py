@@ -13,7 +13,7 @@ import pytest
 import torch
 import wandb
 
-from agcam.cli import main
+from agcam.cli.train import main
 from agcam.errors import OutputError
 from agcam.training.checkpoints import AtomicCheckpointIO
 from command_lines import SMALL, TINY_MODEL

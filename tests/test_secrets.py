@@ -23,8 +23,8 @@ KEYS = {
 }
 COMMANDS = """
 import sys
-from agcam.cli import main as train
-from agcam.explain_cli import main as explain
+from agcam.cli.train import main as train
+from agcam.cli.explain import main as explain
 fit, photographs = sys.argv[1:-1], sys.argv[-1]
 sys.argv = ["train.py"]
 checkpoint = "runs/version_0/checkpoints/last.ckpt"

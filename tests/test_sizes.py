@@ -12,10 +12,10 @@ from PIL import Image
 
 import agcam
 from agcam.callbacks.explanation import ExplanationCallback
+from agcam.cli.images import Explainable, explain_images
+from agcam.cli.report import write_report
 from agcam.data import Example, ImageDataModule
 from agcam.data.module import Split
-from agcam.explain_images import Explainable, explain_images
-from agcam.report.command import write_report
 from agcam.training.classifier import ViTClassifier
 
 ARGS = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}

@@ -21,7 +21,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.cli import main
+from agcam.cli.train import main
 from agcam.data import Shapes
 from agcam.io.explained_images import Shown, read_panel
 from agcam.training.classifier import ViTClassifier

@@ -19,7 +19,7 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.cli import main
+from agcam.cli.train import main
 from agcam.data import Shapes
 from agcam.tracking import tracker_guard as guard
 from agcam.training.classifier import ViTClassifier

@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParalle
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args, load_sweep_config
 
 from agcam.callbacks.failure import check_strategy
-from agcam.cli import main
+from agcam.cli.train import main
 from agcam.errors import InputError
 from command_lines import SMALL, TINY_MODEL
 from reading import wandb_run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agcam.cli import main
+from agcam.cli.train import main
 from command_lines import SMALL, TINY_MODEL
 from processes import free_port
 from reading import csv_rows

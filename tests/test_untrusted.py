@@ -21,12 +21,12 @@ import torch
 from PIL import Image
 
 from agcam.benchmark import shard
-from agcam.cli import main as train
+from agcam.cli.explain import main as explain
+from agcam.cli.train import main as train
 from agcam.data.config import open_split
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES
 from agcam.errors import DataError, ModelError
-from agcam.explain_cli import main as explain
 from agcam.io import archives as unpack
 from agcam.training.classifier import ViTClassifier
 from agcam.training.export import export, open_exported

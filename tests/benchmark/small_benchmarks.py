@@ -17,12 +17,12 @@ from agcam.benchmark.results import Results, summarise
 from agcam.benchmark.run import Job, count_shards, run, shard_path
 from agcam.benchmark.scores import parse_scores
 from agcam.benchmark.shard import Plan, Shard, join, read
+from agcam.cli.images import Explainable
 from agcam.data.batch import IGNORE, Batch, Example, collate
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES, ShapesSource
 from agcam.data.source import Source, TransformedDataset
 from agcam.data.transforms import Transform
-from agcam.explain_images import Explainable
 from agcam.training.classifier import ViTClassifier
 from explainers.small_models import small_model, spread
 

@@ -27,8 +27,8 @@ from agcam.benchmark import run
 from agcam.benchmark.methods import DEFAULT, parse_methods
 from agcam.benchmark.results import Results, Row, Value, read_json, write_json
 from agcam.benchmark.shard import read
+from agcam.cli.explain import main
 from agcam.data.shapes import ShapesSource
-from agcam.explain_cli import main
 from agcam.explainers import agcam
 from agcam.explainers import explain as explaining
 from agcam.io.lock import held

@@ -15,8 +15,8 @@ from agcam import DataError, InputError
 from agcam.benchmark.compare import Comparison, compare, open_results
 from agcam.benchmark.results import write_json
 from agcam.benchmark.shard import Shard
+from agcam.cli.explain import main
 from agcam.data.shapes import ShapesSource
-from agcam.explain_cli import main
 from agcam.metrics import paired_bootstrap
 
 NAMES = [f"{number}.jpg" for number in range(40)]

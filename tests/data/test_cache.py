@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcam.cli import main
+from agcam.cli.train import main
 from agcam.data import CUB200
 from agcam.data.cache import CachedSource
 from agcam.data.shapes import ShapesSource

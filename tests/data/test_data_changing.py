@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from agcam.cli import main
+from agcam.cli.explain import main as explain
+from agcam.cli.train import main
 from agcam.data.cub import CUB200
 from agcam.data.shapes import CLASSES
 from agcam.data.voc import VOC2012
 from agcam.errors import DataError
-from agcam.explain_cli import main as explain
 from agcam.training.checkpoints import last_checkpoint
 from benchmark.small_benchmarks import write_checkpoint
 from command_lines import SMALL, TINY_MODEL

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agcam.cli.images import find_images
 from agcam.data import CUB200, VOC2012, ImageFolder
 from agcam.data.shapes import CLASSES
 from agcam.errors import DataError
-from agcam.explain_images import find_images
 from agcam.io.images import check_image, read_image, turn_upright
 
 CUB_FILES = ["images.txt", "classes.txt", "image_class_labels.txt", "bounding_boxes.txt", "train_test_split.txt"]

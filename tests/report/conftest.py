@@ -13,7 +13,7 @@ import pytest
 from browsing import HOSTILE, Page
 from selenium import webdriver
 
-from agcam.report.command import write_report
+from agcam.cli.report import write_report
 from agcam.report.model import Fact, Frame, Report
 from agcam.report.page import render, write
 

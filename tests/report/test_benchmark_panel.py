@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from agcam.benchmark import illustrate, run
+from agcam.cli.explain import main
 from agcam.data.shapes import CLASSES, ShapesSource
-from agcam.explain_cli import main
 from agcam.io.explained_images import Shown, read_panel
 from benchmark.small_benchmarks import write_checkpoint
 

@@ -7,7 +7,7 @@ import pytest
 from browsing import Visit
 from PIL import Image
 
-from agcam.cli import main
+from agcam.cli.train import main
 from command_lines import SMALL, TINY_MODEL
 from reading import page_data
 

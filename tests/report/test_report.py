@@ -13,12 +13,12 @@ from PIL import Image
 
 from agcam.benchmark.scores import SCORES
 from agcam.callbacks.scoring import FIGURES
+from agcam.cli.explain import main
+from agcam.cli.report import open_report, write_report
 from agcam.errors import DataError
-from agcam.explain_cli import main
 from agcam.explainers.explain import methods
 from agcam.io.explained_images import write_panel
 from agcam.report import glossary as words
-from agcam.report.command import open_report, write_report
 from agcam.report.encode import BUDGET, encode_map, encode_mask
 from agcam.report.gallery import FRAMES
 from agcam.report.model import Frame, Report

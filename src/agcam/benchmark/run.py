@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 
 from agcam.benchmark import shard as shards
 from agcam.benchmark.shard import Plan
+from agcam.cli.images import Explainable
 from agcam.console.interrupt import undisturbed
 from agcam.data.batch import collate
 from agcam.data.source import Source, TransformedDataset
 from agcam.data.transforms import Transform
 from agcam.errors import AgcamError, InputError, brief
-from agcam.explain_images import Explainable
 from agcam.io.atomic import write_whole
 
 SHARD = 64

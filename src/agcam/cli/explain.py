@@ -15,15 +15,15 @@ import timm.data
 import torch
 from rich.console import Console
 
-from agcam.benchmark.command import add_benchmark, add_compare
+from agcam.cli.benchmark import add_benchmark, add_compare
+from agcam.cli.images import Explainable, explain_images, find_images
+from agcam.cli.report import add_report
 from agcam.console.completion import add_completion
 from agcam.console.interrupt import INTERRUPTED, interruptible
 from agcam.console.progress import progress
 from agcam.errors import AgcamError, InputError, in_one_line
-from agcam.explain_images import Explainable, explain_images, find_images
 from agcam.explainers.vit_parts import dissect
 from agcam.io.lock import held
-from agcam.report.command import add_report
 from agcam.training.classifier import ViTClassifier
 from agcam.training.export import open_exported
 

@@ -18,15 +18,15 @@ from agcam.benchmark.compare import Comparison, compare, open_results
 from agcam.benchmark.illustrate import illustrate, show
 from agcam.benchmark.run import Job, count_shards, run, shard_path
 from agcam.benchmark.shard import Plan, Shard, read_all
+from agcam.cli.images import Explainable
+from agcam.cli.report import write_report
 from agcam.console.progress import open_console, progress
 from agcam.data.config import find_config, open_split
 from agcam.data.module import Split
 from agcam.errors import InputError
-from agcam.explain_images import Explainable
 from agcam.explainers.vit_parts import dissect
 from agcam.io.lock import held
 from agcam.io.redact import without_home
-from agcam.report.command import write_report
 
 
 def add_benchmark(

@@ -25,6 +25,7 @@ from agcam.callbacks.finite import FiniteCallback, OnNan
 from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.summary import SummaryCallback
+from agcam.cli.tuning import TUNING, TuningTrainer
 from agcam.console.completion import add_completion
 from agcam.console.interrupt import INTERRUPTED, interruptible
 from agcam.console.progress import watched
@@ -38,7 +39,6 @@ from agcam.tracking import continue_run, log_config, open_trackers, protect, run
 from agcam.training.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
 from agcam.training.classifier import ViTClassifier
 from agcam.training.export import export_command
-from agcam.tuning import TUNING, TuningTrainer
 
 
 class TrainCLI(LightningCLI):
