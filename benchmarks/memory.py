@@ -29,10 +29,11 @@ from timing import machine, resident_bytes
 
 import agcam
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.cli.images import Explainable, explain_images
+from agcam.cli.images import explain_images
 from agcam.data import Shapes
 from agcam.data.input_config import InputConfig
 from agcam.training.classifier import ViTClassifier
+from agcam.training.loaded import LoadedModel
 
 SMALL = {"patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 2}
 BATCH, SIDE, CLASSES = 16, 32, 10
@@ -106,7 +107,7 @@ def explained_on_disk(images: int, folder: Path) -> Watch:
     classifier = ViTClassifier(
         "vit_tiny_patch16_224", image_size=SIDE, backbone_args=SMALL, class_names=names, multilabel=False
     )
-    subject = Explainable(classifier.eval(), names, InputConfig(size=SIDE))
+    subject = LoadedModel(classifier.eval(), names, InputConfig(size=SIDE))
     watch, count = Watch(), 0
 
     def done(path: Path) -> None:

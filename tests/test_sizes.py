@@ -12,11 +12,12 @@ from PIL import Image
 
 import agcam
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.cli.images import Explainable, explain_images
-from agcam.cli.report import write_report
+from agcam.cli.images import explain_images
 from agcam.data import Example, ImageDataModule
 from agcam.data.module import Split
+from agcam.report.write import write_report
 from agcam.training.classifier import ViTClassifier
+from agcam.training.loaded import LoadedModel
 
 ARGS = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
@@ -75,7 +76,7 @@ def test_any_number_of_classes_trains_validates_and_is_explained(
     assert explanation.heatmaps.shape == (2, 1, 2, 2)
     assert torch.isfinite(explanation.heatmaps).all()
     Image.new("RGB", (20, 30)).save(tmp_path / "x.png")
-    subject = Explainable(trained, trained.class_names, trained.input_config, multilabel)
+    subject = LoadedModel(trained, trained.class_names, trained.input_config, multilabel)
     outcome = explain_images(subject, [tmp_path / "x.png"], tmp_path / "out", top=3)
     assert len(outcome.predictions[0]["classes"]) == min(3, classes)
     for folder, said in ((tmp_path, f"class {classes - 1}"), (tmp_path / "out", outcome.predictions[0]["predicted"])):

@@ -17,13 +17,13 @@ from agcam.benchmark.results import Results, summarise
 from agcam.benchmark.run import Job, count_shards, run, shard_path
 from agcam.benchmark.scores import parse_scores
 from agcam.benchmark.shard import Plan, Shard, join, read
-from agcam.cli.images import Explainable
 from agcam.data.batch import IGNORE, Batch, Example, collate
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES, ShapesSource
 from agcam.data.source import Source, TransformedDataset
 from agcam.data.transforms import Transform
 from agcam.training.classifier import ViTClassifier
+from agcam.training.loaded import LoadedModel
 from explainers.small_models import small_model, spread
 
 INPUT = InputConfig(size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=0.9)
@@ -61,7 +61,7 @@ def shapes_model() -> nn.Module:
 
 def make_job(source: Source) -> Job:
     """All of a source, explained by the small model."""
-    subject = Explainable(shapes_model(), source.class_names, INPUT, source.multilabel)
+    subject = LoadedModel(shapes_model(), source.class_names, INPUT, source.multilabel)
     return Job(subject, source, range(len(source)), about={"model": "small", "data": "Shapes"})
 
 

@@ -13,9 +13,9 @@ import pytest
 from browsing import HOSTILE, Page
 from selenium import webdriver
 
-from agcam.cli.report import write_report
 from agcam.report.model import Fact, Frame, Report
 from agcam.report.page import render, write
+from agcam.report.write import write_report
 
 
 @pytest.fixture(scope="session")

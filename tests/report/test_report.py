@@ -14,7 +14,6 @@ from PIL import Image
 from agcam.benchmark.scores import SCORES
 from agcam.callbacks.scoring import FIGURES
 from agcam.cli.explain import main
-from agcam.cli.report import open_report, write_report
 from agcam.errors import DataError
 from agcam.explainers.explain import methods
 from agcam.io.explained_images import write_panel
@@ -23,6 +22,7 @@ from agcam.report.encode import BUDGET, encode_map, encode_mask
 from agcam.report.gallery import FRAMES
 from agcam.report.model import Frame, Report
 from agcam.report.page import embed, render
+from agcam.report.write import open_report, write_report
 from benchmark.small_benchmarks import write_checkpoint
 from reading import page_data
 

@@ -17,13 +17,13 @@ from torch.utils.data import DataLoader
 
 from agcam.benchmark import shard as shards
 from agcam.benchmark.shard import Plan
-from agcam.cli.images import Explainable
 from agcam.console.interrupt import undisturbed
 from agcam.data.batch import collate
 from agcam.data.source import Source, TransformedDataset
 from agcam.data.transforms import Transform
 from agcam.errors import AgcamError, InputError, brief
 from agcam.io.atomic import write_whole
+from agcam.training.loaded import LoadedModel
 
 SHARD = 64
 """Images in a shard: what a killed run loses at most, on each process."""
@@ -42,7 +42,7 @@ class Job:
         about: what people want to know of both, for the results.
     """
 
-    subject: Explainable
+    subject: LoadedModel
     source: Source
     positions: Sequence[int]
     num_workers: int = 0

@@ -18,8 +18,6 @@ from agcam.benchmark.compare import Comparison, compare, open_results
 from agcam.benchmark.illustrate import illustrate, show
 from agcam.benchmark.run import Job, count_shards, run, shard_path
 from agcam.benchmark.shard import Plan, Shard, read_all
-from agcam.cli.images import Explainable
-from agcam.cli.report import write_report
 from agcam.console.progress import open_console, progress
 from agcam.data.config import find_config, open_split
 from agcam.data.module import Split
@@ -27,6 +25,8 @@ from agcam.errors import InputError
 from agcam.explainers.vit_parts import dissect
 from agcam.io.lock import held
 from agcam.io.redact import without_home
+from agcam.report.write import write_report
+from agcam.training.loaded import LoadedModel
 
 
 def add_benchmark(
@@ -133,7 +133,7 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
 
 
 def _open(options: argparse.Namespace, load: Callable[..., Any]) -> Job:
-    subject: Explainable = load(options)
+    subject: LoadedModel = load(options)
     dissect(subject.model)
     config = options.config or find_config(options.checkpoint)
     split: Split = options.split
@@ -150,7 +150,7 @@ def _open(options: argparse.Namespace, load: Callable[..., Any]) -> Job:
     total = len(source)
     wanted = min(total, options.limit or total)
     return Job(
-        subject=Explainable(subject.model, subject.class_names, data.input_config, source.multilabel),
+        subject=LoadedModel(subject.model, subject.class_names, data.input_config, source.multilabel),
         source=source,
         positions=[number * total // wanted for number in range(wanted)],
         num_workers=data.num_workers if options.device.startswith("cuda") else 0,

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import timm
-import timm.data
 import torch
 from rich.console import Console
 
 from agcam.cli.benchmark import add_benchmark, add_compare
-from agcam.cli.images import Explainable, explain_images, find_images
+from agcam.cli.images import explain_images, find_images
 from agcam.cli.report import add_report
 from agcam.console.completion import add_completion
 from agcam.console.interrupt import INTERRUPTED, interruptible
@@ -24,8 +22,7 @@ from agcam.console.progress import progress
 from agcam.errors import AgcamError, InputError, in_one_line
 from agcam.explainers.vit_parts import dissect
 from agcam.io.lock import held
-from agcam.training.classifier import ViTClassifier
-from agcam.training.export import open_exported
+from agcam.training.loaded import LoadedModel, load_timm, load_trained
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -117,15 +114,13 @@ def _images(options: argparse.Namespace) -> int:
     return 1 if outcome.errors else 0
 
 
-def _load(options: argparse.Namespace) -> Explainable:
+def _load(options: argparse.Namespace) -> LoadedModel:
     if options.checkpoint is not None:
         if options.pretrained:
             raise InputError("--pretrained goes with --backbone; a checkpoint brings its own weights")
-        open_model = open_exported if options.checkpoint.is_dir() else ViTClassifier.from_checkpoint
-        model = open_model(options.checkpoint)
-        subject = Explainable(model, model.class_names, model.input_config, model.multilabel)
+        subject = load_trained(options.checkpoint)
     else:
-        subject = timm_subject(options.backbone, options.pretrained)
+        subject = load_timm(options.backbone, options.pretrained)
         if not options.pretrained:
             print("warning: without --pretrained the weights are random", file=sys.stderr)  # noqa: T201  # as above
     try:
@@ -133,26 +128,3 @@ def _load(options: argparse.Namespace) -> Explainable:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
     return subject
-
-
-def timm_subject(backbone: str, pretrained: bool) -> Explainable:
-    """A timm model by name with its own input size and, where timm knows them, the names of its ImageNet classes.
-
-    Raises:
-        ModelError: if timm has no such model or cannot load its weights.
-    """
-    cfg = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
-    count = cfg.num_classes if cfg is not None and cfg.num_classes else 1000
-    classifier = ViTClassifier(
-        backbone, pretrained=pretrained, class_names=_imagenet_names(backbone, count), multilabel=False
-    )
-    return Explainable(classifier.eval(), classifier.class_names, classifier.input_config)
-
-
-def _imagenet_names(backbone: str, count: int) -> list[str]:
-    cfg = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
-    subset = timm.data.infer_imagenet_subset(cfg.to_dict()) if cfg is not None else None
-    if subset is None:
-        return [f"class {i}" for i in range(count)]
-    info = timm.data.ImageNetInfo(subset)
-    return [info.index_to_description(i) for i in range(info.num_classes())]

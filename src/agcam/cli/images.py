@@ -11,39 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from agcam.data.batch import Example
-from agcam.data.input_config import InputConfig
 from agcam.data.transforms import Transform, visible_part
 from agcam.errors import DataError, InputError
 from agcam.explainers.explain import Explanation, check_images, evaluating, explain_recording
 from agcam.explainers.recorder import record
 from agcam.io.atomic import whole_file, write_whole
 from agcam.io.images import SUFFIXES, read_image
+from agcam.io.names import safe_name
 from agcam.io.redact import without_home
 from agcam.io.text import name_of_file
-from agcam.tracking import safe_name
+from agcam.training.loaded import LoadedModel
 from agcam.visualization import overlay as render
 
 _VIEW_SIDE = 448
-
-
-@dataclass(frozen=True)
-class Explainable:
-    """A model with what its photographs need.
-
-    Attributes:
-        model: a ViT that `explain` takes.
-        class_names: by class index.
-        input_config: how images must look.
-        multilabel: whether probabilities are a sigmoid for each class instead of a softmax.
-    """
-
-    model: nn.Module
-    class_names: list[str]
-    input_config: InputConfig
-    multilabel: bool = False
 
 
 @dataclass
@@ -91,7 +74,7 @@ def find_classes(names: Sequence[str], class_names: list[str]) -> list[int]:
 
 
 def explain_images(
-    subject: Explainable,
+    subject: LoadedModel,
     paths: Sequence[Path],
     output: Path,
     top: int = 3,
@@ -154,7 +137,7 @@ def explain_images(
     return outcome
 
 
-def _explain(subject: Explainable, images: Tensor, wanted: list[int], top: int) -> Explanation:
+def _explain(subject: LoadedModel, images: Tensor, wanted: list[int], top: int) -> Explanation:
     check_images(images)
     with evaluating(subject.model):
         recording = record(subject.model, images)

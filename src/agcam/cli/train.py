@@ -24,7 +24,7 @@ from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status
 from agcam.callbacks.finite import FiniteCallback, OnNan
 from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
-from agcam.callbacks.summary import SummaryCallback
+from agcam.cli.summary import SummaryCallback
 from agcam.cli.tuning import TUNING, TuningTrainer
 from agcam.console.completion import add_completion
 from agcam.console.interrupt import INTERRUPTED, interruptible

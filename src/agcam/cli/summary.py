@@ -10,9 +10,9 @@ from rich.table import Table
 
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.finite import FiniteCallback
-from agcam.cli.report import write_report
 from agcam.console.progress import open_console
 from agcam.errors import brief
+from agcam.report.write import write_report
 from agcam.tracking import places, relative, run_dir
 
 _COLUMNS = ("pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game")
