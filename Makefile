@@ -15,6 +15,7 @@ test-lowest: .venv-lowest/installed  ## every test against the lowest versions t
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: .venv/installed-dev
 	$(BIN)/mypy

@@ -1,14 +1,9 @@
 #!/usr/bin/env python3
-"""Explain photographs, compare methods, report: python explain.py images|benchmark|compare|report --help."""
+"""`agcam` from a checkout: python explain.py images|benchmark|compare|report --help."""
 
-import os
 import sys
 
-# as in train.py
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-
-from agcam.cli.explain import main  # after the environment is set
+from agcam.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

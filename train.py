@@ -1,15 +1,9 @@
 #!/usr/bin/env python3
-"""Train a Vision Transformer and see where it looks: python train.py fit --config configs/quickstart.yaml."""
+"""`agcam` from a checkout: python train.py fit --config configs/quickstart.yaml."""
 
-import os
 import sys
 
-# Idle OpenMP threads go to sleep after some 50 µs: spinning longer takes the cores that loader workers need, sleeping
-# at once makes small models wait for them to wake. Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-
-from agcam.cli.train import main  # after the environment is set
+from agcam.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

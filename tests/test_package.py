@@ -40,8 +40,9 @@ def test_the_wheel_holds_the_package_with_the_assets_of_the_report_and_nothing_e
     source = ROOT / "src"
     there = [path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert names == {path.relative_to(source).as_posix() for path in there}
+    assert "agcam/py.typed" in names
     assert {"agcam/report/assets/page.html.j2", "agcam/report/assets/style.css"} < names
-    assert {PurePosixPath(name).suffix for name in names} == {".py", ".j2", ".css", ".js"}
+    assert {PurePosixPath(name).suffix for name in names} == {".py", ".j2", ".css", ".js", ".typed"}
 
 
 def test_the_sdist_holds_the_commands_their_recipes_and_the_documentation_but_no_tests_and_no_data(dist: Path) -> None:
@@ -60,9 +61,9 @@ def test_the_sdist_holds_the_commands_their_recipes_and_the_documentation_but_no
 def quickstart(commands: Path, folder: Path, *more: str, **environment: str) -> str:
     """Train by the quickstart's recipe with an installed wheel, and report on the run; returns what was printed."""
     (folder / "quickstart.yaml").write_bytes((ROOT / "configs/quickstart.yaml").read_bytes())
-    fit = [commands / "agcam-train", "fit", "--config", "quickstart.yaml", *more]
+    fit = [commands / "agcam", "fit", "--config", "quickstart.yaml", *more]
     printed = run(fit, folder, **environment)
-    run([commands / "agcam-explain", "report", "runs/quickstart/version_0", "-o", "report.html"], folder, **environment)
+    run([commands / "agcam", "report", "runs/quickstart/version_0", "-o", "report.html"], folder, **environment)
     page = (folder / "report.html").read_text()
     assert len(page) > 100_000
     assert "agcam" in page
@@ -78,7 +79,7 @@ def test_the_wheel_trains_and_reports_without_a_checkout(dist: Path, tmp_path: P
     path = {"PYTHONPATH": str(installed)}
     assert str(installed) in run([sys.executable, "-c", "import agcam; print(agcam.__file__)"], tmp_path, **path)
     assert "Where the model looks" in quickstart(installed / "bin", tmp_path, *SHORT, **path)
-    assert "usage: agcam-explain" in run([installed / "bin/agcam-explain", "--help"], tmp_path, **path)
+    assert "usage: agcam COMMAND" in run([installed / "bin/agcam", "--help"], tmp_path, **path)
 
 
 @pytest.mark.slow

@@ -1,7 +1,29 @@
 """Train Vision Transformers with PyTorch Lightning and see where they look, every epoch."""
 
-from agcam.errors import AgcamError, DataError, InputError, ModelError
-from agcam.explainers.explain import Explanation, explain, methods
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agcam.errors import AgcamError, DataError, InputError, ModelError
+    from agcam.explainers.explain import Explanation, explain, methods
 
 __all__ = ["AgcamError", "DataError", "Explanation", "InputError", "ModelError", "explain", "methods"]
 __version__ = "0.1.0"
+
+# imported when first asked for: `agcam --help` need not wait for torch
+_HOMES = {
+    "agcam.errors": ("AgcamError", "DataError", "InputError", "ModelError"),
+    "agcam.explainers.explain": ("Explanation", "explain", "methods"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'agcam' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,7 +16,6 @@ from rich.console import Console
 from agcam.cli.benchmark import add_benchmark, add_compare
 from agcam.cli.images import explain_images, find_images
 from agcam.cli.report import add_report
-from agcam.console.completion import add_completion
 from agcam.console.interrupt import INTERRUPTED, interruptible
 from agcam.console.progress import progress
 from agcam.errors import AgcamError, InputError, in_one_line
@@ -27,7 +26,7 @@ from agcam.training.loaded import LoadedModel, load_timm, load_trained
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the explaining command; its exit status is 0, 1 where an image failed, 2 for bad input, 130 for Ctrl-C."""
-    parser = _parser()
+    parser = make_parser()
     options, rest = parser.parse_known_args(args)
     options.data_options = rest
     if rest and (options.command != "benchmark" or not rest[0].startswith("--data")):
@@ -48,13 +47,13 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of these commands."""
     parser = argparse.ArgumentParser(
         description="Show where a Vision Transformer looks.",
         epilog="`%(prog)s COMMAND --help` tells more of each.",
         formatter_class=partial(argparse.HelpFormatter, max_help_position=14),
     )
-    add_completion(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
     images = commands.add_parser(
         "images",

@@ -24,6 +24,7 @@ from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status
 from agcam.callbacks.finite import FiniteCallback, OnNan
 from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
+from agcam.cli.explain import make_parser as explain_parser
 from agcam.cli.summary import SummaryCallback
 from agcam.cli.tuning import TUNING, TuningTrainer
 from agcam.console.completion import add_completion
@@ -57,7 +58,7 @@ class TrainCLI(LightningCLI):
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Add completion to the command as a whole."""
         super().setup_parser(*args, **kwargs)
-        add_completion(self.parser)
+        add_completion(self.parser, explain_parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and look at the checkpoint before LightningCLI reads it: its own errors are tracebacks."""

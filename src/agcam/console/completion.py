@@ -1,20 +1,26 @@
-"""Completion of both commands in shells."""
+"""Completion of the command in shells."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 _SHELLS = ("bash", "zsh", "tcsh")
 
 
-def add_completion(parser: argparse.ArgumentParser) -> None:
-    """Add the option that prints what a shell is to be told."""
+def add_completion(parser: argparse.ArgumentParser, others: Callable[[], argparse.ArgumentParser]) -> None:
+    """Add the option that prints a shell's completion script.
+
+    Args:
+        parser: with some commands.
+        others: makes a parser with further commands, which the script completes as well.
+    """
     parser.add_argument(
         "--print-completion",
         action=_Print,
+        const=others,
         choices=_SHELLS,
         dest=argparse.SUPPRESS,  # nothing that a configuration should hold
         default=argparse.SUPPRESS,
@@ -28,6 +34,11 @@ class _Print(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         import shtab  # for this option only
 
+        (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        for action in self.const()._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                commands._name_parser_map |= action.choices
+                commands._choices_actions += action._choices_actions
         for action in _actions(parser):
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks

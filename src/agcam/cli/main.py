@@ -1,0 +1,73 @@
+"""The one command: `agcam COMMAND`, also `python -m agcam`, train.py and explain.py. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+# Idle OpenMP threads go to sleep after some 50 µs: spinning longer takes the cores that loader workers need, sleeping
+# at once makes small models wait for them to wake. Read when torch is loaded, which the imports below lead to.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+TRAIN, EXPLAIN = "agcam.cli.train", "agcam.cli.explain"
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "train": {
+        "fit": (TRAIN, "train a classifier, and see every epoch where it looks"),
+        "validate": (TRAIN, "score a checkpoint on the validation split"),
+        "test": (TRAIN, "score a checkpoint on the test split"),
+        "lr_find": (TRAIN, "suggest a learning rate"),
+        "scale_batch_size": (TRAIN, "find the largest batch that fits into memory"),
+        "export": (TRAIN, "write a checkpoint as the folder that timm loads"),
+    },
+    "explain": {
+        "images": (EXPLAIN, "explain photographs: overlays, raw heatmaps, predictions"),
+        "benchmark": (EXPLAIN, "compare explanation methods on a data set: localization, faithfulness, cost"),
+        "compare": (EXPLAIN, "two results side by side, with significance; a gate for CI"),
+        "report": (EXPLAIN, "one HTML file to look at a run, a benchmark or explained photographs"),
+    },
+}
+COMMANDS = {name: module for group in GROUPS.values() for name, (module, _) in group.items()}
+_PRINT_COMPLETION = "--print-completion"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status: 0, 1 where an image or a comparison failed, 2 for bad input, 130."""
+    given = list(sys.argv[1:] if args is None else args)
+    name = os.path.basename(sys.argv[0])  # noqa: PTH119  # a path object would be made of it for nothing
+    if name == "__main__.py":
+        name = sys.argv[0] = "agcam"
+    if not given or given[0] in ("-h", "--help"):
+        print(usage(name))  # noqa: T201  # what was asked for
+        return 0 if given else 2
+    if given[0] == "--version":
+        from agcam import __version__
+
+        print(__version__)  # noqa: T201  # what was asked for
+        return 0
+    if given[0] in COMMANDS:
+        module = COMMANDS[given[0]]
+    elif given[0].startswith("-"):  # LightningCLI takes `--config FILE` before the command, too
+        module = TRAIN
+    else:
+        close = difflib.get_close_matches(given[0], COMMANDS, n=1)
+        hint = f"Did you mean {close[0]}? " if close else ""
+        print(f"error: no command {given[0]!r}. {hint}There are {', '.join(COMMANDS)}", file=sys.stderr)  # noqa: T201  # the command's own voice
+        return 2
+    return int(import_module(module).main(None if args is None else given))
+
+
+def usage(name: str) -> str:
+    """Describe all commands, as `--help` shows them."""
+    width = max(map(len, COMMANDS))
+    lines = [f"usage: {name} COMMAND [OPTIONS]", "", "Train a Vision Transformer and see where it looks.", ""]
+    for group, commands in GROUPS.items():
+        lines += [f"{group}:", *(f"  {command:<{width}}  {what}" for command, (_, what) in commands.items()), ""]
+    lines += [
+        f"`{name} COMMAND --help` describes the options of each.",
+        f"`{name} --version` prints the version, `{name} {_PRINT_COMPLETION} SHELL` a script that completes options.",
+    ]
+    return "\n".join(lines)
