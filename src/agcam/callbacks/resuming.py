@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from agcam.data.order import TrainingLoader, TrainingOrder, derive_seed, run_seed
+from agcam.data.samplers import ResumableSampler, TrainingLoader, derive_seed, run_seed
 from agcam.tracking import run_id
 
 
@@ -62,7 +62,7 @@ class ResumingCallback(L.Callback):
         if self._data is not None:
             loader.load_state_dict(self._data)
             self._data = None
-        if isinstance(loader.sampler, TrainingOrder) and self._seed is not None:
+        if isinstance(loader.sampler, ResumableSampler) and self._seed is not None:
             loader.sampler.seed = self._seed
 
     def on_train_batch_start(

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from agcam.data.batch import Batch, Sample, collate
 from agcam.data.cache import CachedSource
 from agcam.data.input_config import InputConfig, Interpolation, Resize, Triple
-from agcam.data.order import SeededDataset, TrainingLoader, TrainingOrder
-from agcam.data.sampling import BalancedOrder, labels_of, warn_of_missing_classes
+from agcam.data.labels import labels_of, warn_of_missing_classes
+from agcam.data.samplers import BalancedSampler, ResumableSampler, SeededDataset, TrainingLoader
 from agcam.data.source import Source, TransformedDataset, warn_of_shared
 from agcam.data.transforms import Augmentation, Transform
 from agcam.errors import DataError
@@ -147,9 +147,9 @@ class ImageDataModule(LightningDataModule, ABC):
             return DataLoader(dataset, self.batch_size, **options)
         drop = len(dataset) >= self.batch_size * world_size
         order = (
-            BalancedOrder(dataset, labels_of(self._sources[split]), rank, world_size, drop_last=drop)
+            BalancedSampler(dataset, labels_of(self._sources[split]), rank, world_size, drop_last=drop)
             if self.balanced
-            else TrainingOrder(dataset, rank, world_size, drop_last=drop)
+            else ResumableSampler(dataset, rank, world_size, drop_last=drop)
         )
         return TrainingLoader(SeededDataset(dataset), self.batch_size, sampler=order, drop_last=drop, **options)
 

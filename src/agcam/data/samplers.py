@@ -1,4 +1,4 @@
-"""The order of training images, and the random numbers of their augmentation: functions of seed, epoch and position.
+"""Training images in order, with the random numbers of their augmentation: functions of seed, epoch and position.
 
 Nothing here depends on what was drawn before. So a run that was stopped goes on in the middle of an epoch without
 reading what it has seen already, and shows the same images whatever the number of workers or, as long as batch size ×
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -31,6 +32,9 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+Labels = Sequence[tuple[int, ...]]
+
+
 class Draw(NamedTuple):
     """An image to show: its position in the data set and the seed of its augmentation."""
 
@@ -38,7 +42,7 @@ class Draw(NamedTuple):
     seed: int
 
 
-class TrainingOrder(DistributedSampler[Draw]):
+class ResumableSampler(DistributedSampler[Draw]):
     """Shuffles anew each epoch and deals images out to the processes; a `DistributedSampler` on one process, too.
 
     Args:
@@ -58,6 +62,38 @@ class TrainingOrder(DistributedSampler[Draw]):
         positions: Any = super().__iter__()  # torch's own shuffling; it is typed as if it gave `Draw`s
         for position in itertools.islice(positions, self.start, None):
             yield Draw(position, derive_seed(self.seed, self.epoch, position))
+
+
+class BalancedSampler(ResumableSampler):
+    """Draws images with replacement, so that an epoch shows each class about equally often.
+
+    All processes draw the same list and take turns in it, so it does not depend on their number. An image that is
+    drawn twice is augmented in two ways.
+
+    Args:
+        dataset: whose positions are drawn.
+        labels: the classes of each image. Where there are several the rarest decides; none count as the commonest.
+        rank: see `ResumableSampler`.
+        world_size: see `ResumableSampler`.
+        drop_last: see `ResumableSampler`.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Any], labels: Labels, rank: int = 0, world_size: int = 1, drop_last: bool = False
+    ) -> None:
+        super().__init__(dataset, rank, world_size, drop_last)
+        count = Counter(itertools.chain.from_iterable(labels))
+        commonest = max(count.values(), default=1)
+        rarest = (min((count[label] for label in present), default=commonest) for present in labels)
+        self.weights = torch.tensor([1 / n for n in rarest], dtype=torch.float64)
+
+    def __iter__(self) -> Iterator[Draw]:
+        """This epoch's images of this process."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
+        positions = torch.multinomial(self.weights, self.total_size, replacement=True, generator=generator).tolist()
+        mine = range(self.rank, self.total_size, self.num_replicas)
+        for turn in itertools.islice(mine, self.start, None):
+            yield Draw(positions[turn], derive_seed(self.seed, self.epoch, turn))
 
 
 class SeededDataset(Dataset[Sample]):
@@ -88,7 +124,7 @@ class TrainingLoader(DataLoader[Sample]):
         # makes the iterator before it sets the epoch
         order = self.sampler
         self._given = self._resumed["batches"] if self._resumed["epoch"] == getattr(order, "epoch", 0) else 0
-        if isinstance(order, TrainingOrder):
+        if isinstance(order, ResumableSampler):
             order.start = self._given * (self.batch_size or 1)
         for batch in super().__iter__():
             self._given += 1

@@ -1,0 +1,41 @@
+"""The classes that the images of a data set show, read without the images where possible."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+
+from agcam.data.samplers import Labels
+from agcam.data.source import Source
+
+log = logging.getLogger(__name__)
+
+
+def known_labels(source: Source) -> Labels | None:
+    """The classes of each image where a source lists its files; None where they take reading every image."""
+    items = getattr(getattr(source, "source", source), "items", None)  # a cache holds the source that lists them
+    return None if items is None else [item.labels for item in items]
+
+
+def labels_of(source: Source) -> Labels:
+    """The classes of each image, if need be by reading every one."""
+    known = known_labels(source)
+    return [source[i].labels for i in range(len(source))] if known is None else known
+
+
+def warn_of_missing_classes(source: Source) -> None:
+    """Say which classes have no image to learn from; training on a part of the data is no error."""
+    labels = known_labels(source)
+    if labels is None:
+        return
+    present = set(itertools.chain.from_iterable(labels))
+    missing = [name for number, name in enumerate(source.class_names) if number not in present]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        log.warning(
+            "%d of %d classes have no training image: %s%s; the model cannot learn them",
+            len(missing),
+            len(source.class_names),
+            ", ".join(missing[:5]),
+            more,
+        )
