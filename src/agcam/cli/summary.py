@@ -12,8 +12,9 @@ from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.finite import FiniteCallback
 from agcam.console.progress import open_console
 from agcam.errors import brief
+from agcam.io.names import relative
 from agcam.report.write import write_report
-from agcam.tracking import places, relative, run_dir
+from agcam.tracking import places, run_dir
 
 _COLUMNS = ("pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game")
 _CONTROLS = {"random", "center"}

@@ -1,7 +1,7 @@
 """Where metrics, pictures and settings go: the one place that knows trackers. The disk is one of them.
 
-Each tracker is a module with the functions of `Tracker`; a logger that none of them knows gets the metrics that
-Lightning gives it. Nothing here raises once training has begun: see `guard`.
+Each tracker is a file that declares itself in `registry`; a logger that none of them serves gets the metrics that
+Lightning gives it. Nothing here raises once training has begun: see `tracker_guard`.
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
-from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from agcam.errors import AgcamError, InputError
 from agcam.io.explained_images import Shown
-from agcam.io.names import relative, safe_name
-from agcam.tracking import disk, mlflow, tensorboard, wandb
-from agcam.tracking.disk import DiskWriter, run_dir
+from agcam.tracking import mlflow, tensorboard  # noqa: F401  # they declare themselves
 from agcam.tracking.drawing import Drawing, table_rows
+from agcam.tracking.metrics_csv import add_csv_logger, claim_folder, keep_metrics, run_dir
+from agcam.tracking.pictures import DiskWriter, write_epoch
+from agcam.tracking.registry import Tracker, register_tracker, tracker_of
 from agcam.tracking.tracker_guard import attempt, first_line, install
 from agcam.tracking.wandb import continue_run, run_id, wandb_project
 
 __all__ = [
     "DiskWriter",
+    "Tracker",
     "continue_run",
     "log_config",
     "log_panel",
@@ -33,38 +35,10 @@ __all__ = [
     "open_trackers",
     "places",
     "protect",
-    "relative",
+    "register_tracker",
     "run_dir",
     "run_id",
-    "safe_name",
     "wandb_project",
-]
-
-
-class Tracker(Protocol):
-    """What a tracker's module offers; `logger` is Lightning's."""
-
-    def begin(self, logger: Any) -> None:
-        """Open the run; whatever it raises stops the command before training."""
-
-    def log_config(self, logger: Any, config: dict[str, Any]) -> None:
-        """Record all settings of the run."""
-
-    def log_panel(self, logger: Any, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
-        """Show an epoch's pictures; `info` names its stage, epoch and step."""
-
-    def log_table(self, logger: Any, rows: Sequence[dict[str, Any]], drawings: Sequence[Drawing], step: int) -> None:
-        """Show the last epoch's figures image by image."""
-
-    def place(self, logger: Any) -> dict[str, str]:
-        """Where people find the run, by what it is called."""
-
-
-_TRACKERS: list[tuple[type[Logger], Tracker]] = [
-    (CSVLogger, disk),
-    (WandbLogger, wandb),
-    (TensorBoardLogger, tensorboard),
-    (MLFlowLogger, mlflow),
 ]
 
 
@@ -75,12 +49,10 @@ def open_trackers(loggers: Sequence[Logger]) -> None:
         InputError: naming the tracker and what it wants.
     """
     for logger in loggers:
-        tracker = _tracker(logger)
         try:
-            if tracker is not None:
-                tracker.begin(logger)
+            tracker_of(logger).begin(logger)
             if isinstance(logger, CSVLogger | TensorBoardLogger) and getattr(rank_zero_only, "rank", 0) == 0:
-                disk.claim_folder(logger)
+                claim_folder(logger)
             getattr(logger, "experiment", None)
         except AgcamError:
             raise
@@ -93,17 +65,16 @@ def open_trackers(loggers: Sequence[Logger]) -> None:
 
 def protect(trainer: L.Trainer) -> None:
     """See to it that metrics reach the disk, and that no logger can stop the run. Twice does no harm."""
-    disk.add_csv_logger(trainer)
+    add_csv_logger(trainer)
     if trainer.is_global_zero:
-        disk.keep_metrics(trainer.loggers)
+        keep_metrics(trainer.loggers)
     install(trainer.loggers)
 
 
 def log_config(loggers: Sequence[Logger], config: dict[str, Any]) -> None:
     """Give every tracker the run's full configuration."""
     for logger in loggers:
-        if tracker := _tracker(logger):
-            attempt(logger, partial(tracker.log_config, logger, config))
+        attempt(logger, partial(tracker_of(logger).log_config, logger, config))
 
 
 def log_panel(
@@ -120,12 +91,10 @@ def log_panel(
     """
     drawings = [Drawing(entry) for entry in shown]
     epoch = folder / f"{info['stage']}_epoch_{info['epoch']:03d}"
-    writer.submit(writer, partial(disk.write_epoch, epoch, drawings, info))
+    writer.submit(writer, partial(write_epoch, epoch, drawings, info))
     for logger in loggers:
-        if isinstance(logger, WandbLogger):  # its run counts rows, and not under a lock
-            attempt(logger, partial(wandb.log_panel, logger, drawings, info))
-        elif tracker := _tracker(logger):
-            writer.submit(logger, partial(tracker.log_panel, logger, drawings, info))
+        tracker = tracker_of(logger)
+        (writer.submit if tracker.in_thread else attempt)(logger, partial(tracker.log_panel, logger, drawings, info))
 
 
 def log_table(loggers: Sequence[Logger], shown: Sequence[Shown], info: dict[str, Any]) -> None:
@@ -133,18 +102,12 @@ def log_table(loggers: Sequence[Logger], shown: Sequence[Shown], info: dict[str,
     drawings = [Drawing(entry) for entry in shown]
     rows = table_rows(drawings)
     for logger in loggers:
-        if tracker := _tracker(logger):
-            attempt(logger, partial(tracker.log_table, logger, rows, drawings, info["step"]))
+        attempt(logger, partial(tracker_of(logger).log_table, logger, rows, drawings, info["step"]))
 
 
 def places(loggers: Sequence[Logger]) -> dict[str, str]:
     """Where people find the run in each tracker; on the first process."""
     found: dict[str, str] = {}
     for logger in loggers:
-        if tracker := _tracker(logger):
-            found |= tracker.place(logger)
+        found |= tracker_of(logger).place(logger)
     return found
-
-
-def _tracker(logger: Logger) -> Tracker | None:
-    return next((tracker for kind, tracker in _TRACKERS if isinstance(logger, kind)), None)

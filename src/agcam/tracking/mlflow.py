@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers import MLFlowLogger
 
 from agcam.tracking.drawing import Drawing
+from agcam.tracking.registry import Tracker, register_tracker
 
 # MLflow asks a server that does not answer eight times, for four minutes, and waits two minutes for each answer; a
 # training step would wait with it. Whoever wants that sets these.
@@ -66,3 +67,15 @@ def _flat(settings: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{name}/{key}" if name else str(key))
     else:
         yield name, settings
+
+
+register_tracker(
+    Tracker(
+        MLFlowLogger,
+        begin=begin,
+        log_config=log_config,
+        log_panel=log_panel,
+        log_table=log_table,
+        place=place,
+    )
+)

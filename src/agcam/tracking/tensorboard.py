@@ -10,10 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from agcam.io.names import relative
 from agcam.tracking.drawing import Drawing, jpeg
-
-
-def begin(logger: TensorBoardLogger) -> None:
-    """Nothing to prepare."""
+from agcam.tracking.registry import Tracker, register_tracker
 
 
 def log_config(logger: TensorBoardLogger, config: dict[str, Any]) -> None:
@@ -64,3 +61,14 @@ def _line(cells: Any) -> str:
 
 def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+register_tracker(
+    Tracker(
+        TensorBoardLogger,
+        log_config=log_config,
+        log_panel=log_panel,
+        log_table=log_table,
+        place=place,
+    )
+)

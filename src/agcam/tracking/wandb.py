@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from agcam.errors import InputError
 from agcam.io.names import relative
 from agcam.tracking.drawing import Drawing
+from agcam.tracking.registry import Tracker, register_tracker
 
 
 def begin(logger: WandbLogger) -> None:
@@ -110,3 +111,17 @@ def _objects(drawings: Sequence[Drawing]) -> dict[str, list[dict[str, Any] | Non
         pixels = None if drawing.mask is None else drawing.mask * ids[explained]
         masks.append(pixels if pixels is None else {"object": {"mask_data": pixels, "class_labels": labels}})
     return {"boxes": boxes, "masks": masks}
+
+
+register_tracker(
+    Tracker(
+        WandbLogger,
+        begin=begin,
+        log_config=log_config,
+        log_panel=log_panel,
+        log_table=log_table,
+        place=place,
+        # its run counts rows, and not under a lock
+        in_thread=False,
+    )
+)

@@ -1,12 +1,11 @@
-"""The disk: pictures, the panel that the report reads, settings and metrics, whatever becomes of the trackers."""
+"""Metrics and settings on disk, by Lightning's CSVLogger, whatever becomes of the other trackers."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from agcam.io.atomic import whole_file, write_whole
-from agcam.io.explained_images import write_panel
-from agcam.tracking.drawing import Drawing
-from agcam.tracking.tracker_guard import attempt
-from agcam.visualization import overlay as render
-
-
-class DiskWriter:
-    """Draws and writes pictures in a thread of its own, so that training need not wait for it."""
-
-    def __init__(self) -> None:
-        # made when first needed: a thread cannot be pickled, and launchers that spawn pickle callbacks
-        self._thread: ThreadPoolExecutor | None = None
-        self._unfinished: list[Future[None]] = []
-
-    def submit(self, who: object, action: Callable[[], None]) -> None:
-        """Have something done for a tracker, after all that was submitted before; see `attempt`."""
-        self._unfinished = [future for future in self._unfinished if not future.done()]
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
-        self._unfinished.append(self._thread.submit(partial(attempt, who, action)))
-
-    def wait(self) -> None:
-        """Wait until everything is done."""
-        while self._unfinished:
-            self._unfinished.pop(0).result()
+from agcam.tracking.registry import Tracker, register_tracker
 
 
 def claim_folder(logger: CSVLogger | TensorBoardLogger) -> None:
@@ -137,19 +112,6 @@ def save_hparams(writer: ExperimentWriter, params: dict[str, Any]) -> None:
         save_hparams_to_yaml(part, writer.hparams)
 
 
-def write_epoch(folder: Path, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
-    """Write a PNG for each drawing, all of them as `gallery.png`, and the panel."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for drawing in drawings:
-        render.save_png(drawing.pair, folder / f"{drawing.name}.png")
-    render.save_png(render.contact_sheet([drawing.pair for drawing in drawings]), folder / "gallery.png")
-    write_panel(folder, [drawing.shown for drawing in drawings], info)
-
-
-def begin(logger: CSVLogger) -> None:
-    """Nothing to prepare."""
-
-
 def log_config(logger: CSVLogger, config: dict[str, Any]) -> None:
     """Write `config.yaml`, unless it is there: LightningCLI writes it into the first logger's folder."""
     path = Path(logger.log_dir) / "config.yaml"
@@ -157,14 +119,4 @@ def log_config(logger: CSVLogger, config: dict[str, Any]) -> None:
         write_whole(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
 
 
-def log_panel(logger: CSVLogger, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
-    """Nothing: `write_epoch` writes pictures for runs without a logger, too."""
-
-
-def log_table(logger: CSVLogger, rows: Sequence[dict[str, Any]], drawings: Sequence[Drawing], step: int) -> None:
-    """Nothing: the last epoch's panel holds all of it."""
-
-
-def place(logger: CSVLogger) -> dict[str, str]:
-    """Nothing: the summary names the files of every run."""
-    return {}
+register_tracker(Tracker(CSVLogger, log_config=log_config))

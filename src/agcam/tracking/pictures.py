@@ -1,0 +1,44 @@
+"""Pictures on disk, and the panel that the report reads, drawn and written in a thread of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agcam.io.explained_images import write_panel
+from agcam.tracking.drawing import Drawing
+from agcam.tracking.tracker_guard import attempt
+from agcam.visualization import overlay as render
+
+
+class DiskWriter:
+    """Draws and writes pictures in a thread of its own, so that training need not wait for it."""
+
+    def __init__(self) -> None:
+        # made when first needed: a thread cannot be pickled, and launchers that spawn pickle callbacks
+        self._thread: ThreadPoolExecutor | None = None
+        self._unfinished: list[Future[None]] = []
+
+    def submit(self, who: object, action: Callable[[], None]) -> None:
+        """Have something done for a tracker, after all that was submitted before; see `attempt`."""
+        self._unfinished = [future for future in self._unfinished if not future.done()]
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
+        self._unfinished.append(self._thread.submit(partial(attempt, who, action)))
+
+    def wait(self) -> None:
+        """Wait until everything is done."""
+        while self._unfinished:
+            self._unfinished.pop(0).result()
+
+
+def write_epoch(folder: Path, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
+    """Write a PNG for each drawing, all of them as `gallery.png`, and the panel."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for drawing in drawings:
+        render.save_png(drawing.pair, folder / f"{drawing.name}.png")
+    render.save_png(render.contact_sheet([drawing.pair for drawing in drawings]), folder / "gallery.png")
+    write_panel(folder, [drawing.shown for drawing in drawings], info)
