@@ -13,8 +13,8 @@ from PIL import Image
 
 import agcam
 from agcam.errors import InputError
-from agcam.explainers.explain import Explanation
-from agcam.explainers.model_info import Facts
+from agcam.explainers.explanation import Explanation
+from agcam.explainers.model_info import ModelInfo
 from agcam.training.classifier import ViTClassifier
 from agcam.visualization.heatmap_grid import heatmap_grid
 from agcam.visualization.overlay import overlay
@@ -143,9 +143,9 @@ def test_notebooks_show_a_figure_without_pyplot() -> None:
 
 def test_notebooks_show_an_explanation_as_a_table_of_harmless_text() -> None:
     hostile = "<script>alert(1)</script>"
-    facts = Facts((hostile, "cat"), multilabel=True)
+    info = ModelInfo((hostile, "cat"), multilabel=True)
     explanation = Explanation(
-        torch.tensor([[0.0, 4.0]] * 9), torch.tensor([[0, 1]] * 9), torch.rand(9, 2, 3, 5), "lrp", facts
+        torch.tensor([[0.0, 4.0]] * 9), torch.tensor([[0, 1]] * 9), torch.rand(9, 2, 3, 5), "lrp", info
     )
     found = explanation._repr_html_()
     assert "<script" not in found
@@ -161,7 +161,7 @@ def test_explanations_know_what_their_model_knows(tmp_path: Path) -> None:
     model = small_model()
     model.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     explanation = agcam.explain(model, random_images(), method="rollout")
-    assert (explanation.method, explanation.facts) == ("rollout", Facts((), (0.5,) * 3, (0.25,) * 3))
+    assert (explanation.method, explanation.model_info) == ("rollout", ModelInfo((), (0.5,) * 3, (0.25,) * 3))
     wrapped = torch.nn.DataParallel(ViTClassifier("vit_tiny_patch16_224", class_names=["a", "b"], multilabel=True))
-    facts = agcam.explain(wrapped.module, torch.zeros(1, 3, 224, 224)).facts
-    assert (facts.class_names, facts.multilabel) == (("a", "b"), True)
+    info = agcam.explain(wrapped.module, torch.zeros(1, 3, 224, 224)).model_info
+    assert (info.class_names, info.multilabel) == (("a", "b"), True)

@@ -5,15 +5,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agcam.errors import AgcamError, DataError, InputError, ModelError
-    from agcam.explainers.explain import Explanation, explain, methods
+    from agcam.explainers.explain import explain
+    from agcam.explainers.explanation import Explanation
+    from agcam.explainers.registry import methods, register_method
 
-__all__ = ["AgcamError", "DataError", "Explanation", "InputError", "ModelError", "explain", "methods"]
+__all__ = [
+    "AgcamError",
+    "DataError",
+    "Explanation",
+    "InputError",
+    "ModelError",
+    "explain",
+    "methods",
+    "register_method",
+]
 __version__ = "0.1.0"
 
 # imported when first asked for: `agcam --help` need not wait for torch
 _HOMES = {
     "agcam.errors": ("AgcamError", "DataError", "InputError", "ModelError"),
-    "agcam.explainers.explain": ("Explanation", "explain", "methods"),
+    "agcam.explainers.explain": ("explain",),
+    "agcam.explainers.explanation": ("Explanation",),
+    "agcam.explainers.registry": ("methods", "register_method"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -29,8 +29,9 @@ from agcam.benchmark.results import Results, Row, Value, read_json, write_json
 from agcam.benchmark.shard import read
 from agcam.cli.explain import main
 from agcam.data.shapes import ShapesSource
-from agcam.explainers import agcam
-from agcam.explainers import explain as explaining
+from agcam.explainers import registry
+from agcam.explainers.methods.agcam import agcam
+from agcam.explainers.registry import MethodSpec, methods
 from agcam.io.lock import held
 from processes import another_holds
 
@@ -216,7 +217,7 @@ def test_a_folder_is_for_one_process_at_a_time(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--methods", "agcam", "gradcan"], "unknown method 'gradcan'; known are agcam, raw_attention, "),
+        (["--methods", "agcam", "gradcan"], "unknown method 'gradcan'; known are agcam, attention_gradcam, "),
         (["--methods", "agcam:map=softmax"], "agcam has no option 'map'; known are feature_map, gradient, "),
         (["--methods", "agcam:softmax"], "method 'agcam:softmax': found 'softmax', expected option=value"),
         (["--metrics", "iou"], "unknown metric 'iou'; known are localization, leem2024, "),
@@ -277,12 +278,11 @@ def test_a_heatmap_of_nan_is_counted_named_and_in_no_figure(
     wanted = whole_batch(ShapesSource(COUNT, 32, "val")).image[5]
 
     def cracked(recording: Any, targets: Tensor) -> Tensor:
-        maps = agcam.agcam(recording, targets)
+        maps = agcam(recording, targets)
         maps[(recording.images == wanted).flatten(1).all(1)] = math.nan
         return maps
 
-    monkeypatch.setitem(explaining._FROM_TAPE, "cracked", cracked)
-    monkeypatch.setitem(explaining._METHODS, "cracked", cracked)
+    monkeypatch.setitem(registry._REGISTERED, "cracked", MethodSpec("cracked", cracked))
     options = ["--quiet", "--methods", "agcam", "cracked", "--metrics", "pointing_game", "energy_pointing_game", "abpc"]
     assert main(arguments(checkpoint, tmp_path, *options)) == 1
     assert capsys.readouterr().out == "cracked: 1 broken heatmaps, named in results.md\n"
@@ -428,9 +428,28 @@ def test_methods_come_once_and_controls_last() -> None:
         ("center", True),
     ]
     everything = [method.label for method in parse_methods(["all"])]
-    assert everything[: len(DEFAULT)] == list(DEFAULT)
+    assert everything[: len(DEFAULT) - 2] == list(DEFAULT[:-2])
     assert everything[-2:] == ["random", "center"]
     assert len(set(everything)) == len(everything)
-    assert {label.partition(":")[0] for label in everything} == set(explaining.methods())
+    assert {label.partition(":")[0] for label in everything} == set(methods())
     with pytest.raises(InputError, match="unknown method 'al'"):
         parse_methods(["al"])
+
+
+def test_functions_are_methods_by_the_name_of_their_module() -> None:
+    found = parse_methods(["explainers.unregistered:edges:width=2", "agcam", "explainers.unregistered:flat"])
+    assert [(method.label, method.name, method.options, method.control) for method in found[:3]] == [
+        ("explainers.unregistered:edges:width=2", "explainers.unregistered:edges", {"width": 2}, False),
+        ("agcam", "agcam", {}, False),
+        ("explainers.unregistered:flat", "explainers.unregistered:flat", {}, False),
+    ]
+    with pytest.raises(InputError, match=r"unregistered:flat has no option 'width'; known are none"):
+        parse_methods(["explainers.unregistered:flat:width=2"])
+    with pytest.raises(
+        InputError, match=r"'no_such.module:edges' cannot be imported \(ModuleNotFoundError: .*PYTHONPATH"
+    ):
+        parse_methods(["no_such.module:edges"])
+    with pytest.raises(InputError, match="unknown method 'edges'"):
+        parse_methods(["edges:width=2"])
+    with pytest.raises(InputError, match="found 'feature_map', expected option=value"):
+        parse_methods(["agcam:feature_map"])

@@ -2,7 +2,7 @@ import pickle
 
 import torch
 
-from agcam.data.batch import Sample, collate, join, owned
+from agcam.data.batch import Sample, collate, join_batches, owned
 
 
 def sample(index: int, boxes: int | None, mask: bool) -> Sample:
@@ -51,10 +51,10 @@ def test_every_position_belongs_to_exactly_one_process() -> None:
 def test_joined_batches_are_the_batch_of_all_their_samples() -> None:
     samples = [sample(0, 2, mask=True), sample(1, None, mask=False), sample(2, 0, mask=False), sample(3, 1, mask=True)]
     expected = collate(samples)
-    joined = join([collate(samples[:2]), collate(samples[2:3]), collate(samples[3:])], expected.image)
+    joined = join_batches([collate(samples[:2]), collate(samples[2:3]), collate(samples[3:])], expected.image)
     assert joined.name == expected.name
     assert [None if b is None else len(b) for b in joined.boxes] == [2, None, 0, 1]
     assert [None if b is None else len(b) for b in joined.box_labels] == [2, None, 0, 1]
     for attribute in ("image", "label", "mask", "index"):
         assert torch.equal(getattr(joined, attribute), getattr(expected, attribute)), attribute
-    assert join([collate([samples[1]]), collate([samples[2]])], expected.image[1:3]).mask is None
+    assert join_batches([collate([samples[1]]), collate([samples[2]])], expected.image[1:3]).mask is None

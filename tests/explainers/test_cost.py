@@ -11,7 +11,7 @@ from small_models import random_images, small_model
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import agcam.explainers.agcam as agcam_module
+import agcam.explainers.methods.agcam as agcam_module
 from agcam import explain
 from agcam.explainers.recorder import Recording, record
 

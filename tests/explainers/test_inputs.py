@@ -72,7 +72,7 @@ def test_targets(case: str) -> None:
 
 
 def test_unknown_methods() -> None:
-    with pytest.raises(InputError, match="unknown method 'gradcam\\+'; known are agcam, raw_attention, "):
+    with pytest.raises(InputError, match="unknown method 'gradcam\\+'; known are agcam, attention_gradcam, "):
         explain(small_model(), random_images(), method="gradcam+")
     assert methods()[0] == "agcam"
 

@@ -15,7 +15,7 @@ from agcam.benchmark.scores import SCORES
 from agcam.callbacks.scoring import FIGURES
 from agcam.cli.explain import main
 from agcam.errors import DataError
-from agcam.explainers.explain import methods
+from agcam.explainers.registry import methods
 from agcam.io.explained_images import write_panel
 from agcam.report import glossary as words
 from agcam.report.encode import BUDGET, encode_map, encode_mask
@@ -258,6 +258,8 @@ def test_everything_measured_has_words() -> None:
         for curve in score.curves:
             assert curve.name in words.CURVES
     assert set(FIGURES) <= set(words.FIGURES)
-    assert set(methods()) <= set(words.METHODS)
+    assert all(words.method(name) for name in methods())
+    assert words.method("rollout").endswith("It does not depend on the class.")
+    assert words.method("os:system") == ""
     assert words.method("agcam:feature_map=softmax").endswith("Here with feature_map=softmax.")
     assert words.figure("val/new_thing").label == "val new thing"

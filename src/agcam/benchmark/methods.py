@@ -1,4 +1,4 @@
-"""Which methods are compared: a name of `agcam.methods()`, with options where one asks for an ablation."""
+"""Which methods are compared: names of `agcam.methods()` or functions, with options where one asks for an ablation."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agcam.errors import InputError
-from agcam.explainers.explain import check_method, methods
-
-CONTROLS = ("random", "center")
-"""Heatmaps that know nothing of the image; every table carries them."""
+from agcam.explainers.registry import controls, find_method, methods
 
 DEFAULT = (
     "agcam",
@@ -23,6 +20,8 @@ DEFAULT = (
     "legrad",
     "agcam:feature_map=softmax",
     "agcam:gradient=full",
+    "random",
+    "center",
 )
 """What the command compares unless told otherwise: every method that agcam itself holds, and the paper's ablations."""
 
@@ -33,7 +32,7 @@ class Method:
 
     Attributes:
         label: as it was asked for, such as "agcam:feature_map=softmax".
-        name: of `agcam.methods()`.
+        name: of `agcam.methods()`, or "my_package.module:function".
         options: keyword arguments for `agcam.explain`.
     """
 
@@ -44,13 +43,14 @@ class Method:
     @property
     def control(self) -> bool:
         """Whether its heatmaps know nothing of the image."""
-        return self.name in CONTROLS
+        return find_method(self.name).control
 
 
 def parse_methods(labels: list[str]) -> list[Method]:
-    """The methods of the labels "NAME" or "NAME:option=value,…", each once, and the controls at the end.
+    """Parse labels "NAME" or "NAME:option=value,…"; each method comes once, and the controls at the end.
 
-    "all" stands for the default ones and every other name of `agcam.methods()`.
+    A name is one of `agcam.methods()`, or "my_package.module:function" for a function that is not registered. "all"
+    stands for the default ones and every other registered one.
 
     Example:
         >>> [method.label for method in parse_methods(["agcam", "rollout:head_fusion=max"])]
@@ -61,24 +61,28 @@ def parse_methods(labels: list[str]) -> list[Method]:
     """
     everything = dict.fromkeys([*DEFAULT, *methods()])
     named = [name for label in labels for name in (everything if label == "all" else [label])]
-    chosen = dict.fromkeys(name for name in named if name not in CONTROLS)
-    return [_parse(label) for label in [*chosen, *CONTROLS]]
+    always = [name for name in everything if name in controls()]
+    chosen = dict.fromkeys(name for name in named if name not in always)
+    return [_parse(label) for label in [*chosen, *always]]
 
 
 def _parse(label: str) -> Method:
     name, _, rest = label.partition(":")
+    function, _, options_of_function = rest.partition(":")
+    if name not in methods() and function and "=" not in function:
+        name, rest = f"{name}:{function}", options_of_function
     options: dict[str, Any] = {}
     for pair in filter(None, rest.split(",")):
         key, equals, text = pair.partition("=")
         if not equals:
             raise InputError(f"method {label!r}: found {pair!r}, expected option=value")
         options[key.strip()] = _value(text.strip())
-    check_method(name, options)
+    find_method(name, options)
     return Method(label, name, options)
 
 
 def _value(text: str) -> Any:
-    """A number, True, False or None where the text is one; else the text itself."""
+    """Read a number, True, False or None where the text is one; else return the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

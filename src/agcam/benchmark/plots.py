@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from agcam.benchmark.methods import CONTROLS
 from agcam.benchmark.results import Results, Row
+from agcam.explainers.registry import is_control
 from agcam.visualization.figures import (
     COLORS,
     FONT,
@@ -140,7 +140,7 @@ def grid(
     Returns:
         Whether there was anything to draw.
     """
-    controls = [label for label in maps if label.partition(":")[0] in CONTROLS]
+    controls = [label for label in maps if is_control(label)]
     figure = heatmap_grid(images, maps, titles, controls=controls)
     if figure is None:
         return False

@@ -21,7 +21,8 @@ from agcam.benchmark.scores import Score
 from agcam.data.batch import Batch
 from agcam.data.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
 from agcam.errors import AgcamError, DataError, brief
-from agcam.explainers.explain import evaluating, explain
+from agcam.evaluating import evaluating
+from agcam.explainers.explain import explain
 from agcam.io.archives import refuse_bomb
 from agcam.io.atomic import whole_file
 

@@ -13,13 +13,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from agcam.callbacks.gallery import explained_images, show, spread
 from agcam.callbacks.scoring import FIGURES, GroundTruth, Scoring, find_objects
 from agcam.callbacks.timeline import REMEMBERED, GalleryBy, Memory, Panel
-from agcam.data.batch import Batch, owned
-from agcam.data.batch import join as join_batches
+from agcam.data.batch import Batch, join_batches, owned
 from agcam.data.ground_truth import labelled_targets, predicted_targets
 from agcam.errors import InputError
-from agcam.explainers.explain import check_method, explain_recording
-from agcam.explainers.joined import join, joinable
+from agcam.explainers.explain import explain_recording
+from agcam.explainers.joined import join_recordings, joinable
 from agcam.explainers.recorder import Recording, Tape
+from agcam.explainers.registry import find_method
 from agcam.io.explained_images import Shown
 from agcam.metrics.localization.localization import Localization, Protocol
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir
@@ -41,7 +41,8 @@ class ExplanationCallback(L.Callback):
     `val/loc_METHOD/…`. `ModelCheckpoint(monitor="val/loc/iou", mode="max")` works.
 
     Args:
-        methods: names from `agcam.methods()`; the first is the one that is shown. Controls: random, center.
+        methods: names from `agcam.methods()`, or "my_package.module:function" for one that is not registered; the
+            first is the one that is shown. Controls, which know nothing of the image: random, center.
         every_n_epochs: explain every n-th epoch of `fit` and its last; `validate` and `test` always explain.
         max_batches: explain only the first batches of each process; None explains all.
         targets: "labelled" explains the label (in multi-label data every present class), "predicted" the first
@@ -72,7 +73,7 @@ class ExplanationCallback(L.Callback):
         if not methods:
             raise InputError("explanation.methods is empty; name at least one of agcam.methods()")
         for method in methods:
-            check_method(method)
+            find_method(method)
         if every_n_epochs < 1:
             raise InputError(f"explanation.every_n_epochs must be at least 1, found {every_n_epochs}")
         Localization(threshold, protocol)  # refuses what makes no sense
@@ -224,7 +225,7 @@ class ExplanationCallback(L.Callback):
     def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         """Explain and score what waits."""
         waiting, self._waiting = self._waiting, []
-        recording, model = join([recording for recording, _ in waiting]), cast(ViTClassifier, pl_module)
+        recording, model = join_recordings([recording for recording, _ in waiting]), cast(ViTClassifier, pl_module)
         batch = waiting[0][1] if len(waiting) == 1 else join_batches([batch for _, batch in waiting], recording.images)
         first = recording.logits.argmax(1, keepdim=True)
         if self.targets == "labelled":

@@ -14,7 +14,7 @@ from torch import Tensor
 from agcam.data.batch import Batch
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.data.transforms import to_pixels
-from agcam.explainers.explain import Explanation
+from agcam.explainers.explanation import Explanation
 from agcam.io.explained_images import Shown
 from agcam.training.classifier import ViTClassifier
 

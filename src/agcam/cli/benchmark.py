@@ -22,7 +22,7 @@ from agcam.console.progress import open_console, progress
 from agcam.data.config import find_config, open_split
 from agcam.data.module import Split
 from agcam.errors import InputError
-from agcam.explainers.vit_parts import dissect
+from agcam.explainers.vit_parts import inspect_vit
 from agcam.io.lock import held
 from agcam.io.redact import without_home
 from agcam.report.write import write_report
@@ -55,8 +55,8 @@ def add_benchmark(
         nargs="+",
         default=list(methods.DEFAULT),
         metavar="NAME",
-        help=f"methods, with options as NAME:option=value ({' '.join(methods.DEFAULT)}), or all; controls are always "
-        "added",
+        help=f"methods, with options as NAME:option=value ({' '.join(methods.DEFAULT)}), or all; a function of your "
+        "own as my_package.module:function; controls are always added",
     )
     parser.add_argument(
         "--metrics",
@@ -134,7 +134,7 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
 
 def _open(options: argparse.Namespace, load: Callable[..., Any]) -> Job:
     subject: LoadedModel = load(options)
-    dissect(subject.model)
+    inspect_vit(subject.model)
     config = options.config or find_config(options.checkpoint)
     split: Split = options.split
     data, source = open_split(

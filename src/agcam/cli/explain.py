@@ -19,7 +19,7 @@ from agcam.cli.report import add_report
 from agcam.console.interrupt import INTERRUPTED, interruptible
 from agcam.console.progress import progress
 from agcam.errors import AgcamError, InputError, in_one_line
-from agcam.explainers.vit_parts import dissect
+from agcam.explainers.vit_parts import inspect_vit
 from agcam.io.lock import held
 from agcam.training.loaded import LoadedModel, load_timm, load_trained
 
@@ -91,7 +91,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _images(options: argparse.Namespace) -> int:
     paths = find_images(options.input)
     subject = _load(options)
-    dissect(subject.model)
+    inspect_vit(subject.model)
     with held(options.output), progress("explaining", len(paths), quiet=options.quiet) as done:
         outcome = explain_images(
             subject,

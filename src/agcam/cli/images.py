@@ -16,7 +16,9 @@ from torch import Tensor
 from agcam.data.batch import Example
 from agcam.data.transforms import Transform, visible_part
 from agcam.errors import DataError, InputError
-from agcam.explainers.explain import Explanation, check_images, evaluating, explain_recording
+from agcam.evaluating import evaluating
+from agcam.explainers.explain import check_image_batch, explain_recording
+from agcam.explainers.explanation import Explanation
 from agcam.explainers.recorder import record
 from agcam.io.atomic import whole_file, write_whole
 from agcam.io.images import SUFFIXES, read_image
@@ -138,7 +140,7 @@ def explain_images(
 
 
 def _explain(subject: LoadedModel, images: Tensor, wanted: list[int], top: int) -> Explanation:
-    check_images(images)
+    check_image_batch(images)
     with evaluating(subject.model):
         recording = record(subject.model, images)
         if wanted:

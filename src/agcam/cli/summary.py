@@ -12,12 +12,12 @@ from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.finite import FiniteCallback
 from agcam.console.progress import open_console
 from agcam.errors import brief
+from agcam.explainers.registry import is_control
 from agcam.io.names import relative
 from agcam.report.write import write_report
 from agcam.tracking import places, run_dir
 
 _COLUMNS = ("pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game")
-_CONTROLS = {"random", "center"}
 
 
 class SummaryCallback(L.Callback):
@@ -81,5 +81,5 @@ def localization_table(figures: dict[str, float], methods: list[str]) -> Table:
     for number, method in enumerate(methods):
         prefix = "val/loc" if number == 0 else f"val/loc_{method}"
         cells = [f"{figures[f'{prefix}/{name}']:.3f}" if f"{prefix}/{name}" in figures else "–" for name in _COLUMNS]
-        table.add_row(f"{method} (control)" if method in _CONTROLS else method, *cells)
+        table.add_row(f"{method} (control)" if is_control(method) else method, *cells)
     return table

@@ -127,7 +127,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def join(batches: Sequence[Batch], image: Tensor) -> Batch:
+def join_batches(batches: Sequence[Batch], image: Tensor) -> Batch:
     """Batches of equal image size as one; `image` (B, 3, H, W) holds the images of all of them."""
 
     def mask_of(batch: Batch) -> Tensor:

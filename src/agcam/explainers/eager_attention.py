@@ -1,30 +1,19 @@
-"""∂y / ∂A through the whole network: the ablation of AG-CAM in which attention passes gradients on."""
+"""Attention computed by its definition, so that every matrix A is there to look at and to differentiate by."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from agcam.explainers.recorder import Recording, additive, repeated_heads
-from agcam.explainers.replay import (
-    check_logits,
-    differentiable,
-    differentiable_arguments,
-    explaining_failures,
-    needs_conversion,
-    working_dtype,
-)
-from agcam.explainers.vit_parts import traceable
+from agcam.explainers.recorder import additive, repeated_heads
+from agcam.explainers.replay import differentiable_arguments
 
 
-class Explicit(TorchFunctionMode):
-    """Computes attention by its definition, and keeps each matrix A from the moment that `listen` is called."""
+class EagerAttention(TorchFunctionMode):
+    """Computes attention step by step, and keeps each matrix A from the moment that `listen` is called."""
 
     def __init__(self, convert: bool) -> None:
         super().__init__()
@@ -33,7 +22,7 @@ class Explicit(TorchFunctionMode):
         self.matrices: list[Tensor] = []
 
     def listen(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        """A forward pre-hook."""
+        """Keep matrices from now on; a forward pre-hook."""
         self.listening = True
 
     def __torch_function__(
@@ -72,39 +61,3 @@ class Explicit(TorchFunctionMode):
         """Keep what is needed of one attention call: query (scaled), key and value (B, h, N, d), A (B, h, N, N)."""
         # with a frozen model nothing before the first matrix requires grad
         self.matrices.append(matrix if matrix.requires_grad else matrix.requires_grad_())
-
-
-@contextmanager
-def full_gradients(recording: Recording, targets: Tensor, used: list[int]) -> Iterator[Iterator[list[Tensor]]]:
-    """∂y / ∂A of a second, ordinary forward in which nothing is detached.
-
-    Args:
-        recording: of the first forward.
-        targets: (B, T) int64 class indices.
-        used: numbers of the attention calls to differentiate by.
-
-    Yields:
-        For each of the T targets in turn: for each used call, (1, B, h, R, N).
-
-    Raises:
-        ModelError: if the second forward does not reproduce the logits of the first.
-    """
-    anatomy = recording.anatomy
-    mode = Explicit(needs_conversion(anatomy.backbone))
-    with differentiable(recording), traceable(anatomy):
-        images = recording.images.clone().to(working_dtype(recording))
-        handle = anatomy.blocks[0].register_forward_pre_hook(mode.listen)
-        try:
-            with mode, explaining_failures(recording):
-                logits = anatomy.backbone(images)
-        finally:
-            handle.remove()
-        check_logits(recording, logits)
-        chosen, matrices = logits.gather(1, targets), [mode.matrices[call] for call in used]
-        yield (
-            [
-                gradient[None, :, :, anatomy.rows]
-                for gradient in torch.autograd.grad(chosen[:, t].sum(), matrices, retain_graph=True)
-            ]
-            for t in range(targets.shape[1])
-        )

@@ -2,122 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from agcam.errors import InputError
-from agcam.explainers import controls
-from agcam.explainers.agcam import agcam
-from agcam.explainers.attention import raw_attention, rollout
-from agcam.explainers.captum_methods import input_x_gradient, integrated_gradients
-from agcam.explainers.eager_forward import evaluating as evaluating
-from agcam.explainers.eager_forward import unrecorded
-from agcam.explainers.generic_attention import generic_attention
-from agcam.explainers.gradcam import attention_gradcam, gradcam
-from agcam.explainers.legrad import legrad
-from agcam.explainers.lrp import lrp
-from agcam.explainers.model_info import Facts, facts_of
+from agcam.evaluating import evaluating
+from agcam.explainers.eager_forward import empty_recording
+from agcam.explainers.explanation import Explanation
+from agcam.explainers.model_info import read_model_info
 from agcam.explainers.recorder import Recording, record
-
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.figure import Figure
-    from PIL import Image
+from agcam.explainers.registry import MethodSpec, find_method
 
 Targets = int | Tensor | Literal["all"] | None
 
-# called with a recorded forward and targets (B, T), they give heatmaps (B, T, h, w)
-_FROM_TAPE: dict[str, Callable[..., Tensor]] = {
-    "agcam": agcam,
-    "raw_attention": raw_attention,
-    "attention_gradcam": attention_gradcam,
-    "random": controls.random,
-    "center": controls.center,
-}
-# These run the model themselves on the recording's images, so that nothing need be recorded for them. The targets may
-# depend on the logits: they give a function from targets (B, T) to heatmaps (B, T, h, w).
-_OWN_FORWARD: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {
-    "rollout": rollout,
-    "lrp": lrp,
-    "generic_attention": generic_attention,
-    "gradcam": gradcam,
-    "legrad": legrad,
-    "input_x_gradient": input_x_gradient,
-    "integrated_gradients": integrated_gradients,
-}
-_METHODS: dict[str, Callable[..., Any]] = _FROM_TAPE | _OWN_FORWARD
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Where the model looked. Notebooks show the heatmaps; `plot(images)` lays them over the images.
-
-    Attributes:
-        logits: (B, C) float.
-        targets: (B, T) int64, the explained classes.
-        heatmaps: (B, T, h, w) float32 on the patch grid, in the method's own units.
-        method: its name.
-        facts: names of the classes and the like, as far as the model knows them.
-    """
-
-    logits: Tensor
-    targets: Tensor
-    heatmaps: Tensor
-    method: str = ""
-    facts: Facts = field(default=Facts(), repr=False)
-
-    def plot(
-        self,
-        images: Tensor | Sequence[np.ndarray | Image.Image],
-        titles: Sequence[str] = (),
-        scaling: Literal["own", "common"] = "own",
-        contour: float | None = None,
-    ) -> Figure:
-        """A figure of the heatmaps over their images: images down, classes across, a colour bar beneath.
-
-        The images are not kept with the explanation, which would hold a thousand times its memory. Of more than 8
-        explained classes the most probable ones are drawn.
-
-        Example:
-            >>> agcam.explain(model, images).plot(images).savefig("where.pdf")  # or .svg, .png
-
-        Args:
-            images: the tensor (B, 3, H, W) that was explained; or what it was made of, at its own resolution: B
-                pictures, each a (H, W, 3) uint8 array or a PIL image.
-            titles: names of the images, left of them.
-            scaling: "own" scales each map to its own extremes, which shows where; "common" gives all maps one scale in
-                the method's units, which shows how much, too.
-            contour: a line around what is hotter than this share of the scale, such as 0.5.
-
-        Returns:
-            A matplotlib figure that notebooks show.
-
-        Raises:
-            InputError: for images that are not those of the explanation, or arguments that make no sense.
-        """
-        from agcam.visualization.notebook import figure_of
-
-        return figure_of(self, images, titles, scaling, contour)
-
-    def _repr_html_(self) -> str:
-        from agcam.visualization.notebook import html_of
-
-        return html_of(self)
-
-
-def methods() -> list[str]:
-    """The names that `explain(method=…)` takes."""
-    return list(_METHODS)
-
 
 def explain(
-    model: nn.Module, images: Tensor, targets: Targets = None, method: str = "agcam", **options: Any
+    model: nn.Module,
+    images: Tensor,
+    targets: Targets = None,
+    method: str | Callable[..., Any] = "agcam",
+    **options: Any,
 ) -> Explanation:
     """Explain a ViT's logits by heatmaps. The model is left as it was found: mode, gradients, hooks, RNG.
 
@@ -130,7 +37,7 @@ def explain(
         model: a timm ViT or a `ViTClassifier`, wrapped by DDP or `torch.compile` or not.
         images: (B, 3, H, W), normalised as the model expects, on the model's device.
         targets: the classes to explain: `None` (the predicted class), an int, (B,), (B, T), or `"all"`.
-        method: one of `methods()`.
+        method: one of `methods()`; "my_package.module:function"; or a function as `register_method` describes it.
         options: of the method, described there. For "agcam" the paper's ablations: `feature_map`, `gradient`,
             `layers`, `head_reduction` and `layer_reduction`; for "rollout" `head_fusion`, `discard_ratio` and
             `normalization`; for "gradcam" `block`; for "legrad" `readout`; for Captum's `reduction` and `steps`.
@@ -142,43 +49,38 @@ def explain(
         InputError: for images, targets, a method or options that make no sense; the message names the value.
         ModelError: for a model that cannot be explained, with the reason.
     """
-    check_method(method, options)
-    check_images(images)
+    spec = find_method(method, options)
+    check_image_batch(images)
     with evaluating(model):
-        recording = (unrecorded if method in _OWN_FORWARD else record)(model, images)
-        explanation = explain_recording(recording, targets, method, **options)
-    return replace(explanation, facts=facts_of(model))
+        recording = (empty_recording if spec.needs == "forward" else record)(model, images)
+        return _explain(recording, targets, spec, options, model)
 
 
 def explain_recording(
-    recording: Recording, targets: Targets = None, method: str = "agcam", **options: Any
+    recording: Recording, targets: Targets = None, method: str | Callable[..., Any] = "agcam", **options: Any
 ) -> Explanation:
     """Explain a forward that a `Tape` has recorded; arguments and result as in `explain`."""
-    check_method(method, options)
+    return _explain(recording, targets, find_method(method, options), options, recording.parts.backbone)
+
+
+def _explain(
+    recording: Recording, targets: Targets, spec: MethodSpec, options: dict[str, Any], model: nn.Module
+) -> Explanation:
     # tensors made in inference mode can enter no autograd graph, neither ours nor the caller's
     with torch.inference_mode(False):
-        if method in _OWN_FORWARD:
-            heatmaps_of = _OWN_FORWARD[method](recording, **options)
-        else:
-            heatmaps_of = partial(_FROM_TAPE[method], recording, **options)
+        # a method that runs the model itself makes the logits, on which the targets may depend
+        of_targets = spec.function(recording, **options) if spec.needs == "forward" else None
         chosen = resolve_targets(targets, recording.logits).clone()
-        heatmaps = heatmaps_of(chosen)
-        return Explanation(recording.logits.clone(), chosen, heatmaps, method, facts_of(recording.anatomy.backbone))
+        heatmaps = of_targets(chosen) if of_targets else spec.function(recording, chosen, **options)
+        if not isinstance(heatmaps, Tensor) or heatmaps.dim() != 4 or heatmaps.shape[:2] != chosen.shape:
+            found = tuple(heatmaps.shape) if isinstance(heatmaps, Tensor) else type(heatmaps).__name__
+            batch, count = chosen.shape
+            raise InputError(f"method {spec.name} must give heatmaps ({batch}, {count}, h, w), found {found}")
+        maps = heatmaps.detach().float()
+        return Explanation(recording.logits.clone(), chosen, maps, spec.name, read_model_info(model))
 
 
-def check_method(method: str, options: Collection[str] = ()) -> None:
-    """Raise `InputError` unless `method` is one of `methods()` and takes options of these names."""
-    if method not in _METHODS:
-        raise InputError(f"unknown method {method!r}; known are {', '.join(_METHODS)}")
-    if options:
-        parameters = inspect.signature(_METHODS[method]).parameters.values()
-        known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-        for name in options:
-            if name not in known:
-                raise InputError(f"{method} has no option {name!r}; known are {', '.join(known) or 'none'}")
-
-
-def check_images(images: Tensor) -> None:
+def check_image_batch(images: Tensor) -> None:
     """Raise `InputError` unless `images` is a finite float batch (B, 3, H, W) with B > 0."""
     if not isinstance(images, Tensor) or images.dim() != 4:
         found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
@@ -196,7 +98,7 @@ def check_images(images: Tensor) -> None:
 
 
 def resolve_targets(targets: Targets, logits: Tensor) -> Tensor:
-    """`targets` as (B, T) int64 class indices on the device of `logits` (B, C)."""
+    """Turn `targets` into (B, T) int64 class indices on the device of `logits` (B, C)."""
     batch, classes = logits.shape
     if targets is None:
         return logits.argmax(1, keepdim=True)

@@ -12,8 +12,8 @@ from agcam.errors import InputError
 from agcam.explainers.recorder import AttentionCall, Recording
 
 
-def join(recordings: Sequence[Recording]) -> Recording:
-    """The recordings of several forwards of one model as if all their images had gone through in one.
+def join_recordings(recordings: Sequence[Recording]) -> Recording:
+    """Make one recording of those of several forwards, as if all their images had gone through in one.
 
     Raises:
         InputError: if there is none, or they do not fit together (see `joinable`).
@@ -33,11 +33,11 @@ def join(recordings: Sequence[Recording]) -> Recording:
         for parts in zip(*(recording.calls for recording in recordings), strict=True)
     ]
     images, tokens, logits = (joined(name, recordings) for name in ("images", "tokens", "logits"))
-    return Recording(first.anatomy, images, tokens, calls, logits, first.grid)
+    return Recording(first.parts, images, tokens, calls, logits, first.grid)
 
 
 def joinable(one: Recording, other: Recording) -> bool:
-    """Whether two recordings can be joined: of one model and image size, without score bias, which may be per batch."""
+    """Return whether two recordings are of one model and image size, without score bias, which may be per batch."""
 
     def kind(recording: Recording) -> object:
         kept = [recording.images, recording.tokens, recording.logits]
@@ -45,4 +45,4 @@ def joinable(one: Recording, other: Recording) -> bool:
         return [(tensor.shape[1:], tensor.dtype, tensor.device) for tensor in kept]
 
     biased = any(call.bias is not None for call in one.calls)
-    return one is other or (one.anatomy.backbone is other.anatomy.backbone and not biased and kind(one) == kind(other))
+    return one is other or (one.parts.backbone is other.parts.backbone and not biased and kind(one) == kind(other))

@@ -13,8 +13,8 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a model says of its classes and images.
+class ModelInfo:
+    """What a model knows of its classes and images.
 
     Attributes:
         class_names: by class index; empty where unknown.
@@ -29,12 +29,12 @@ class Facts:
     multilabel: bool = False
 
 
-def facts_of(model: nn.Module) -> Facts:
-    """The facts of a timm model (normalisation) or of a `ViTClassifier` (all), wrapped or not."""
+def read_model_info(model: nn.Module) -> ModelInfo:
+    """Read what a timm model (normalisation) or a `ViTClassifier` (everything) knows, wrapped or not."""
     knowing: Any = next((module for module in model.modules() if hasattr(module, "input_config")), None)
     if knowing is not None:
         config = knowing.input_config
-        return Facts(tuple(knowing.class_names), config.mean, config.std, bool(knowing.multilabel))
+        return ModelInfo(tuple(knowing.class_names), config.mean, config.std, bool(knowing.multilabel))
     cfg = getattr(unwrap(model), "pretrained_cfg", None) or {}
     mean, std = cfg.get("mean"), cfg.get("std")
-    return Facts(mean=tuple(mean), std=tuple(std)) if mean and std else Facts()
+    return ModelInfo(mean=tuple(mean), std=tuple(std)) if mean and std else ModelInfo()

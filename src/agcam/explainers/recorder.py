@@ -1,4 +1,4 @@
-"""The tape: what one ordinary forward of a ViT leaves behind for its explanation (DESIGN §2).
+"""The tape: what one ordinary forward of a ViT leaves behind for its explanation.
 
 `Tape` listens to a model. Every forward through the model, whoever calls it and in whatever precision, leaves a
 `Recording`: the logits, the tokens that enter the blocks, and for each attention call the score rows, values and
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from agcam.errors import ModelError
-from agcam.explainers.vit_parts import Anatomy, check_fit, dissect, traceable
+from agcam.explainers.vit_parts import ViTParts, check_fit, inspect_vit, traceable
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AttentionCall:
     bias: Tensor | None
 
     def scores(self) -> Tensor:
-        """Scores before softmax of the recorded rows, (B, h, R, N)."""
+        """Return the scores before softmax of the recorded rows, (B, h, R, N)."""
         if self.row_scores is not None:
             return self.row_scores
         assert self.query is not None
@@ -59,7 +59,7 @@ class Recording:
     """One forward of a ViT, as far as explanations need it.
 
     Attributes:
-        anatomy: where the model keeps its blocks, norm and head.
+        parts: where the model keeps its blocks, norm and head.
         images: (B, 3, H, W), as they entered the model.
         tokens: (B, R, D), the tokens that the head reads, as they entered the first block (or the pooling).
         calls: the attention calls from there on, in order.
@@ -67,7 +67,7 @@ class Recording:
         grid: (h, w), the patch grid.
     """
 
-    anatomy: Anatomy
+    parts: ViTParts
     images: Tensor
     tokens: Tensor = field(default_factory=lambda: torch.empty(0))
     calls: list[AttentionCall] = field(default_factory=list)
@@ -85,26 +85,26 @@ class Recording:
 
 
 class _Listener(TorchFunctionMode):
-    """Tells of each attention call and its answer, while it listens."""
+    """Reports each attention call and its answer, while it listens."""
 
-    def __init__(self, tell: Callable[..., None]) -> None:
+    def __init__(self, report: Callable[..., None]) -> None:
         super().__init__()
-        self.tell = tell
+        self.report = report
         self.listening = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run `func`; if it is an attention call, tell of it."""
+        """Run `func`; if it is an attention call, report it."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if self.listening and func is F.scaled_dot_product_attention:
-            self.tell(out, *args, **kwargs)
+            self.report(out, *args, **kwargs)
         return out
 
 
 class Tape:
-    """Context manager that records the forwards of a model. Inside it compiled code runs eagerly.
+    """Record the forwards of a model inside a `with` block, where compiled code runs eagerly.
 
     Example:
         >>> with Tape(model) as tape, torch.inference_mode():
@@ -119,7 +119,7 @@ class Tape:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.anatomy = dissect(model)
+        self.parts = inspect_vit(model)
         self._recording: Recording | None = None
         self._running = False
         self._listener = _Listener(self._keep)
@@ -131,19 +131,19 @@ class Tape:
         """The latest complete forward."""
         if self._recording is None or self._running:
             raise ModelError(
-                f"{self.anatomy.name}: no forward was recorded. Call the model itself inside the `with Tape(model)` "
+                f"{self.parts.name}: no forward was recorded. Call the model itself inside the `with Tape(model)` "
                 "block, not its blocks or `forward_features`."
             )
         return self._recording
 
     def __enter__(self) -> Self:
-        backbone = self.anatomy.backbone
+        backbone = self.parts.backbone
         with ExitStack() as stack:
-            stack.enter_context(traceable(self.anatomy))
+            stack.enter_context(traceable(self.parts))
             for handle in (
                 backbone.register_forward_pre_hook(self._begin),
                 backbone.register_forward_hook(self._finish),
-                self.anatomy.blocks[0].register_forward_pre_hook(self._first_block),
+                self.parts.blocks[0].register_forward_pre_hook(self._first_block),
             ):
                 stack.callback(handle.remove)
             stack.enter_context(self._listener)
@@ -159,28 +159,28 @@ class Tape:
         images = args[0] if args else None
         if not isinstance(images, Tensor) or images.dim() != 4:
             found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise ModelError(f"{self.anatomy.name}: recording needs images (B, 3, H, W), found {found}")
-        self._recording = Recording(self.anatomy, images)
+            raise ModelError(f"{self.parts.name}: recording needs images (B, 3, H, W), found {found}")
+        self._recording = Recording(self.parts, images)
         self._running, self._listener.listening = True, False
 
     def _first_block(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         # gradient checkpointing runs the blocks once more in backward, when nothing is recorded
         if self._running and self._recording is not None:
-            self._recording.tokens = _own(self.anatomy.entering(args))
+            self._recording.tokens = _own(self.parts.entering(args))
             self._listener.listening = True
 
     def _keep(self, *args: Any, **kwargs: Any) -> None:
         if self._recording is not None:
-            number, count = len(self._recording.calls), max(1, len(self.anatomy.attentions))
+            number, count = len(self._recording.calls), max(1, len(self.parts.attentions))
             if number == 0:
                 self._shelves = {}
-            call = _keep(self.anatomy.rows, *args, **kwargs)
+            call = _keep(self.parts.rows, *args, **kwargs)
             kept = {name: tensor for name, tensor in vars(call).items() if tensor is not None}
             placed = {name: self._place(name, number, count, tensor) for name, tensor in kept.items()}
             self._recording.calls.append(replace(call, **placed))
 
     def _place(self, name: str, number: int, count: int, tensor: Tensor) -> Tensor:
-        """A compact copy of `tensor`, beside those of the other calls.
+        """Return a compact copy of `tensor`, beside those of the other calls.
 
         Copies made one by one between the forward's large passing tensors would leave the heap full of holes that
         none of them fits: more memory lost than the copies take.
@@ -197,10 +197,10 @@ class Tape:
         self._listener.listening = False
         self._shelves = {}
         if not isinstance(logits, Tensor):
-            raise ModelError(f"{self.anatomy.name} returned {type(logits).__name__}, not logits; call model.eval()")
+            raise ModelError(f"{self.parts.name} returned {type(logits).__name__}, not logits; call model.eval()")
         self._running = False
         self._recording.logits = logits.detach()
-        self._recording.grid = self.anatomy.grid(args[0])
+        self._recording.grid = self.parts.grid(args[0])
 
 
 def record(model: nn.Module, images: Tensor) -> Recording:
@@ -211,9 +211,9 @@ def record(model: nn.Module, images: Tensor) -> Recording:
         ModelError: if the model cannot be explained, with the reason.
     """
     tape = Tape(model)
-    check_fit(tape.anatomy, images)
+    check_fit(tape.parts, images)
     with tape, torch.inference_mode():
-        tape.anatomy.backbone(images)
+        tape.parts.backbone(images)
     return tape.recording
 
 
@@ -248,20 +248,20 @@ def _keep(
 
 
 def repeated_heads(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values (B, h, N, d) of grouped-query attention, each head repeated for its group of queries."""
+    """Repeat each key and value head of grouped-query attention for its group of queries: (B, h, N, d) both."""
     groups = query.shape[1] // key.shape[1]
     return key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """An attention mask as a term of the scores before softmax: a boolean one says where attention may go."""
+    """Turn an attention mask into a term of the scores before softmax: a boolean one says where attention may go."""
     if mask.dtype == torch.bool:
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
     return mask
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """`tensor` itself, or a compact copy of it if it would keep a larger buffer (the fused qkv, say) alive."""
+    """Return `tensor` itself, or a compact copy of it if it would keep a larger buffer (the fused qkv, say) alive."""
     tensor = tensor.detach()
     compact = tensor.untyped_storage().nbytes() <= tensor.nbytes
     return tensor if compact else tensor.clone(memory_format=torch.contiguous_format)

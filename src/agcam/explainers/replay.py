@@ -1,4 +1,4 @@
-"""Replay: run the recorded tokens through the model's own blocks, each attention call answered from the tape.
+"""Run recorded tokens through the model's own blocks once more, each attention call answered from the tape.
 
 The answers are leaves, and the input of each attention module is a constant, so differentiating the replayed
 logits gives the paper's gradient, which reaches attention only along skip connections and MLPs, at the price of
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map_only
 
 from agcam.errors import ModelError
 from agcam.explainers.recorder import Recording
-from agcam.explainers.vit_parts import Anatomy, traceable
+from agcam.explainers.vit_parts import ViTParts, traceable
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -36,17 +36,17 @@ class Replay:
 class _Answer(TorchFunctionMode):
     """Answers attention calls from the tape; skips projections whose results nobody reads; computes in float32."""
 
-    def __init__(self, outputs: list[Tensor], anatomy: Anatomy) -> None:
+    def __init__(self, outputs: list[Tensor], parts: ViTParts) -> None:
         super().__init__()
         self.answers: Iterator[Tensor] = iter(outputs)
         # the weights are kept beside their ids, which could otherwise be given to another tensor
-        self.unread = {id(weight): weight for weight in anatomy.unread_weights()}
-        self.convert = needs_conversion(anatomy.backbone)
+        self.unread = {id(weight): weight for weight in parts.unread_weights()}
+        self.convert = needs_conversion(parts.backbone)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run `func`, or stand in for it."""
+        """Run `func`, or answer in its place."""
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             return next(self.answers)
@@ -69,27 +69,27 @@ def replay(recording: Recording) -> Iterator[Replay]:
     Raises:
         ModelError: if the replayed logits differ from the recorded ones. A map would be wrong, so none is made.
     """
-    anatomy = recording.anatomy
-    dtype = working_dtype(recording)
+    parts = recording.parts
+    dtype = working_dtype(recording.tokens)
     with ExitStack() as stack:
         stack.enter_context(differentiable(recording))
-        stack.enter_context(traceable(anatomy))
-        for module in anatomy.attentions:
+        stack.enter_context(traceable(parts))
+        for module in parts.attentions:
             # a block that does its own attention has an MLP that the input reaches, too
-            if all(module is not block for block in anatomy.blocks):
+            if all(module is not block for block in parts.blocks):
                 stack.callback(module.register_forward_pre_hook(_detach_input).remove)
         # the clones leave inference mode: its tensors cannot enter autograd
         outputs = [call.output.clone().to(dtype).requires_grad_() for call in recording.calls]
         tokens = recording.tokens.clone().to(dtype)
-        with _Answer(outputs, anatomy), explaining_failures(recording):
-            logits = anatomy.walk(tokens)
+        with _Answer(outputs, parts), explaining_failures(recording):
+            logits = parts.walk(tokens)
         check_logits(recording, logits)
         yield Replay(logits, outputs)
 
 
 @contextmanager
 def differentiable(recording: Recording) -> Iterator[None]:
-    """Autograd on, whatever the caller has switched off, and no autocast.
+    """Switch autograd on, whatever the caller has switched off, and autocast off.
 
     Raises:
         ModelError: if the recording holds no attention to differentiate by.
@@ -102,7 +102,7 @@ def differentiable(recording: Recording) -> Iterator[None]:
 
 @contextmanager
 def explaining_failures(recording: Recording) -> Iterator[None]:
-    """Turns what a model's own code raises when it is called in an unforeseen way into a `ModelError`."""
+    """Turn what a model's own code raises when it is called in an unforeseen way into a `ModelError`."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -111,18 +111,18 @@ def explaining_failures(recording: Recording) -> Iterator[None]:
         raise mismatch(recording, f"running its blocks again failed ({type(error).__name__}: {error})") from error
 
 
-def working_dtype(recording: Recording) -> torch.dtype:
-    """Float64 for a float64 model, float32 for all others."""
-    return torch.float64 if recording.tokens.dtype == torch.float64 else torch.float32
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """Return what a tensor's gradients are computed in: float64 for float64, float32 for all others."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def needs_conversion(model: nn.Module) -> bool:
-    """Whether a weight is in half precision, or was made in inference mode, where autograd cannot follow."""
+    """Return whether a weight is in half precision, or was made in inference mode, where autograd cannot follow."""
     return any(parameter.dtype in _HALF or parameter.is_inference() for parameter in model.parameters())
 
 
 def differentiable_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call, half precision in float32 and tensors of inference mode as ordinary ones."""
+    """Return the arguments of a call with half precision in float32 and tensors of inference mode as ordinary ones."""
     found: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(Tensor, _differentiable, (args, kwargs))
     return found
 
@@ -153,13 +153,13 @@ def check_logits(recording: Recording, logits: Tensor) -> None:
 
 
 def mismatch(recording: Recording, what: str) -> ModelError:
-    """The error for a model whose replay cannot be trusted."""
+    """Make the error for a model whose replay cannot be trusted."""
     if not bool(torch.isfinite(recording.logits).all()):
         what = "its logits are not finite; look for NaN in the images or weights"
-    elif recording.anatomy.backbone.training:
+    elif recording.parts.backbone.training:
         what += "; it is in training mode, call model.eval() first"
     return ModelError(
-        f"{recording.anatomy.name} cannot be explained: {what}. Its head must read the class token, an average of "
+        f"{recording.parts.name} cannot be explained: {what}. Its head must read the class token, an average of "
         "tokens or an attention pooling, and tokens may mix only in scaled_dot_product_attention."
     )
 

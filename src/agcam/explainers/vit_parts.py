@@ -20,7 +20,7 @@ _PROJECTIONS = {"qkv", "q_proj", "k_proj", "v_proj", "q", "k", "v", "kv"}
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ViTParts:
     """The parts of a ViT.
 
     Attributes:
@@ -52,22 +52,22 @@ class Anatomy:
         return model_name(self.backbone)
 
     def entering(self, args: tuple[Any, ...]) -> Tensor:
-        """The rows (B, R, D) that the head reads, from the arguments that `blocks[0]` is called with."""
+        """Take the rows (B, R, D) that the head reads from the arguments that `blocks[0]` is called with."""
         return cast(Tensor, args[1 if self.class_attention else 0][:, self.rows])
 
     def walk(self, tokens: Tensor) -> Tensor:
-        """From the rows (B, R, D) that enter `blocks[0]` to the logits (B, C), through the model's own modules."""
+        """Run the rows (B, R, D) that enter `blocks[0]` through the model's own modules, to the logits (B, C)."""
         for block in self.blocks:
             tokens = block(tokens[:, :0], tokens) if self.class_attention else block(tokens)
         return self.head(tokens)
 
     def grid(self, images: Tensor) -> tuple[int, int]:
-        """The patch grid (h, w) for images (B, 3, H, W)."""
+        """Return the patch grid (h, w) for images (B, 3, H, W)."""
         h, w = self.embedding.dynamic_feat_size(tuple(images.shape[-2:]))
         return int(h), int(w)
 
     def unread_weights(self) -> list[Tensor]:
-        """Weights of the projections to query, key and value, adapters on them included."""
+        """Return the weights of the projections to query, key and value, adapters on them included."""
         return [
             module.weight
             for attention in self.attentions
@@ -79,13 +79,13 @@ class Anatomy:
 
 
 def model_name(model: nn.Module) -> str:
-    """The timm name of a bare model, or its class."""
+    """Return the timm name of a bare model, or its class."""
     cfg = getattr(model, "pretrained_cfg", None) or {}
     return str(cfg.get("architecture") or type(model).__name__)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The bare timm model inside DDP, `torch.compile` or a LightningModule with a `backbone`."""
+    """Return the bare timm model inside DDP, `torch.compile` or a LightningModule with a `backbone`."""
     while True:
         # not `or`: a compiled module asks what it wraps for its truth, its length
         inner = (getattr(model, wrapped, None) for wrapped in ("_orig_mod", "module", "backbone"))
@@ -95,7 +95,7 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = found
 
 
-def dissect(model: nn.Module) -> Anatomy:
+def inspect_vit(model: nn.Module) -> ViTParts:
     """Find the parts of `model`.
 
     Raises:
@@ -118,32 +118,32 @@ def dissect(model: nn.Module) -> Anatomy:
     return _read_by_head(backbone, list(blocks), embedding)
 
 
-def check_fit(anatomy: Anatomy, images: Tensor) -> None:
+def check_fit(parts: ViTParts, images: Tensor) -> None:
     """Raise `InputError` if the model cannot take images (B, 3, H, W) of this size, type or device."""
-    embed, channels = anatomy.embedding, getattr(anatomy.backbone, "in_chans", 3)
+    embed, channels = parts.embedding, getattr(parts.backbone, "in_chans", 3)
     if images.shape[1] != channels:
-        raise InputError(f"images have {images.shape[1]} channels, {anatomy.name} takes {channels}: (B, C, H, W)")
+        raise InputError(f"images have {images.shape[1]} channels, {parts.name} takes {channels}: (B, C, H, W)")
     size, found = getattr(embed, "img_size", None), tuple(images.shape[-2:])
     patch = tuple(getattr(embed, "patch_size", (1, 1)))
     if size is not None and getattr(embed, "strict_img_size", False):
         if found != tuple(size):
             raise InputError(
-                f"images are {_pixels(found)}, {anatomy.name} takes {_pixels(size)}; resize them, or create the model "
+                f"images are {_pixels(found)}, {parts.name} takes {_pixels(size)}; resize them, or create the model "
                 "with img_size or dynamic_img_size=True"
             )
     elif min(found) < 1 or (any(map(mod, found, patch)) and not getattr(embed, "dynamic_img_pad", False)):
-        raise InputError(f"images are {_pixels(found)}, no multiple of the patches of {anatomy.name}, {_pixels(patch)}")
+        raise InputError(f"images are {_pixels(found)}, no multiple of the patches of {parts.name}, {_pixels(patch)}")
     weight = next(embed.parameters(), images)
     if images.device != weight.device:
-        raise InputError(f"images are on {images.device}, {anatomy.name} is on {weight.device}; move one of them")
+        raise InputError(f"images are on {images.device}, {parts.name} is on {weight.device}; move one of them")
     if images.dtype != weight.dtype and not torch.is_autocast_enabled(images.device.type):
-        raise InputError(f"images are {images.dtype}, {anatomy.name} is {weight.dtype}; convert one of them")
+        raise InputError(f"images are {images.dtype}, {parts.name} is {weight.dtype}; convert one of them")
 
 
 @contextmanager
-def traceable(anatomy: Anatomy) -> Iterator[None]:
-    """Inside, every attention is a `scaled_dot_product_attention` that a torch function mode sees."""
-    unfused = [module for module in anatomy.attentions if not module.fused_attn]
+def traceable(parts: ViTParts) -> Iterator[None]:
+    """Make every attention a `scaled_dot_product_attention` that a torch function mode sees."""
+    unfused = [module for module in parts.attentions if not module.fused_attn]
     for module in unfused:
         module.fused_attn = cast(Any, True)
     # compiled code runs no Python that could be seen; where nothing was compiled, importing dynamo takes seconds
@@ -157,8 +157,8 @@ def traceable(anatomy: Anatomy) -> Iterator[None]:
             module.fused_attn = cast(Any, False)
 
 
-def _read_by_head(backbone: Any, blocks: list[nn.Module], embedding: nn.Module) -> Anatomy:
-    """The parts whose attention reaches the logits, by how the head reads the tokens."""
+def _read_by_head(backbone: Any, blocks: list[nn.Module], embedding: nn.Module) -> ViTParts:
+    """Find the parts whose attention reaches the logits, by how the head reads the tokens."""
     pool, attention_pool = getattr(backbone, "global_pool", "token"), getattr(backbone, "attn_pool", None)
     class_blocks, prefix = getattr(backbone, "blocks_token_only", None), getattr(backbone, "num_prefix_tokens", 1)
 
@@ -172,15 +172,15 @@ def _read_by_head(backbone: Any, blocks: list[nn.Module], embedding: nn.Module) 
         if pool != "token" or not len(class_blocks):
             raise _refusal(backbone, f"has class-attention blocks but pools by {pool!r}, so that nobody reads them")
         blocks = list(class_blocks)
-        return Anatomy(backbone, blocks, slice(0, 1), prefix, _attentions(blocks), True, head, embedding)
+        return ViTParts(backbone, blocks, slice(0, 1), prefix, _attentions(blocks), True, head, embedding)
     if attention_pool is not None:
         blocks, rows = [attention_pool], slice(0, 1 if getattr(attention_pool, "pool", "") == "token" else None)
         prefix = prefix if getattr(backbone, "pool_include_prefix", True) else 0
-        return Anatomy(backbone, blocks, rows, prefix, _attentions(blocks), False, head_of_pooled, embedding)
+        return ViTParts(backbone, blocks, rows, prefix, _attentions(blocks), False, head_of_pooled, embedding)
     if pool not in ("token", "avg", "avgmax", "max"):
         raise _refusal(backbone, f"pools by {pool!r}, not by token, average, maximum or attention")
     rows = slice(None) if pool != "token" else slice(0, 2 if hasattr(backbone, "head_dist") else 1)
-    return Anatomy(backbone, blocks, rows, prefix, _attentions(blocks), False, head, embedding)
+    return ViTParts(backbone, blocks, rows, prefix, _attentions(blocks), False, head, embedding)
 
 
 def _attentions(blocks: list[nn.Module]) -> list[nn.Module]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from agcam.explainers.registry import is_control
 from agcam.io.explained_images import Shown
 from agcam.metrics.maps import fill_boxes
 from agcam.report import glossary as words
@@ -70,11 +71,6 @@ def thin(frames: Sequence[_T]) -> list[_T]:
     if len(frames) <= FRAMES:
         return list(frames)
     return [frames[round(number * (len(frames) - 1) / (FRAMES - 1))] for number in range(FRAMES)]
-
-
-def is_control(label: str) -> bool:
-    """Whether a method's heatmaps know nothing of the image."""
-    return label.partition(":")[0] in ("random", "center")
 
 
 class _Masks:

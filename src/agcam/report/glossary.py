@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agcam.explainers.registry import registered
+
 
 @dataclass(frozen=True)
 class Word:
@@ -160,22 +162,6 @@ FIGURES: dict[str, Word] = (
     }
 )
 
-METHODS = {
-    "agcam": "Attention-Guided CAM: where the attention of the class token matters for the class, from one forward "
-    "pass.",
-    "raw_attention": "The attention of the class token, summed over layers. It does not depend on the class.",
-    "rollout": "Attention followed through all layers (Abnar & Zuidema 2020). It does not depend on the class.",
-    "lrp": "Relevance propagated backwards through the network (Chefer et al. 2021).",
-    "generic_attention": "Attention weighted by its gradient, layer by layer (Chefer et al. 2021).",
-    "attention_gradcam": "Grad-CAM on the class token's attention in the last layer.",
-    "gradcam": "Grad-CAM on the patches of a late layer.",
-    "legrad": "Gradients of the attention, summed over layers (Bousselham et al. 2024).",
-    "input_x_gradient": "The gradient of the class with respect to each pixel, times the pixel.",
-    "integrated_gradients": "Gradients collected on the way from a blank picture to this one.",
-    "random": "A control: noise. A method that is no better than this explains nothing.",
-    "center": "A control: always hot in the middle. Objects often are in the middle, so this scores better than noise.",
-}
-
 CURVES = {
     "morf": Word(
         "Most relevant pixels removed first",
@@ -215,10 +201,13 @@ def figure(name: str) -> Word:
 
 
 def method(label: str) -> str:
-    """What a method does, with the options that its label names."""
-    name, _, options = label.partition(":")
-    known = METHODS.get(name, "")
-    return f"{known} Here with {options.replace(',', ', ')}.".strip() if options else known
+    """What a method does, with the options that its label names; nothing where no such method is known here."""
+    spec = registered(label)
+    if spec is None:
+        return ""
+    options = label.rpartition(":")[2] if "=" in label else ""
+    said = [spec.help, "" if spec.class_specific or spec.control else "It does not depend on the class."]
+    return " ".join(filter(None, [*said, f"Here with {options.replace(',', ', ')}." if options else ""]))
 
 
 def curve(name: str) -> Word:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from agcam.errors import DataError, brief
+from agcam.explainers.registry import is_control
 from agcam.io.explained_images import FACTS, read_panel
 from agcam.io.yaml import read_yaml
 from agcam.report import glossary as words
 from agcam.report.benchmark import arrow, read_fill
-from agcam.report.gallery import is_control, thin
+from agcam.report.gallery import thin
 from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
 
 _FOLDER = re.compile(r"(val|test)_epoch_(\d+)")

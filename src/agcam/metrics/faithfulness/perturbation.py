@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from agcam.errors import InputError, ModelError
+from agcam.evaluating import evaluating
 from agcam.metrics.checks import check_images
 from agcam.metrics.maps import min_max, upsample
 
@@ -87,7 +87,8 @@ def perturbed_logits(
     steps = torch.tensor(counts, device=device).repeat_interleave(len(places))
     rows = torch.arange(len(places), device=device).repeat(len(counts))
     answers = []
-    with evaluating(model):
+    # not inference mode: tensors that a model caches (rotary tables, say) would stay unfit for training
+    with evaluating(model), torch.no_grad():
         for step, row in zip(torch.split(steps, batch_size), torch.split(rows, batch_size), strict=True):
             logits = model(fill(row, places[row] < step[:, None, None]))
             if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(row):
@@ -114,20 +115,6 @@ def area(curves: Tensor, fractions: Sequence[float]) -> Tensor:
     """Area under curves (F, …) over the fractions, divided by their span: the mean height, in the curve's units."""
     x = torch.tensor(fractions, dtype=curves.dtype, device=curves.device)
     return torch.trapezoid(curves, x, dim=0) / (x[-1] - x[0])
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each module's training flag is put back afterwards."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        # not inference mode: tensors that a model caches (rotary tables, say) would stay unfit for training
-        with torch.no_grad():
-            yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 def prepare(images: Tensor, heatmaps: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Explanations made of attention alone, the same for every class: raw attention and rollout."""
+"""Attention rollout (Abnar & Zuidema, ACL 2020, arXiv 2005.00928)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from agcam.errors import InputError
-from agcam.explainers.eager_attention import Explicit
-from agcam.explainers.eager_forward import check_calls, check_class_token, on_patches, run
+from agcam.explainers.class_token import check_calls, check_class_token
+from agcam.explainers.eager_attention import EagerAttention
+from agcam.explainers.eager_forward import eager_forward
+from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
-from agcam.explainers.replay import mismatch
+from agcam.explainers.registry import register_method
+from agcam.explainers.replay import working_dtype
 
 HeadFusion = Literal["mean", "max", "min"]
 Normalization = Literal["rows", "leem2024"]
@@ -24,36 +27,9 @@ _FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def raw_attention(recording: Recording, targets: Tensor) -> Tensor:
-    """Attention of the class token, summed over layers and heads (Fig. 1 of Leem & Seo, AAAI 2024).
-
-    With A = softmax(Q·Kᵀ/√d) of block k and head h,
-
-        M = Σ_k Σ_h Σ_i A[i, :],    patch columns only,
-
-    where i is the class token; as in `agcam`, both tokens of a distilled DeiT, all tokens for a model that pools
-    over them, the latent query of an attention pooling. Read from the recorded forward: costs next to nothing.
-
-    Args:
-        recording: the forward to explain.
-        targets: (B, T); the map is the same for each.
-
-    Returns:
-        Heatmaps (B, T, h, w), float32; each head of each block hands out 1, so a map sums to at most their number
-        times that of the rows i.
-
-    Raises:
-        ModelError: if the attention of the model cannot be read.
-    """
-    if not recording.calls:
-        raise mismatch(recording, "it made no scaled_dot_product_attention call between its first block and its head")
-    with torch.no_grad():
-        rows = (call.scores() for call in recording.calls)
-        dtype = torch.float64 if recording.calls[0].output.dtype == torch.float64 else torch.float32
-        found = torch.stack([on_patches(recording, scores.softmax(-1, dtype).sum((1, 2))) for scores in rows]).sum(0)
-        return found[:, None].repeat(1, targets.shape[1], 1, 1)
-
-
+@register_method(
+    needs="forward", class_specific=False, help="Attention followed through all layers (Abnar & Zuidema 2020)."
+)
 def rollout(
     recording: Recording,
     *,
@@ -61,7 +37,7 @@ def rollout(
     discard_ratio: float = 0.0,
     normalization: Normalization | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    """Attention rollout (Abnar & Zuidema, ACL 2020, arXiv 2005.00928) of the class token.
+    """Follow the class token's attention through all blocks (Abnar & Zuidema, ACL 2020, arXiv 2005.00928).
 
     With F_k the attention of block k, its heads fused, and each row of F_k + I scaled to the sum 1,
 
@@ -93,20 +69,20 @@ def rollout(
         raise InputError(f"discard_ratio must be a share of the tokens in [0, 1), found {discard_ratio!r}")
     if normalization not in (None, "rows", "leem2024"):
         raise InputError(f"normalization must be one of rows, leem2024 or None, found {normalization!r}")
-    check_class_token(recording.anatomy, "rollout")
+    check_class_token(recording.parts, "rollout")
     mode = _Fused(_FUSIONS[head_fusion])
     with torch.no_grad():
-        run(recording, mode)
+        eager_forward(recording, mode)
         check_calls(recording, len(mode.matrices), "rollout")
         for fused in mode.matrices:
             _discard(fused, discard_ratio)
-        row = propagate(mode.matrices, normalization or ("rows" if discard_ratio else "leem2024"))
+        row = _propagate(mode.matrices, normalization or ("rows" if discard_ratio else "leem2024"))
         found = on_patches(recording, row)[:, None]
     return lambda targets: found.repeat(1, targets.shape[1], 1, 1)
 
 
-def propagate(matrices: list[Tensor], normalization: Normalization = "rows") -> Tensor:
-    """The class token's row (B, N) of the product, last block first, of normalised F + I from F (B, N, N)."""
+def _propagate(matrices: list[Tensor], normalization: Normalization) -> Tensor:
+    """Multiply, last block first, the class token's row by each normalised F + I, from F (B, N, N): (B, N)."""
     row = torch.zeros_like(matrices[-1][:, 0])
     row[:, 0] = 1
     for matrix in reversed(matrices):
@@ -119,7 +95,7 @@ def propagate(matrices: list[Tensor], normalization: Normalization = "rows") -> 
     return row
 
 
-class _Fused(Explicit):
+class _Fused(EagerAttention):
     """Keeps each attention matrix with its heads fused, (B, N, N)."""
 
     def __init__(self, fuse: Callable[[Tensor], Tensor]) -> None:
@@ -128,8 +104,7 @@ class _Fused(Explicit):
 
     def keep(self, query: Tensor, key: Tensor, value: Tensor, matrix: Tensor) -> None:
         """Keep the fused matrix, at least in float32."""
-        fused = self.fuse(matrix)
-        self.matrices.append(fused if fused.dtype == torch.float64 else fused.float())
+        self.matrices.append(self.fuse(matrix).to(working_dtype(matrix)))
 
 
 def _discard(fused: Tensor, ratio: float) -> None:

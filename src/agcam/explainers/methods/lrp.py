@@ -15,16 +15,22 @@ from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
 
 from agcam.errors import ModelError
-from agcam.explainers.eager_attention import Explicit
-from agcam.explainers.eager_forward import check_calls, check_class_token, on_patches, run, with_gradients
+from agcam.explainers.class_token import check_calls, check_class_token
+from agcam.explainers.eager_attention import EagerAttention
+from agcam.explainers.eager_forward import eager_forward, with_gradients
+from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
-from agcam.explainers.vit_parts import Anatomy, unwrap
+from agcam.explainers.registry import register_method
+from agcam.explainers.vit_parts import ViTParts, unwrap
 
 _EPSILON = 1e-9
 
 
+@register_method(needs="forward", help="Relevance propagated backwards through the network (Chefer et al. 2021).")
 def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
-    """Transformer attribution (Chefer, Gur, Wolf, CVPR 2021, arXiv 2012.09838), alpha 1, start layer 0.
+    """Propagate relevance, weight it by gradients, roll it out (Chefer, Gur, Wolf, CVPR 2021, arXiv 2012.09838).
+
+    The authors' `transformer_attribution` with alpha 1 and start layer 0.
 
     Relevance R starts as 1 at the logit y and is handed down to the inputs of every operation:
 
@@ -57,13 +63,13 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
     Raises:
         ModelError: for models other than the plain pre-norm `VisionTransformer` of timm with a class token.
     """
-    steps = _plain_blocks(recording.anatomy)
-    backbone: Any = recording.anatomy.backbone
+    steps = _plain_blocks(recording.parts)
+    backbone: Any = recording.parts.backbone
     with with_gradients(recording) as convert:
         mode = _Operands(convert)
         seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
         with _watching([*(module for step in steps for module in step.modules()), backbone.head], seen):
-            logits = run(recording, mode)
+            logits = eager_forward(recording, mode)
         check_calls(recording, len(mode.matrices), "lrp")
         head = _Linear(backbone.head, *(pooled.unsqueeze(1) for pooled in seen[backbone.head]))
         blocks = [
@@ -80,7 +86,7 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
 
 
 def _class_row(blocks: list[_Block], head: _Linear, logits: Tensor, target: Tensor) -> Tensor:
-    """The row r (B, N) of one target (B,) for each image, from the last block to the first."""
+    """Make the row r (B, N) of one target (B,) for each image, from the last block to the first."""
     chosen = logits.gather(1, target[:, None])
     gradients = torch.autograd.grad(chosen.sum(), [block.matrix for block in blocks], retain_graph=True)
     with torch.no_grad():
@@ -97,7 +103,7 @@ def _class_row(blocks: list[_Block], head: _Linear, logits: Tensor, target: Tens
 
 
 @dataclass(frozen=True)
-class _Parts:
+class _BlockParts:
     """The modules of one plain block whose inputs and outputs are needed."""
 
     block: nn.Module
@@ -127,7 +133,7 @@ class _Linear:
         return (self.y + F.linear(self.x.abs(), self.weight.abs())) / 2
 
     def down(self, relevance: Tensor) -> Tensor:
-        """Relevance of x (B, r, in) from that of the output (B, r, out), r the first tokens alone or all."""
+        """Hand relevance of the output (B, r, out) down to x (B, r, in), with r the first tokens alone or all."""
         rows = relevance.shape[1]
         share = _divide(relevance, self.positive[:, :rows])
         x = self.x[:, :rows]
@@ -139,7 +145,7 @@ class _Block:
 
     def __init__(
         self,
-        parts: _Parts,
+        parts: _BlockParts,
         seen: dict[nn.Module, tuple[Tensor, Tensor]],
         operands: tuple[Tensor, Tensor, Tensor],
         matrix: Tensor,
@@ -153,7 +159,7 @@ class _Block:
         self.matrix = matrix
 
     def down(self, relevance: Tensor, further: bool) -> tuple[Tensor, Tensor]:
-        """Relevance of A (B, h, r, N) and, if it is to go further, of the block's input (B, N, D).
+        """Hand relevance down to A (B, h, r, N) and, if it is to go further, to the block's input (B, N, D).
 
         `relevance` is that of the output of the first r tokens, (B, r, D): the rest have none.
         """
@@ -176,7 +182,7 @@ class _Block:
         return by_matrix, F.pad(kept, (0, 0, 0, tokens)) + self.qkv.down(torch.cat(by_qkv, -1))
 
 
-class _Operands(Explicit):
+class _Operands(EagerAttention):
     """Keeps the operands of the products of each attention."""
 
     def __init__(self, convert: bool) -> None:
@@ -190,7 +196,7 @@ class _Operands(Explicit):
 
 
 def _share_sum(relevance: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Relevance of a and b (B, r, D) from that of a + b."""
+    """Share the relevance of a + b between a and b (B, r, D)."""
     share = _divide(relevance, a + b)
     by_a, by_b = a * share, b * share
     sum_a, sum_b, total = (t.sum((1, 2), keepdim=True) for t in (by_a, by_b, relevance))
@@ -202,23 +208,23 @@ def _share_sum(relevance: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _divide(a: Tensor, b: Tensor) -> Tensor:
-    """Their quotient, 0 where b is 0: nothing contributed there."""
+    """Divide, with 0 where b is 0: nothing contributed there."""
     return torch.where(b == 0, 0, a / (b + _EPSILON))
 
 
 def _heads(tokens: Tensor, heads: int) -> Tensor:
-    """(B, h, N, d) of (B, N, h·d)."""
+    """Part (B, N, h·d) into heads (B, h, N, d)."""
     return tokens.reshape(*tokens.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _tokens(heads: Tensor) -> Tensor:
-    """(B, N, h·d) of (B, h, N, d)."""
+    """Put heads (B, h, N, d) together as (B, N, h·d)."""
     return heads.transpose(1, 2).flatten(2)
 
 
 @contextmanager
 def _watching(modules: list[nn.Module], seen: dict[nn.Module, tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """Inside, `seen` is given the input and the output of the last call of each module."""
+    """Note in `seen` the input and the output of the last call of each module."""
 
     def see(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         seen[module] = args[0].detach(), output.detach()
@@ -229,32 +235,32 @@ def _watching(modules: list[nn.Module], seen: dict[nn.Module, tuple[Tensor, Tens
         yield
 
 
-def _plain_blocks(anatomy: Anatomy) -> list[_Parts]:
-    """The parts of each block, or `ModelError` for a model that has more to it than the rules are made for."""
-    check_class_token(anatomy, "lrp")
-    backbone = anatomy.backbone
+def _plain_blocks(parts: ViTParts) -> list[_BlockParts]:
+    """Find the parts of each block; raise `ModelError` for a model that has more to it than the rules are made for."""
+    check_class_token(parts, "lrp")
+    backbone = parts.backbone
     if type(backbone) is not VisionTransformer:
-        raise _refusal(anatomy, f"is a {type(backbone).__name__}")
+        raise _refusal(parts, f"is a {type(backbone).__name__}")
     if type(backbone.head) is not nn.Linear:
-        raise _refusal(anatomy, f"has a head of type {type(backbone.head).__name__}")
-    return [_parts(anatomy, number, unwrap(block)) for number, block in enumerate(anatomy.blocks)]
+        raise _refusal(parts, f"has a head of type {type(backbone.head).__name__}")
+    return [_inspect_block(parts, number, unwrap(block)) for number, block in enumerate(parts.blocks)]
 
 
-def _parts(anatomy: Anatomy, number: int, block: Any) -> _Parts:
+def _inspect_block(parts: ViTParts, number: int, block: Any) -> _BlockParts:
     if type(block) is not Block or type(block.attn) is not Attention or type(block.mlp) is not Mlp:
         kinds = [type(block).__name__] + [type(getattr(block, name, None)).__name__ for name in ("attn", "mlp")]
-        raise _refusal(anatomy, f"has a {kinds[0]} with {kinds[1]} and {kinds[2]} as block {number}")
+        raise _refusal(parts, f"has a {kinds[0]} with {kinds[1]} and {kinds[2]} as block {number}")
     if getattr(block.attn, "gate", None) is not None:
-        raise _refusal(anatomy, f"has gated attention in block {number}")
+        raise _refusal(parts, f"has gated attention in block {number}")
     layers = {"qkv": block.attn.qkv, "proj": block.attn.proj, "fc1": block.mlp.fc1, "fc2": block.mlp.fc2}
     for name, layer in layers.items():
         if type(layer) is not nn.Linear:
-            raise _refusal(anatomy, f"has a {type(layer).__name__} as {name} of block {number}; merge adapters first")
-    return _Parts(block, block.ls1, block.norm2, block.ls2, **layers)
+            raise _refusal(parts, f"has a {type(layer).__name__} as {name} of block {number}; merge adapters first")
+    return _BlockParts(block, block.ls1, block.norm2, block.ls2, **layers)
 
 
-def _refusal(anatomy: Anatomy, found: str) -> ModelError:
+def _refusal(parts: ViTParts, found: str) -> ModelError:
     return ModelError(
-        f"lrp has rules for timm's plain VisionTransformer (vit, deit, deit3, dinov2), {anatomy.name} {found}; "
+        f"lrp has rules for timm's plain VisionTransformer (vit, deit, deit3, dinov2), {parts.name} {found}; "
         "use agcam or raw_attention"
     )

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from agcam.errors import InputError
-from agcam.explainers.eager_attention import full_gradients
+from agcam.explainers.full_gradient import full_gradients
+from agcam.explainers.patch_grid import patch_columns
 from agcam.explainers.recorder import Recording
+from agcam.explainers.registry import register_method
 from agcam.explainers.replay import mismatch, replay
 
 FeatureMap = Literal["sigmoid", "softmax", "none"]
@@ -23,6 +25,9 @@ _ELEMENTS_PER_PASS = 2**24
 _REDUCTIONS: dict[str, Callable[..., Tensor]] = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax}
 
 
+@register_method(
+    help="Attention-Guided CAM: where the attention of the class token matters for the class, from one forward pass."
+)
 def agcam(
     recording: Recording,
     targets: Tensor,
@@ -33,7 +38,7 @@ def agcam(
     head_reduction: Reduction = "sum",
     layer_reduction: Reduction = "sum",
 ) -> Tensor:
-    """AG-CAM of `targets` (B, T): the sigmoid of the attention scores times the positive gradient of the logit.
+    """Multiply the sigmoid of the attention scores by the positive gradient of the logit: AG-CAM.
 
     For block k, head h and the query rows i that the head reads, with S = Q·Kᵀ/√d (+ bias) and A = softmax(S),
 
@@ -92,15 +97,15 @@ def _check_one_of(name: str, value: object, known: Collection[str]) -> None:
 
 
 def _calls_by_block(recording: Recording, layers: slice | None) -> list[list[int]]:
-    """Numbers of the attention calls of each chosen block."""
-    blocks, calls = len(recording.anatomy.blocks), len(recording.calls)
+    """Number the attention calls of each chosen block."""
+    blocks, calls = len(recording.parts.blocks), len(recording.calls)
     if calls % blocks:
         raise mismatch(recording, f"its {blocks} blocks made {calls} attention calls, not equally many each")
     if not isinstance(layers, slice | None):
         raise InputError(f"layers must be a slice of blocks, such as slice(-1, None), or None, found {layers!r}")
     chosen = range(blocks)[layers] if layers else range(blocks)
     if not chosen:
-        raise InputError(f"layers={layers} chooses none of the {blocks} blocks of {recording.anatomy.name}")
+        raise InputError(f"layers={layers} chooses none of the {blocks} blocks of {recording.parts.name}")
     each = calls // blocks
     return [list(range(block * each, (block + 1) * each)) for block in chosen]
 
@@ -109,7 +114,7 @@ def _calls_by_block(recording: Recording, layers: slice | None) -> list[list[int
 def _gradients_along_skips(
     recording: Recording, targets: Tensor, used: list[int]
 ) -> Iterator[Iterator[Iterator[Tensor]]]:
-    """∂y / ∂A for each chunk of targets and each used call: (T, B, h, R, N), made when asked for."""
+    """Yield, for each chunk of targets and each used call, ∂y / ∂A: (T, B, h, R, N), made when asked for."""
     with replay(recording) as tape:
         chosen, outputs = tape.logits.gather(1, targets), [tape.outputs[call] for call in used]
         values = [recording.calls[call].value for call in used]
@@ -123,12 +128,12 @@ def _gradients_along_skips(
 
 
 def _by_attention(by_output: Tensor, value: Tensor) -> Tensor:
-    """∂y / ∂A (T, B, h, R, N) from ∂y / ∂o (T, B, h, R, d) and V (B, h, N, d)."""
+    """Make ∂y / ∂A (T, B, h, R, N) from ∂y / ∂o (T, B, h, R, d) and V (B, h, N, d)."""
     return torch.einsum("tbhrd,bhnd->tbhrn", by_output, value.to(by_output.dtype))
 
 
 def _gradients(chosen: Tensor, outputs: list[Tensor], last: bool) -> list[Tensor]:
-    """∂ chosen[:, t] / ∂ outputs for every t in one batched backward: a list of (T, B, h, R, d)."""
+    """Differentiate chosen[:, t] by the outputs for every t in one batched backward: a list of (T, B, h, R, d)."""
     count = chosen.shape[1]
     if count == 1:
         found = torch.autograd.grad(chosen.sum(), outputs, retain_graph=not last)
@@ -145,7 +150,7 @@ def _combine(
     head_reduction: Reduction,
     layer_reduction: Reduction,
 ) -> Tensor:
-    """Maps (T, B, h·w) of one chunk of targets."""
+    """Make the maps (T, B, h·w) of one chunk of targets."""
     found = iter(gradients)
     layers = []
     for calls in blocks:
@@ -155,19 +160,11 @@ def _combine(
 
 
 def _head_maps(recording: Recording, number: int, gradient: Tensor, feature_map: FeatureMap) -> Tensor:
-    """Maps (T, B, h, h·w) of each head of one attention call, summed over the query rows."""
-    call, prefix = recording.calls[number], _prefix(recording, gradient.shape[-1])
-    alpha = gradient[..., prefix:].relu()
+    """Make the maps (T, B, h, h·w) of each head of one attention call, summed over the query rows."""
+    call = recording.calls[number]
+    alpha = patch_columns(recording, gradient).relu()
     if feature_map == "sigmoid":
-        alpha *= call.scores()[..., prefix:].to(alpha.dtype).sigmoid()
+        alpha *= patch_columns(recording, call.scores()).to(alpha.dtype).sigmoid()
     elif feature_map == "softmax":
-        alpha *= call.scores().to(alpha.dtype).softmax(-1)[..., prefix:]
+        alpha *= patch_columns(recording, call.scores().to(alpha.dtype).softmax(-1))
     return alpha.sum(3)
-
-
-def _prefix(recording: Recording, columns: int) -> int:
-    """How many of the columns of an attention matrix stand before the patches."""
-    (h, w), prefix = recording.grid, recording.anatomy.num_prefix_tokens
-    if columns != prefix + h * w:
-        raise mismatch(recording, f"its attention has {columns} columns, not {prefix} and a patch grid of {h}×{w}")
-    return prefix

@@ -9,22 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from agcam.errors import InputError
-from agcam.explainers.eager_attention import Explicit
-from agcam.explainers.eager_forward import check_calls, check_class_token, on_patches, run, with_gradients
+from agcam.explainers.class_token import check_calls, check_class_token
+from agcam.explainers.eager_attention import EagerAttention
+from agcam.explainers.eager_forward import eager_forward, with_gradients
+from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
+from agcam.explainers.registry import register_method
 
 Readout = Literal["mean", "class"]
 
 
+@register_method(needs="forward", help="Gradients of the attention, summed over layers (Bousselham et al. 2024).")
 def legrad(recording: Recording, *, readout: Readout = "mean") -> Callable[[Tensor], Tensor]:
-    """LeGrad (Bousselham et al., 2024, arXiv 2404.03214; ICCV 2025) over all blocks.
+    """Average the gradients of each block's own prediction: LeGrad (Bousselham et al., ICCV 2025, arXiv 2404.03214).
 
     Each block k is read by the model's own final norm and head, which give it logits s_k. With A_k its attention,
 
         E_k = mean over heads h and query rows i of (∂s_k / ∂A_k[h, i, :])⁺,
         M = mean over blocks of E_k,    patch columns only.
 
-    No gradient passes from one block to another. The authors scale M to [0, 1] at last; this is the map before.
+    No gradient passes from one block to another. The authors scale M to [0, 1] in the end; this is the map before.
 
     Args:
         recording: the forward to explain, or one with no forward in it yet. The model is run once.
@@ -41,18 +45,18 @@ def legrad(recording: Recording, *, readout: Readout = "mean") -> Callable[[Tens
     """
     if readout not in ("mean", "class"):
         raise InputError(f"readout must be one of mean, class, found {readout!r}")
-    anatomy = recording.anatomy
-    check_class_token(anatomy, "legrad")
+    parts = recording.parts
+    check_class_token(parts, "legrad")
     scores: list[Tensor] = []
 
     def read(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        scores.append(anatomy.head(output.mean(1, keepdim=True) if readout == "mean" else output[:, :1]))
+        scores.append(parts.head(output.mean(1, keepdim=True) if readout == "mean" else output[:, :1]))
 
     with with_gradients(recording) as convert:
-        mode = Explicit(convert)
-        handles = [block.register_forward_hook(read) for block in anatomy.blocks]
+        mode = EagerAttention(convert)
+        handles = [block.register_forward_hook(read) for block in parts.blocks]
         try:
-            run(recording, mode)
+            eager_forward(recording, mode)
         finally:
             for handle in handles:
                 handle.remove()
@@ -67,7 +71,7 @@ def legrad(recording: Recording, *, readout: Readout = "mean") -> Callable[[Tens
 
 
 def _columns(scores: list[Tensor], matrices: list[Tensor], target: Tensor) -> Tensor:
-    """M (B, N) of one target (B,) for each image."""
+    """Make M (B, N) of one target (B,) for each image."""
     found = []
     for score, matrix in zip(scores, matrices, strict=True):
         chosen = score.gather(1, target[:, None]).sum()

@@ -7,20 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from agcam.explainers.eager_attention import Explicit
-from agcam.explainers.eager_forward import (
-    check_calls,
-    check_class_token,
-    each_gradient,
-    on_patches,
-    run,
-    with_gradients,
-)
+from agcam.explainers.class_token import check_calls, check_class_token
+from agcam.explainers.eager_attention import EagerAttention
+from agcam.explainers.eager_forward import each_gradient, eager_forward, with_gradients
+from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
+from agcam.explainers.registry import register_method
 
 
+@register_method(needs="forward", help="Attention weighted by its gradient, layer by layer (Chefer et al. 2021).")
 def generic_attention(recording: Recording) -> Callable[[Tensor], Tensor]:
-    """Attention weighted by its gradient, rolled out (Chefer, Gur, Wolf, ICCV 2021, arXiv 2103.15679).
+    """Roll out attention that is weighted by its gradient (Chefer, Gur, Wolf, ICCV 2021, arXiv 2103.15679).
 
     With Ā_k = mean over heads of (∂y / ∂A_k ⊙ A_k)⁺, the gradient passing through all of the network,
 
@@ -37,10 +34,10 @@ def generic_attention(recording: Recording) -> Callable[[Tensor], Tensor]:
     Raises:
         ModelError: if the model has no class token that runs through all blocks with one attention each.
     """
-    check_class_token(recording.anatomy, "generic_attention")
+    check_class_token(recording.parts, "generic_attention")
     with with_gradients(recording) as convert:
-        mode = Explicit(convert)
-        logits = run(recording, mode)
+        mode = EagerAttention(convert)
+        logits = eager_forward(recording, mode)
         check_calls(recording, len(mode.matrices), "generic_attention")
 
     def heatmaps(targets: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""What agcam knows once this package is installed."""
