@@ -16,7 +16,7 @@ from agcam.metrics.localization.localization import NAMES, Protocol, score
 from agcam.metrics.localization.pointing_game import pointing_hits
 from agcam.metrics.maps import fill_boxes, upsample
 from agcam.metrics.means import ImageMeans
-from agcam.metrics.peakedness import map_entropy, reasons
+from agcam.metrics.map_statistics import map_entropy, reasons
 
 GroundTruth = Literal["boxes", "masks"]
 FIGURES = (*NAMES, "pointing_game", "right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")
