@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -38,9 +40,7 @@ def register_metric(spec: MetricSpec) -> MetricSpec:
 
 def registered() -> dict[str, MetricSpec]:
     """Return agcam's own metrics and those that this program registered, by name, in the order of the tables."""
-    package = importlib.import_module("agcam.metrics")
-    for module in pkgutil.walk_packages(package.__path__, "agcam.metrics."):
-        importlib.import_module(module.name)  # each registers what it declares
+    _import_own()
     return dict(sorted(_REGISTERED.items(), key=lambda entry: entry[1].order))
 
 
@@ -96,6 +96,14 @@ def default_metrics() -> list[str]:
     return [spec.name for spec in metric_specs().values() if not spec.slow]
 
 
+@cache
+def _import_own() -> None:
+    """Import every file of `agcam.metrics`: each registers what it declares."""
+    package = importlib.import_module("agcam.metrics")
+    for module in pkgutil.walk_packages(package.__path__, "agcam.metrics."):
+        importlib.import_module(module.name)
+
+
 def _import(name: str) -> MetricSpec:
     module, _, attribute = name.partition(":")
     try:
@@ -107,8 +115,11 @@ def _import(name: str) -> MetricSpec:
     return found
 
 
-def _check_names(specs: Iterable[MetricSpec]) -> None:
+def _check_names(specs: Collection[MetricSpec]) -> None:
     """Raise `InputError` where two metrics give a value or a curve of one name."""
+    for spec in specs:
+        if not re.fullmatch(r"[\w./-]+", spec.name):
+            raise InputError(f"a metric's name must be of letters, digits and _ . / -, found {spec.name!r}")
     owners: dict[tuple[str, str], MetricSpec] = {}
     for spec in specs:
         named = [*(("value", v.name) for v in spec.values), *(("curve", c.name) for c in spec.curves)]
