@@ -80,7 +80,7 @@ def test_a_registered_metric_is_in_every_file_table_plot_and_list(
     assert [(line.label, line.help) for line in other.lines] == [
         ("Contrast of the map", "How far its values lie apart.")
     ]
-    assert [chart.label for chart in report.charts] == ["Fading contrast"]
+    assert [chart.title for chart in report.charts] == ["Fading contrast"]
     assert report.words["contrast/spread"].label == "Contrast of the map"  # the gallery's glossary
     page = (output / "report.html").read_text("utf-8")
     assert page.count("How far its values lie apart.") >= 2
@@ -186,8 +186,8 @@ def test_what_another_version_wrote_is_refused_by_one_line(tmp_path: Path, capsy
     output = tmp_path / "out"
     assert run_benchmark(output, "--metrics", "pointing_game") == 0
     for name, said in (
-        ("results.json", "results.json: has schema 1, this version reads 2; run the benchmark again"),
-        ("benchmark.json", f"{output} holds a benchmark of schema 1, this version writes 2; choose another --output"),
+        ("results.json", "results.json: has schema '1', this version reads 2; run the benchmark again"),
+        ("benchmark.json", f"{output} holds a benchmark of schema '1', this version writes 2; choose another --output"),
     ):
         text = (output / name).read_text()
         (output / name).write_text(json.dumps(json.loads(text) | {"schema": 1}))

@@ -165,9 +165,10 @@ def _spread(
                         "shards are kept, run the same command again to resume"
                     )
     finally:
-        for process in processes:
+        started = [process for process in processes if process.pid is not None]
+        for process in started:
             process.terminate()
-        for process in processes:
+        for process in started:
             process.join()
 
 
