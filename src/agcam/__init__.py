@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from agcam.explainers.explain import explain
     from agcam.explainers.explanation import Explanation
     from agcam.explainers.registry import methods, register_method
+    from agcam.metrics.registry import register_metric
+    from agcam.tracking.registry import Tracker, register_tracker
 
 __all__ = [
     "AgcamError",
@@ -15,9 +17,12 @@ __all__ = [
     "Explanation",
     "InputError",
     "ModelError",
+    "Tracker",
     "explain",
     "methods",
     "register_method",
+    "register_metric",
+    "register_tracker",
 ]
 __version__ = "0.1.0"
 
@@ -27,6 +32,8 @@ _HOMES = {
     "agcam.explainers.explain": ("explain",),
     "agcam.explainers.explanation": ("Explanation",),
     "agcam.explainers.registry": ("methods", "register_method"),
+    "agcam.metrics.registry": ("register_metric",),
+    "agcam.tracking.registry": ("Tracker", "register_tracker"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

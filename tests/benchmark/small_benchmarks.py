@@ -12,16 +12,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from agcam.benchmark.measure import BenchmarkConfig
 from agcam.benchmark.methods import parse_methods
-from agcam.benchmark.results import Results, summarise
+from agcam.benchmark.results import Results, summarize
 from agcam.benchmark.run import Job, count_shards, run, shard_path
-from agcam.benchmark.scores import parse_scores
-from agcam.benchmark.shard import Plan, Shard, join, read
+from agcam.benchmark.shard import Shard, join, read
 from agcam.data.batch import IGNORE, Batch, Example, collate
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES, ShapesSource
 from agcam.data.source import Source, TransformedDataset
 from agcam.data.transforms import Transform
+from agcam.metrics.registry import parse_metrics
 from agcam.training.classifier import ViTClassifier
 from agcam.training.loaded import LoadedModel
 from explainers.small_models import small_model, spread
@@ -70,10 +71,10 @@ def measure(
 ) -> tuple[Results, Shard]:
     """What the command does, without figures and tables."""
     job = make_job(source)
-    plan = Plan(tuple(parse_methods([*methods])), tuple(parse_scores([*metrics])), against_masks, 7, True)
-    run(job, _never, plan, output, ["cpu"], lambda count: None)
+    config = BenchmarkConfig(tuple(parse_methods([*methods])), tuple(parse_metrics([*metrics])), against_masks, 7, True)
+    run(job, _never, config, output, ["cpu"], lambda count: None)
     shard = join([read(shard_path(output, number)) for number in range(count_shards(job))])
-    return summarise(shard, plan, job.about), shard
+    return summarize(shard, config, job.about), shard
 
 
 def whole_batch(source: Source) -> Batch:

@@ -25,7 +25,7 @@ from torch import Tensor
 from agcam import DataError, InputError, explain
 from agcam.benchmark import run
 from agcam.benchmark.methods import DEFAULT, parse_methods
-from agcam.benchmark.results import Results, Row, Value, read_json, write_json
+from agcam.benchmark.results import CurveInfo, Estimate, Results, Row, ValueInfo, read_json, write_json
 from agcam.benchmark.shard import read
 from agcam.cli.explain import main
 from agcam.data.shapes import ShapesSource
@@ -99,15 +99,15 @@ def test_each_method_and_both_controls_are_rows_of_every_file(finished: Path) ->
     assert [(row.method, row.control) for row in results.rows] == [
         (method, method in ("random", "center")) for method in METHODS
     ]
-    assert (results.images, results.pairs, results.schema) == (COUNT, COUNT, 1)
+    assert (results.images, results.pairs, results.schema) == (COUNT, COUNT, 2)
     assert results.about["versions"].keys() >= {"agcam", "torch", "timm"}
     assert results.about["data"] == "Shapes val"
     for row in results.rows:
-        assert row.figures.keys() == results.higher.keys()
-        assert row.curves.keys() == results.axes.keys()
+        assert row.values.keys() == results.values.keys()
+        assert row.curves.keys() == results.curves.keys()
         assert row.cost is not None
         assert row.cost.forwards > 0
-        for value in row.figures.values():
+        for value in row.values.values():
             assert value.low <= value.high
             assert math.isfinite(value.value)
     for name in ("results.md", "results.tex"):
@@ -130,11 +130,11 @@ def test_rows_of_the_csv_average_to_the_figures(finished: Path) -> None:
         mine = [row for row in rows if row["method"] == entry.method]
         for name in ("localization/iou", "leem2024/dice", "top1_loc", "energy_pointing_game", "abpc"):
             cells = [float(row[name]) for row in mine if row[name]]
-            assert len(cells) == entry.figures[name].count
-            assert np.mean(cells) == pytest.approx(entry.figures[name].value, abs=1e-6)
+            assert len(cells) == entry.values[name].count
+            assert np.mean(cells) == pytest.approx(entry.values[name].value, abs=1e-6)
         right = [row["correct"] == "True" for row in mine]
-        assert np.mean(right) == pytest.approx(results.accuracy.value)
-        assert entry.figures["leem2024/iou"].count == sum(right) > 0
+        assert np.mean(right) == pytest.approx(results.top1_accuracy.value)
+        assert entry.values["leem2024/iou"].count == sum(right) > 0
 
 
 def test_results_are_read_as_they_were_written(finished: Path, tmp_path: Path) -> None:
@@ -142,12 +142,14 @@ def test_results_are_read_as_they_were_written(finished: Path, tmp_path: Path) -
     write_json(found, tmp_path / "same.json")
     assert (tmp_path / "same.json").read_bytes() == (finished / "results.json").read_bytes()
     assert read_json(tmp_path / "same.json") == found
-    nan = Value(math.nan, math.nan, math.nan, 0)
+    nan = Estimate(math.nan, math.nan, math.nan, 0)
+    info = ValueInfo("", "a\udc80", "", None, False)
+    drawn = CurveInfo("toy", [0.5], "pixels", "鳥", "", "", "", "", None)
     rows = [
         Row("a\udc80", False, "why", ["鳥"], {"iou": nan}),
-        Row("random", True, figures={"iou": Value(0.5, 0.25, 0.75, 2)}),
+        Row("random", True, values={"iou": Estimate(0.5, 0.25, 0.75, 2)}),
     ]
-    odd = Results(rows, {"iou": None}, {"curve": [0.5]}, {"pxap": "no masks"}, 0, 0, nan, {"date": "now"})
+    odd = Results(rows, {"iou": info}, {"curve": drawn}, {"pxap": "no masks"}, 0, 0, nan, {"date": "now"})
     write_json(odd, tmp_path / "odd.json")
     assert "NaN" not in (tmp_path / "odd.json").read_text()
     assert repr(read_json(tmp_path / "odd.json")) == repr(odd)
@@ -258,9 +260,9 @@ def test_a_method_that_cannot_explain_the_model_fails_alone(
     assert "pools over its tokens; use agcam or raw_attention" in rows["rollout"].failed
     assert "gradient must be" in rows["agcam:gradient=no"].failed
     for name in ("agcam", "random", "center"):
-        assert (rows[name].failed, rows[name].figures["pointing_game"].count) == ("", COUNT)
+        assert (rows[name].failed, rows[name].values["pointing_game"].count) == ("", COUNT)
     for name in ("rollout", "agcam:gradient=no"):
-        assert (rows[name].figures, rows[name].cost) == ({}, None)
+        assert (rows[name].values, rows[name].cost) == ({}, None)
     text = (tmp_path / "out" / "results.md").read_text()
     assert "| rollout | – |" in text
     assert "- rollout: failed. rollout follows one class token through all blocks" in text
@@ -290,7 +292,7 @@ def test_a_heatmap_of_nan_is_counted_named_and_in_no_figure(
     assert {name: row.broken for name, row in rows.items() if row.broken} == {"cracked": [rows["cracked"].broken[0]]}
     assert rows["cracked"].broken[0].startswith("val_000005 (class ")
     text = (tmp_path / "results.md").read_text().replace("\\", "")
-    assert "† cracked: 1 heatmaps hold NaN or infinity, in no figure: val_000005 (class " in text
+    assert "† cracked: 1 heatmaps hold NaN or infinity, in no value: val_000005 (class " in text
     with (tmp_path / "images.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [(row["index"], row["abpc"]) for row in table if row["broken"] == "True"] == [("5", "")]
@@ -298,8 +300,8 @@ def test_a_heatmap_of_nan_is_counted_named_and_in_no_figure(
     printed = capsys.readouterr()
     assert json.loads(printed.out) == json.loads((tmp_path / "results.json").read_text())
     assert printed.err == "cracked: 1 broken heatmaps, named in results.md\n"
-    for name, value in rows["cracked"].figures.items():
-        whole = rows["agcam"].figures[name]
+    for name, value in rows["cracked"].values.items():
+        whole = rows["agcam"].values[name]
         cells = [float(row[name]) for row in table if row["method"] == "agcam" and row["index"] != "5"]
         assert (value.count, whole.count) == (COUNT - 1, COUNT)
         assert value.value == pytest.approx(np.mean(cells), abs=1e-6)
@@ -324,8 +326,8 @@ def test_data_without_boxes_give_what_needs_none(
     results = read_json(tmp_path / "out" / "results.json")
     assert results.absent == {"localization": "the data have no boxes", "pxap": "the data have no masks"}
     assert results.images == 9
-    assert {row.figures["abpc"].count for row in results.rows} == {9}
-    assert set(results.higher) == {"abpc", "lerf_auc", "morf_auc"}
+    assert {row.values["abpc"].count for row in results.rows} == {9}
+    assert set(results.values) == {"abpc", "lerf_auc", "morf_auc"}
     assert (tmp_path / "out" / "figures" / "grid.png").is_file()
 
 
@@ -360,7 +362,7 @@ def test_two_processes_find_what_one_finds(checkpoint: Path, tmp_path: Path) -> 
         assert main(arguments(checkpoint, tmp_path / "one", *more, size=140)) == 0
         assert two.wait() == 0, said.read_text()
     assert_close(figures(tmp_path / "two"), figures(tmp_path / "one"))
-    assert figures(tmp_path / "one")["rows"][0]["figures"]["abpc"]["count"] == 140
+    assert figures(tmp_path / "one")["rows"][0]["values"]["abpc"]["count"] == 140
     assert [path.name for path in sorted((tmp_path / "two" / "shards").iterdir())] == [f"0000{n}.npz" for n in range(3)]
 
 

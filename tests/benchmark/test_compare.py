@@ -23,23 +23,23 @@ NAMES = [f"{number}.jpg" for number in range(40)]
 
 
 def curves(lerf: np.ndarray, morf: np.ndarray) -> np.ndarray:
-    """Rows (P, 22) of the column "abpc" whose curves are flat."""
+    """Rows (P, 22) of the metric "abpc" whose curves are flat."""
     return np.stack([lerf] * 11 + [morf] * 11, 1).astype(np.float32)
 
 
-def shard(names: list[str] = NAMES, targets: list[int] | None = None, **columns: np.ndarray) -> Shard:
+def shard(names: list[str] = NAMES, targets: list[int] | None = None, **rows: np.ndarray) -> Shard:
     """Rows of one method, "agcam"."""
     index = [NAMES.index(name) for name in names]
     pairs = {"index": np.array(index), "target": np.array(targets or [0] * len(names)), "name": np.array(names)}
-    return Shard(pairs=pairs, columns={"agcam": columns})
+    return Shard(pairs=pairs, rows={"agcam": rows})
 
 
 def noise(seed: int, count: int = 40) -> np.ndarray:
     return np.random.default_rng(seed).random(count)
 
 
-def by_name(a: Shard, b: Shard, *figures: str) -> dict[str, Comparison]:
-    return {found.figure: found for found in compare(a, "agcam", b, "agcam", list(figures) or None)}
+def by_name(a: Shard, b: Shard, *values: str) -> dict[str, Comparison]:
+    return {found.value: found for found in compare(a, "agcam", b, "agcam", list(values) or None)}
 
 
 def test_worse_is_judged_by_which_way_is_better() -> None:
@@ -55,7 +55,7 @@ def test_worse_is_judged_by_which_way_is_better() -> None:
 def test_what_is_neither_better_nor_worse_is_never_worse() -> None:
     found = by_name(shard(abpc=curves(noise(0), noise(1))), shard(abpc=curves(noise(0) - 0.5, noise(1))))["abpc"]
     assert found.worse(0)
-    assert not Comparison(found.figure, None, found.a, found.b, found.difference, found.count).worse(0)
+    assert not Comparison(found.value, None, found.a, found.b, found.difference, found.count).worse(0)
 
 
 def test_a_tolerance_is_exceeded_or_not() -> None:
@@ -116,7 +116,7 @@ def test_what_is_not_there_is_named_with_what_is() -> None:
     a, b = shard(abpc=curves(noise(0), noise(1))), shard(pointing_game=noise(2)[:, None])
     with pytest.raises(InputError, match="B has no method 'lrp'; it has agcam"):
         compare(a, "agcam", a, "lrp")
-    with pytest.raises(InputError, match="figure 'iou' is not in both; both have abpc, lerf_auc, morf_auc"):
+    with pytest.raises(InputError, match="value 'iou' is not in both; both have abpc, lerf_auc, morf_auc"):
         compare(a, "agcam", a, "agcam", ["iou"])
     assert compare(a, "agcam", b, "agcam") == []
     with pytest.raises(InputError, match="no image and class in common"):
@@ -144,14 +144,14 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_equal_results_do_not_differ(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(finished, finished, "--json") == 0
     found = printed(capsys)
-    assert [row["figure"] for row in found] == ["pointing_game", "energy_pointing_game"]
+    assert [row["value"] for row in found] == ["pointing_game", "energy_pointing_game"]
     for row in found:
         assert row["difference"] == {"difference": 0, "low": 0, "high": 0, "p_value": 1}
-        assert (row["a"] == row["b"], row["count"], row["worse"], row["higher"]) == (True, 40, False, True)
+        assert (row["a"] == row["b"], row["count"], row["worse"], row["higher_is_better"]) == (True, 40, False, True)
 
 
 def test_the_exit_status_is_a_gate(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pair = ["--figures", "energy_pointing_game", "--methods"]
+    pair = ["--values", "energy_pointing_game", "--methods"]
     assert run(finished, *pair, "center", "random") == 1
     shown = capsys.readouterr().out
     assert "worse" in shown
@@ -180,7 +180,7 @@ def test_a_folder_of_no_finished_benchmark_is_refused(
     shutil.rmtree(copy / "shards")
     assert run(copy, finished) == 2
     assert f"error: {copy}: shards/ does not hold all 40 images" in capsys.readouterr().err
-    for broken in ('{"schema": 0}', "[]", "{", '{"schema": 1, "rows": [3]}', "\x00"):
+    for broken in ('{"schema": 0}', "[]", "{", '{"schema": 2, "rows": [3]}', "\x00"):
         (copy / "results.json").write_text(broken)
         assert run(copy, finished) == 2
         assert capsys.readouterr().err.startswith(f"error: {copy / 'results.json'}: ")
@@ -194,8 +194,8 @@ def test_a_folder_of_no_finished_benchmark_is_refused(
         (["--methods", "agcam"], "with one results folder, name two --methods to compare"),
         (["--methods", "agcam", "random", "center"], "--methods takes one name or two, found 3"),
         (
-            ["--methods", "agcam", "random", "--figures", "abpc"],
-            "figure 'abpc' is not in both; both have pointing_game",
+            ["--methods", "agcam", "random", "--values", "abpc"],
+            "value 'abpc' is not in both; both have pointing_game",
         ),
     ],
 )

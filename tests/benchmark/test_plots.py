@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,13 +15,14 @@ from PIL import Image
 
 from agcam.benchmark import plots
 from agcam.benchmark import softmax_vs_sigmoid as peaks
-from agcam.benchmark.results import Results, Row, Value
+from agcam.benchmark.results import CurveInfo, Estimate, Results, Row, describe_curves
 from agcam.errors import InputError
+from agcam.metrics.registry import metric_specs
 from agcam.visualization.figures import COLORS, FONT, fit
 from explainers.small_models import random_images, small_model
 
 X = [0.0, 0.25, 0.5, 0.75, 1.0]
-PAIRS = [("lerf", "morf"), ("insertion", "deletion"), ("positive", "negative"), ("road_lerf", "road_morf")]
+PAIRS = [("lerf", "morf"), ("insertion", "deletion"), ("positive", "negative"), ("road/lerf", "road/morf")]
 CURVES = [*(curve for pair in PAIRS for curve in pair), "iou_sweep", "box_accuracy"]
 HOSTILE = [
     "$\\alpha_{",
@@ -39,8 +41,12 @@ def row(method: str, height: float = 0.8, control: bool = False) -> Row:
     return Row(method, control, curves={curve: [height * (1 - x) for x in X] for curve in CURVES})
 
 
+KNOWN = {name: replace(info, x=X) for name, info in describe_curves(list(metric_specs().values())).items()}
+
+
 def results(rows: Sequence[Row], curves: Sequence[str] = CURVES) -> Results:
-    return Results(list(rows), {}, dict.fromkeys(curves, X), {}, 10, 10, Value(0.5, 0.4, 0.6, 10), {})
+    axes: dict[str, CurveInfo] = {curve: KNOWN[curve] for curve in curves}
+    return Results(list(rows), {}, axes, {}, 10, 10, Estimate(0.5, 0.4, 0.6, 10), {})
 
 
 def failed(method: str) -> Row:
@@ -98,7 +104,8 @@ def test_nothing_to_draw_leaves_no_file(tmp_path: Path, nothing: Results) -> Non
 
 
 def test_half_a_pair_is_not_drawn(tmp_path: Path) -> None:
-    assert not plots.perturbation_curves(results([row("agcam")], ["lerf", "deletion"]), tmp_path / "curves")
+    half = Row("agcam", False, curves=dict.fromkeys(("lerf", "deletion"), X))
+    assert not plots.perturbation_curves(results([half]), tmp_path / "curves")
 
 
 def test_failed_methods_are_left_out(tmp_path: Path) -> None:

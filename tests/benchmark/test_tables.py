@@ -12,9 +12,10 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from agcam.benchmark.results import Cost, Results, Row, Value
+from agcam.benchmark.results import Cost, Estimate, Results, Row, ValueInfo, describe_values
 from agcam.benchmark.tables import latex, markdown, write
 from agcam.errors import OutputError
+from agcam.metrics.registry import metric_specs
 
 HOSTILE = [
     "a|b||c",
@@ -40,21 +41,23 @@ LATEX = {
     r"\textbar{}": "|",
     **{f"\\{c}": c for c in "&%$#_{}"},
 }
-HIGHER: dict[str, bool | None] = {"localization/iou": True, "abpc": True, "morf_auc": False, "sanity/plain": None}
+KNOWN = describe_values(list(metric_specs().values()))
+VALUES = {name: KNOWN[name] for name in ("localization/iou", "abpc", "morf_auc")}
+VALUES["sanity/plain"] = ValueInfo(KNOWN["sanity/cascading_ssim"].group, "plain", "", None, False)
 Cell = tuple[str, bool]
 
 
-def value(number: float, count: int = 9) -> Value:
-    return Value(number, number - 0.1, number + 0.1, count)
+def value(number: float, count: int = 9) -> Estimate:
+    return Estimate(number, number - 0.1, number + 0.1, count)
 
 
 def row(method: str, *numbers: float, control: bool = False, **more: Any) -> Row:
-    figures = {name: value(number) for name, number in zip(HIGHER, numbers, strict=False)}
-    return Row(method, control, figures=figures, cost=Cost(1.5, 2.25), **more)
+    values = {name: value(number) for name, number in zip(VALUES, numbers, strict=False)}
+    return Row(method, control, values=values, cost=Cost(1.5, 2.25), **more)
 
 
 def results(*rows: Row, about: dict[str, str] | None = None, absent: dict[str, str] | None = None) -> Results:
-    return Results(list(rows), HIGHER, {}, absent or {}, 9, 9, value(0.5), about or {})
+    return Results(list(rows), VALUES, {}, absent or {}, 9, 9, value(0.5), about or {})
 
 
 def parse(text: str) -> list[Token]:
@@ -141,7 +144,7 @@ def test_controls_stand_last_and_are_called_so() -> None:
 
 def test_every_figure_has_its_interval_and_its_count() -> None:
     shown = results(row("agcam", 0.4, 0.2))
-    shown.rows[0].figures["abpc"] = value(0.2, count=1234)
+    shown.rows[0].values["abpc"] = value(0.2, count=1234)
     text = markdown(shown)
     cells = tables(text)["Localization, corrected protocol"][1]
     assert cells[1] == ("0.400 [0.300, 0.500]", True)
@@ -162,7 +165,7 @@ def test_what_failed_is_absent_or_is_broken_is_told() -> None:
     assert "rollout: failed. it has no class token" in notes
     assert "pxap: not measured, the data have no masks." in notes
     assert (
-        "† lrp: 12 heatmaps hold NaN or infinity, in no figure: 0.jpg (class 1), 1.jpg (class 1), 2.jpg (class 1), "
+        "† lrp: 12 heatmaps hold NaN or infinity, in no value: 0.jpg (class 1), 1.jpg (class 1), 2.jpg (class 1), "
         "3.jpg (class 1), 4.jpg (class 1), 5.jpg (class 1), 6.jpg (class 1), 7.jpg (class 1), 8.jpg (class 1), "
         "9.jpg (class 1), … (12 in all)."
     ) in notes
@@ -181,7 +184,7 @@ def test_names_are_shown_as_they_are(label: str) -> None:
         assert {len(cells) for cells in rows} == {widths.get(heading, 2)}
     told = [one_line(plain(token)) for token in parse(text) if token.type == "inline"]
     assert f"lrp:{shown}: failed. {shown}" in told
-    assert f"† agcam:{shown}: 1 heatmaps hold NaN or infinity, in no figure: {shown}." in told
+    assert f"† agcam:{shown}: 1 heatmaps hold NaN or infinity, in no value: {shown}." in told
     assert any(line.startswith(f"{shown} · {shown} · 9 images") for line in told)
     assert not re.search(r"(?<!\\)\$", text)  # a formula on GitHub
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from agcam.benchmark import results, shard, tables
 from agcam.benchmark.compare import compare, open_results
-from agcam.benchmark.results import Cost, Results, Row, Value
+from agcam.benchmark.results import Cost, CurveInfo, Estimate, Results, Row, ValueInfo
 from agcam.benchmark.run import MANIFEST, _check_manifest
 from agcam.benchmark.shard import Shard
 from agcam.io.explained_images import Shown, read_panel, write_panel
@@ -29,13 +29,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:zipfile")
 
 
 def valid_results() -> Results:
-    value = Value(0.5, 0.25, 0.75, 4)
+    value = Estimate(0.5, 0.25, 0.75, 4)
     rows = [
         Row("agcam", False, "", ["a.jpg (class 1)"], {"localization/iou": value}, {"morf": [0.5, 0.1]}, Cost(1.5, 2.0)),
         Row("random", True, "no | model"),
     ]
     about = {"model": "m", "data": "d", "date": "2026-01-01", "input": {"size": 16}}
-    return Results(rows, {"localization/iou": True}, {"morf": [0.0, 1.0]}, {"pxap": "no masks"}, 4, 4, value, about)
+    values = {"localization/iou": ValueInfo("Localization", "IoU", "Overlap.", True, False)}
+    curves = {"morf": CurveInfo("abpc", [0.0, 1.0], "pixels", "MoRF", "share", "probability", "MoRF", "Falls.", False)}
+    return Results(rows, values, curves, {"pxap": "no masks"}, 4, 4, value, about)
 
 
 def valid_shard() -> Shard:
@@ -44,11 +46,20 @@ def valid_shard() -> Shard:
     right = number > 0
     return Shard(
         images={"index": number, "correct": right},
-        pairs={"index": number, "target": number % 2, "correct": right, "probability": number / 4, "name": names},
-        columns={"agcam": {"localization": np.random.default_rng(0).random((4, 5), np.float32)}},
+        pairs={
+            "index": number,
+            "target": number % 2,
+            "correct": right,
+            "predicted": number % 3,
+            "probability": number / 4,
+            "name": names,
+        },
+        rows={"agcam": {"localization": np.random.default_rng(0).random((4, 24), np.float32)}},
         broken={"agcam": number > 5},
         seconds={"": np.ones(2), "agcam": np.ones(2)},
         failed={"lrp": "cannot"},
+        shown=np.array([0, 2]),
+        maps={"agcam": np.random.default_rng(1).random((2, 3, 3), np.float32)},
     )
 
 
@@ -82,7 +93,7 @@ def repacked(valid: bytes) -> st.SearchStrategy[bytes]:
                 archive.writestr(name, content)
         return out.getvalue()
 
-    names = st.sampled_from([*files, "x", "failed.npy", "__class__|x.npy", "|.npy", "columns|agcam.npy", "../x.npy"])
+    names = st.sampled_from([*files, "x", "failed.npy", "__class__|x.npy", "|.npy", "rows|agcam.npy", "../x.npy"])
     broken = [st.tuples(st.just(name), st.just(name), broken_bytes(content)) for name, content in files.items()]
     moved = [st.tuples(st.just(name), names, st.sampled_from([None, *files.values()])) for name in files]
     return st.one_of(*broken, *moved).map(pack)
@@ -98,7 +109,7 @@ def test_shards(examples: int, tmp_path: Path) -> None:
     def read(content: bytes) -> None:
         path.write_bytes(content)
         found = open_results(tmp_path)
-        if "agcam" in found.columns:
+        if "agcam" in found.rows:
             compare(found, "agcam", found, "agcam")
 
     fuzz("shards", st.one_of(broken_bytes(whole), repacked(whole)), read, tmp_path, examples)

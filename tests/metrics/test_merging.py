@@ -62,7 +62,7 @@ CASES: dict[str, Case] = {
     ),
     "road": (lambda: metrics.ROAD(MODEL), model_batch),
     "parameter randomisation": (
-        lambda: metrics.ParameterRandomisation(MODEL, explain_by_embedding),
+        lambda: metrics.ParameterRandomization(MODEL, explain_by_embedding),
         lambda rows: {"images": IMAGES[rows]},
     ),
 }

@@ -8,7 +8,7 @@ import torch
 from metric_cases import SIZE, random_heatmaps, random_masks
 
 from agcam.metrics import PxAP
-from agcam.metrics.localization.pxap import average_precision, pixel_histograms, threshold_grid
+from agcam.metrics.localization.pxap import histogram_precision, pixel_histograms, threshold_grid
 
 
 def slow_pxap(heatmaps: torch.Tensor, masks: torch.Tensor, ignore: torch.Tensor, steps: int) -> float:
@@ -70,7 +70,7 @@ def test_per_image_figures_come_from_per_image_histograms() -> None:
     histograms, counted = pixel_histograms(heatmaps, masks, threshold_grid(100))
     assert counted.all()
     assert histograms.sum((1, 2)).tolist() == [SIZE[0] * SIZE[1]] * 4
-    for row, figure in enumerate(average_precision(histograms).tolist()):
+    for row, figure in enumerate(histogram_precision(histograms).tolist()):
         metric = PxAP(100)
         metric.update(heatmaps[row : row + 1], masks[row : row + 1])
         assert figure == pytest.approx(float(metric.compute()["pxap"]))

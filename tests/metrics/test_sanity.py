@@ -11,8 +11,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from agcam import InputError, ModelError
-from agcam.metrics import ParameterRandomisation
-from agcam.metrics.sanity import parameter_randomisation, randomised, similarity, vit_parts
+from agcam.metrics import ParameterRandomization
+from agcam.metrics.sanity import parameter_randomization, randomized, similarity, vit_parts
 
 PARTS = ["head", "norm", "blocks.1", "blocks.0", "patch_embed"]
 
@@ -48,16 +48,16 @@ def test_every_parameter_belongs_to_one_part_from_the_head_down() -> None:
 
 def test_cascading_goes_from_the_head_down_and_independent_one_by_one() -> None:
     model = tiny_vit()
-    cascade = [(name, changed_parts(model, changed)) for name, changed in randomised(model, "cascading")]
+    cascade = [(name, changed_parts(model, changed)) for name, changed in randomized(model, "cascading")]
     assert cascade == [(name, PARTS[: index + 1]) for index, name in enumerate(PARTS)]
-    alone = [(name, changed_parts(model, changed)) for name, changed in randomised(model, "independent")]
+    alone = [(name, changed_parts(model, changed)) for name, changed in randomized(model, "independent")]
     assert alone == [(name, [name]) for name in PARTS]
 
 
 def test_the_model_itself_is_never_touched() -> None:
     model = tiny_vit().train()
     before = copy.deepcopy(model.state_dict())
-    parameter_randomisation(model, torch.randn(2, 3, 32, 32), by_embedding)
+    parameter_randomization(model, torch.randn(2, 3, 32, 32), by_embedding)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert model.training
 
@@ -66,7 +66,7 @@ def test_numbers_follow_the_seed_not_the_mode() -> None:
     model = tiny_vit()
 
     def block(mode: str, seed: int) -> Tensor:
-        for name, changed in randomised(model, mode, seed):
+        for name, changed in randomized(model, mode, seed):
             if name == "blocks.0":
                 return changed.get_parameter("blocks.0.attn.qkv.weight").detach().clone()
         raise AssertionError
@@ -78,10 +78,10 @@ def test_numbers_follow_the_seed_not_the_mode() -> None:
 
 def test_a_map_that_ignores_the_model_stays_and_one_that_reads_it_does_not() -> None:
     model, images = tiny_vit(), torch.randn(4, 3, 32, 32)
-    spearman, ssim = parameter_randomisation(model, images, by_image)
+    spearman, ssim = parameter_randomization(model, images, by_image)
     torch.testing.assert_close(spearman, torch.ones_like(spearman), atol=1e-4, rtol=0)
     torch.testing.assert_close(ssim, torch.ones_like(ssim), atol=1e-4, rtol=0)
-    spearman, ssim = parameter_randomisation(model, images, by_embedding, "independent")
+    spearman, ssim = parameter_randomization(model, images, by_embedding, "independent")
     assert spearman[:2].min() > 0.999  # above what the map reads
     assert spearman[-1].mean() < 0.7
     assert ssim[-1].mean() < 0.7
@@ -89,9 +89,9 @@ def test_a_map_that_ignores_the_model_stays_and_one_that_reads_it_does_not() -> 
 
 def test_metric_averages_over_images() -> None:
     model, images = tiny_vit(), torch.randn(4, 3, 32, 32)
-    metric = ParameterRandomisation(model, by_embedding)
+    metric = ParameterRandomization(model, by_embedding)
     metric.update(images)
-    expected = parameter_randomisation(model, images, by_embedding)
+    expected = parameter_randomization(model, images, by_embedding)
     assert metric.parts == PARTS
     torch.testing.assert_close(metric.compute()["spearman"], expected.spearman.mean(1).float())
     torch.testing.assert_close(metric.compute()["ssim"], expected.ssim.mean(1).float())
@@ -119,6 +119,6 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(InputError, match="11 or more"):
         similarity(torch.rand(2, 4, 4), torch.rand(2, 4, 4), (8, 32))
     with pytest.raises(InputError, match="'cascading' or 'independent', found 'both'"):
-        ParameterRandomisation(tiny_vit(), by_image, mode="both")
+        ParameterRandomization(tiny_vit(), by_image, mode="both")
     with pytest.raises(ModelError, match="no transformer blocks in Linear"):
         vit_parts(nn.Linear(2, 2))

@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from agcam.benchmark.results import Cost, Results, Row, Value, write_json
+from agcam.benchmark.results import Cost, Estimate, Results, Row, describe_curves, describe_values, write_json
 from agcam.io.explained_images import Shown, write_panel
+from agcam.metrics.registry import metric_specs
 
 METHODS = ("agcam", "rollout", "random")
 
@@ -66,23 +67,25 @@ def benchmark(folder: Path, images: list[Shown], methods: tuple[str, ...] = METH
         Row(
             method,
             method == "random",
-            figures={
-                "localization/iou": Value(0.5 - 0.1 * n, 0.4 - 0.1 * n, 0.6 - 0.1 * n, 40),
-                "abpc": Value(0.3 - 0.1 * n, 0.2, 0.4, 40),
+            values={
+                "localization/iou": Estimate(0.5 - 0.1 * n, 0.4 - 0.1 * n, 0.6 - 0.1 * n, 40),
+                "abpc": Estimate(0.3 - 0.1 * n, 0.2, 0.4, 40),
             },
             curves={"morf": [1 - s for s in steps], "lerf": [1 - s * s for s in steps]},
             cost=Cost(12.5, 1.2),
         )
         for n, method in enumerate(methods)
     ]
+    specs = list(metric_specs().values())
+    values, curves = describe_values(specs), describe_curves(specs)
     results = Results(
         rows=[*rows, Row("lrp", False, failed="no such layer")],
-        higher={"localization/iou": True, "abpc": True},
-        axes={"morf": steps, "lerf": steps},
+        values={name: values[name] for name in ("localization/iou", "abpc")},
+        curves={name: curves[name] for name in ("morf", "lerf")},
         absent={"pxap": "the data have no masks"},
         images=40,
         pairs=40,
-        accuracy=Value(0.9, 0.8, 0.95, 40),
+        top1_accuracy=Estimate(0.9, 0.8, 0.95, 40),
         about={"model": "tiny.ckpt", "data": data, "input": {"size": 64}, "device": "CPU", "date": "2026-01-02T03:04"},
     )
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from agcam.benchmark import illustrate, run
+from agcam.benchmark import run
 from agcam.cli.explain import main
 from agcam.data.shapes import CLASSES, ShapesSource
 from agcam.io.explained_images import Shown, read_panel
@@ -27,7 +27,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = ["--data", "Shapes", "--data.val_size", str(COUNT), "--data.multilabel", "true"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "SHARD", 8)
-        patch.setattr(illustrate, "_PANEL", 7)
+        patch.setattr(run, "SHOWN", 7)
         assert main(["benchmark", *known, *options, *data]) == 0
     return folder / "out"
 

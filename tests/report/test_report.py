@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcam.benchmark.scores import SCORES
 from agcam.callbacks.scoring import FIGURES
 from agcam.cli.explain import main
 from agcam.errors import DataError
 from agcam.explainers.registry import methods
 from agcam.io.explained_images import write_panel
+from agcam.metrics.registry import metric_specs
 from agcam.report import glossary as words
 from agcam.report.encode import BUDGET, encode_map, encode_mask
 from agcam.report.gallery import FRAMES
@@ -250,14 +250,16 @@ def test_broken_explanations_are_named(tmp_path: Path, damage: str) -> None:
 
 
 def test_everything_measured_has_words() -> None:
-    for score in SCORES:
-        for figure in score.figures:
-            assert figure.name in words.FIGURES
-            assert words.FIGURES[figure.name].help
-            assert words.FIGURES[figure.name].higher == figure.higher, figure.name
-        for curve in score.curves:
-            assert curve.name in words.CURVES
-    assert set(FIGURES) <= set(words.FIGURES)
+    for spec in metric_specs().values():
+        assert spec.help
+        for value in spec.values:
+            word = words.figure(value.name)
+            assert (word.label, word.help, word.higher_is_better) == (value.label, value.help, value.higher_is_better)
+            assert word.label
+            assert word.help
+        for curve in spec.curves:
+            assert words.curve(curve.name).help
+    assert all(words.figure(f"val/loc/{name}").help for name in FIGURES)
     assert all(words.method(name) for name in methods())
     assert words.method("rollout").endswith("It does not depend on the class.")
     assert words.method("os:system") == ""

@@ -1,4 +1,4 @@
-"""Two results side by side: which figures differ, and is the difference more than chance?"""
+"""Two results side by side: which values differ, and is the difference more than chance?"""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import numpy as np
 import torch
 
 from agcam.benchmark.results import read_json
-from agcam.benchmark.scores import SCORES, Figure
 from agcam.benchmark.shard import Shard, read_all
 from agcam.errors import DataError, InputError
 from agcam.metrics.bootstrap import PairedDifference, paired_bootstrap_of_mean
+from agcam.metrics.registry import metric_specs
+from agcam.metrics.spec import Value
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure of A and B over the images that both have.
+    """One value of A and B over the images that both have.
 
     Attributes:
-        figure: its name.
-        higher: whether more is better; None where neither is.
-        a: A's value.
-        b: B's value.
+        value: its name.
+        higher_is_better: whether more is better; None where neither is.
+        a: what A has.
+        b: what B has.
         difference: B - A with its interval and p-value.
         count: how many rows both have.
     """
 
-    figure: str
-    higher: bool | None
+    value: str
+    higher_is_better: bool | None
     a: float
     b: float
     difference: PairedDifference
@@ -37,10 +38,10 @@ class Comparison:
 
     def worse(self, tolerance: float) -> bool:
         """Whether B is worse by more than `tolerance`, and the interval says that it is worse at all."""
-        if self.higher is None:
+        if self.higher_is_better is None:
             return False
-        sign = 1 if self.higher else -1
-        surely = self.difference.high < 0 if self.higher else self.difference.low > 0
+        sign = 1 if self.higher_is_better else -1
+        surely = self.difference.high < 0 if self.higher_is_better else self.difference.low > 0
         return surely and sign * self.difference.difference < -tolerance
 
 
@@ -58,45 +59,46 @@ def open_results(folder: Path) -> Shard:
     return found
 
 
-def compare(a: Shard, method_a: str, b: Shard, method_b: str, figures: list[str] | None = None) -> list[Comparison]:
-    """Compare figures of a method in A with those of a method in B, over the images and classes that both have.
+def compare(a: Shard, method_a: str, b: Shard, method_b: str, values: list[str] | None = None) -> list[Comparison]:
+    """Compare values of a method in A with those of a method in B, over the images and classes that both have.
 
     Args:
         a: rows of A.
         method_a: a method's label there.
         b: rows of B; may be A.
         method_b: a method's label there.
-        figures: names, such as "abpc" or "localization/iou"; None takes all that both have.
+        values: names, such as "abpc" or "localization/iou"; None takes all that both have.
 
     Raises:
-        InputError: for an unknown method or figure, or results without a common image.
+        InputError: for an unknown method or value, or results without a common image.
     """
     for shard, method, where in ((a, method_a, "A"), (b, method_b, "B")):
-        if method not in shard.columns:
-            raise InputError(f"{where} has no method {method!r}; it has {', '.join(shard.columns)}")
+        if method not in shard.rows:
+            raise InputError(f"{where} has no method {method!r}; it has {', '.join(shard.rows)}")
     rows_a, rows_b = _common(a, b)
     if not len(rows_a):
         raise InputError("A and B have no image and class in common; compare results on the same data")
-    known = {figure.name: figure for score in SCORES for figure in score.figures}
-    shared = [name for name, f in known.items() if f.column in a.columns[method_a] and f.column in b.columns[method_b]]
-    for name in figures or ():
+    known = {value.name: (spec.name, value) for spec in metric_specs().values() for value in spec.values}
+    of_a, of_b = a.rows[method_a], b.rows[method_b]
+    shared = [name for name, (metric, _) in known.items() if metric in of_a and metric in of_b]
+    for name in values or ():
         if name not in shared:
-            raise InputError(f"figure {name!r} is not in both; both have {', '.join(shared)}")
+            raise InputError(f"value {name!r} is not in both; both have {', '.join(shared)}")
     groups = torch.from_numpy(a.pairs["index"][rows_a])
     found = []
-    for name in figures or shared:
-        one = torch.from_numpy(a.columns[method_a][known[name].column][rows_a]).double()
-        other = torch.from_numpy(b.columns[method_b][known[name].column][rows_b]).double()
+    for name in values or shared:
+        metric, value = known[name]
+        one, other = (torch.from_numpy(of[metric][rows]).double() for of, rows in ((of_a, rows_a), (of_b, rows_b)))
         counted = ~(one.isnan().any(1) | other.isnan().any(1))
         if bool(counted.any()):
-            found.append(_compare_figure(known[name], one[counted], other[counted], groups[counted]))
+            found.append(_compare_value(value, one[counted], other[counted], groups[counted]))
     return found
 
 
-def _compare_figure(figure: Figure, one: torch.Tensor, other: torch.Tensor, groups: torch.Tensor) -> Comparison:
-    values = [float(figure.of_mean(rows.mean(0))) for rows in (one, other)]
-    difference = paired_bootstrap_of_mean(other, one, figure.of_mean, groups)
-    return Comparison(figure.name, figure.higher, values[0], values[1], difference, len(one))
+def _compare_value(value: Value, one: torch.Tensor, other: torch.Tensor, groups: torch.Tensor) -> Comparison:
+    means = [float(value.of_mean(rows.mean(0))) for rows in (one, other)]
+    difference = paired_bootstrap_of_mean(other, one, value.of_mean, groups)
+    return Comparison(value.name, value.higher_is_better, means[0], means[1], difference, len(one))
 
 
 def _common(a: Shard, b: Shard) -> tuple[np.ndarray, np.ndarray]:

@@ -34,42 +34,13 @@ _Styled = list[tuple[Row, dict[str, Any]]]
 # four of them and seven colours have no common divisor: 28 methods are told apart
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (1, 1)), (0, (6, 1.2, 1, 1.2)))
 _CONTROL_DASHES = ((0, (2.5, 2)), (0, (7, 3)))
-_ZEROED, _IMPUTED = "pixels zeroed, {} relevant first", "pixels imputed, {} relevant first"
-_PROBABILITY, _ACCURACY = "probability of the class", "accuracy"
-# the upper and the lower curve, each with its title and x label; then their y label
-_PAIRS = (
-    (
-        ("lerf", "ABPC: LeRF ↑", _ZEROED.format("least")),
-        ("morf", "ABPC: MoRF ↓", _ZEROED.format("most")),
-        _PROBABILITY,
-    ),
-    (
-        ("insertion", "Insertion ↑", "pixels shown, most relevant first"),
-        ("deletion", "Deletion ↓", _ZEROED.format("most")),
-        _PROBABILITY,
-    ),
-    (
-        ("negative", "Negative perturbation ↑", _ZEROED.format("least")),
-        ("positive", "Positive perturbation ↓", _ZEROED.format("most")),
-        _ACCURACY,
-    ),
-    (
-        ("road_lerf", "ROAD: LeRF ↑", _IMPUTED.format("least")),
-        ("road_morf", "ROAD: MoRF ↓", _IMPUTED.format("most")),
-        _ACCURACY,
-    ),
-)
-_SWEEPS = (
-    ("iou_sweep", "Overlap with the object", "mean IoU"),
-    ("box_accuracy", "Box of the largest contour", "share with IoU ≥ 0.5"),
-)
 
 
 def perturbation_curves(results: Results, path: Path) -> bool:
     """Draw what the model says while pixels go or come, a line a method.
 
-    A pair of curves is a column: the curve that a good method keeps high stands above the one that it makes fall,
-    as two dozen lines in one panel could not be followed.
+    The curves of a metric are a column: the curve that a good method keeps high stands above the one that it makes
+    fall, as two dozen lines in one panel could not be followed. A metric without all its curves is left out.
 
     Args:
         results: of a benchmark; methods that failed are left out.
@@ -78,19 +49,23 @@ def perturbation_curves(results: Results, path: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    pairs = [pair for pair in _PAIRS if _drawn(results, [pair[0][0]]) and _drawn(results, [pair[1][0]])]
-    rows = _drawn(results, [curve for *curves, _ in pairs for curve, *_ in curves])
+    columns = [names for names in _by_metric(results, "pixels") if all(_drawn(results, [name]) for name in names)]
+    rows = _drawn(results, [name for names in columns for name in names])
     if not rows:
         return False
-    figure = new_figure(2.5 * len(pairs), 5.0, layout="constrained")
-    panels = figure.subplots(2, len(pairs), squeeze=False, sharey="col")
-    for (*curves, unit), column in zip(pairs, panels.T, strict=True):
-        for (curve, title, across), axes in zip(curves, column, strict=True):
-            _lines(axes, results, rows, curve)
-            style_axes(axes, title, across, unit)
-            axes.set_xlim(0, 1)
+    height = max(len(names) for names in columns)
+    figure = new_figure(2.5 * len(columns), 2.5 * height, layout="constrained")
+    panels = figure.subplots(height, len(columns), squeeze=False, sharey="col")
+    for names, column in zip(columns, panels.T, strict=True):
+        for name, axes in zip(names, column, strict=False):
+            _lines(axes, results, rows, name)
+            info = results.curves[name]
+            arrow = {True: " ↑", False: " ↓", None: ""}[info.higher_is_better]
+            style_axes(axes, info.title + arrow, info.x_label, info.y_label)
             axes.xaxis.set_major_formatter(PercentFormatter(1))
-        column[0].set_ylim(bottom=0)  # after both: it ends the scaling to what is drawn
+        for axes in column[len(names) :]:
+            axes.set_axis_off()
+        _from_zero(column[0])  # after all: it ends the scaling to what is drawn
     _legend(figure, rows, "↑ higher is better\n↓ lower is better")
     save(figure, path)
     return True
@@ -106,17 +81,17 @@ def threshold_sweep(results: Results, path: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    sweeps = [sweep for sweep in _SWEEPS if _drawn(results, [sweep[0]])]
-    rows = _drawn(results, [curve for curve, *_ in sweeps])
+    names = [name for names in _by_metric(results, "threshold") for name in names if _drawn(results, [name])]
+    rows = _drawn(results, names)
     if not rows:
         return False
-    figure = new_figure(3.4 * len(sweeps), 3.2, layout="constrained")
-    for (curve, title, unit), axes in zip(sweeps, figure.subplots(1, len(sweeps), squeeze=False)[0], strict=True):
+    figure = new_figure(3.4 * len(names), 3.2, layout="constrained")
+    for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
         axes.axvline(0.5, color="0.75", linewidth=0.8, zorder=0.5)
-        _lines(axes, results, rows, curve, best=True)
-        style_axes(axes, title, "threshold of the map, scaled to 0 … 1", unit)
-        axes.set_xlim(0, 1)
-        axes.set_ylim(bottom=0)
+        _lines(axes, results, rows, name, best=True)
+        info = results.curves[name]
+        style_axes(axes, info.title, info.x_label, info.y_label)
+        _from_zero(axes)
     _legend(figure, rows, "● best threshold\n│ the fixed one, 0.5")
     save(figure, path)
     return True
@@ -148,6 +123,22 @@ def grid(
     return True
 
 
+def _by_metric(results: Results, over: str) -> list[list[str]]:
+    """The names of the curves over pixels or thresholds, metric by metric, the ones to keep high first."""
+    metrics: dict[str, list[str]] = {}
+    for name, info in results.curves.items():
+        if info.over == over:
+            metrics.setdefault(info.metric, []).append(name)
+    return [
+        sorted(names, key=lambda name: results.curves[name].higher_is_better is False) for names in metrics.values()
+    ]
+
+
+def _from_zero(axes: Axes) -> None:
+    if axes.get_ylim()[0] > 0 or all(np.nanmin(line.get_ydata()) >= 0 for line in axes.lines):
+        axes.set_ylim(bottom=0)
+
+
 def _drawn(results: Results, curves: Sequence[str]) -> _Styled:
     """The rows that have points of one of the curves, controls last, with their line styles.
 
@@ -162,19 +153,20 @@ def _drawn(results: Results, curves: Sequence[str]) -> _Styled:
         {"color": GREY, "linestyle": _CONTROL_DASHES[n % len(_CONTROL_DASHES)], "linewidth": 1.1, "zorder": 1}
         for n in range(len(controls))
     ]
-    known = [curve for curve in curves if curve in results.axes]
+    known = [curve for curve in curves if curve in results.curves]
     rows = zip([*methods, *controls], styles, strict=True)
     return [(row, style) for row, style in rows if any(np.isfinite(_points(row, curve)).any() for curve in known)]
 
 
 def _lines(axes: Axes, results: Results, rows: _Styled, curve: str, best: bool = False) -> None:
-    x = np.array(results.axes[curve], dtype=float)
+    x = np.array(results.curves[curve].x, dtype=float)
     for row, style in rows:
         y = _points(row, curve)
         if np.isfinite(y).any():
             axes.plot(x, y, **style)
             if best:
                 axes.plot(x[np.nanargmax(y)], np.nanmax(y), "o", color=style["color"], markersize=3)
+    axes.set_xlim(min(0, *x), max(1, *x))
 
 
 def _points(row: Row, curve: str) -> np.ndarray:

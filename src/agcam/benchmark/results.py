@@ -1,4 +1,4 @@
-"""From shards to results: figures with intervals, curves, cost, what failed and what is absent, and per-image rows."""
+"""From shards to results: values with intervals, curves, cost, what failed and what is absent, and per-image rows."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agcam.benchmark.measure import BenchmarkConfig
 from agcam.benchmark.methods import Method
-from agcam.benchmark.scores import Curve, Figure, Score
-from agcam.benchmark.shard import Plan, Shard
+from agcam.benchmark.shard import SCHEMA, Shard
 from agcam.errors import DataError, brief
 from agcam.io.atomic import whole_file, write_whole
 from agcam.io.from_json import typed
 from agcam.io.text import shown
-from agcam.metrics.bootstrap import bootstrap_of_mean
-
-SCHEMA = 1
+from agcam.metrics.bootstrap import OfMean, bootstrap_of_means
+from agcam.metrics.spec import Curve, MetricSpec, Value, column
 
 
 @dataclass(frozen=True)
-class Value:
-    """A figure: its value, the ends of its bootstrap 95 % interval over images, and how many rows it is made of."""
+class Estimate:
+    """A value, the ends of its bootstrap 95 % interval over images, and how many rows it is made of."""
 
     value: float
     low: float
@@ -48,6 +47,32 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class ValueInfo:
+    """What is to be known of a value, so that results can be read without the metric; see `metrics.spec.Value`."""
+
+    group: str
+    label: str
+    help: str
+    higher_is_better: bool | None
+    minor: bool
+
+
+@dataclass(frozen=True)
+class CurveInfo:
+    """What is to be known of a curve; see `metrics.spec.Curve`."""
+
+    metric: str
+    x: list[float]
+    over: str
+    title: str
+    x_label: str
+    y_label: str
+    label: str
+    help: str
+    higher_is_better: bool | None
+
+
+@dataclass(frozen=True)
 class Row:
     """A method's part of the table.
 
@@ -55,8 +80,8 @@ class Row:
         method: its label.
         control: whether its heatmaps know nothing of the image.
         failed: why it could not explain the model; empty if it could.
-        broken: names of images and classes whose heatmap held NaN or infinity. They are in no figure.
-        figures: by name.
+        broken: names of images and classes whose heatmap held NaN or infinity. They are in no value.
+        values: by name.
         curves: by name, the mean curve.
         cost: of explaining.
     """
@@ -65,7 +90,7 @@ class Row:
     control: bool
     failed: str = ""
     broken: list[str] = field(default_factory=list)
-    figures: dict[str, Value] = field(default_factory=dict)
+    values: dict[str, Estimate] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
     cost: Cost | None = None
 
@@ -76,61 +101,93 @@ class Results:
 
     Attributes:
         rows: one for each method, as asked for.
-        higher: by figure, in the order of the table: whether more is better.
-        axes: by curve, its x values.
+        values: by name, in the order of the table.
+        curves: by name.
         absent: by metric, why it was not measured.
         images: number of images.
         pairs: number of explained (image, class) pairs.
-        accuracy: share of images whose first choice is right.
+        top1_accuracy: share of images whose top-1 class is right.
         about: model, data, settings, versions, date.
         schema: version of this layout.
     """
 
     rows: list[Row]
-    higher: dict[str, bool | None]
-    axes: dict[str, list[float]]
+    values: dict[str, ValueInfo]
+    curves: dict[str, CurveInfo]
     absent: dict[str, str]
     images: int
     pairs: int
-    accuracy: Value
+    top1_accuracy: Estimate
     about: dict[str, Any]
     schema: int = SCHEMA
 
 
-def summarise(shard: Shard, plan: Plan, about: dict[str, Any], seed: int = 0) -> Results:
-    """Figures, intervals and curves of all rows.
+def describe_values(metrics: Sequence[MetricSpec]) -> dict[str, ValueInfo]:
+    """Describe all values of the metrics."""
+    return {
+        v.name: ValueInfo(spec.group, v.label or v.short.replace("_", " "), v.help, v.higher_is_better, v.minor)
+        for spec in metrics
+        for v in spec.values
+    }
+
+
+def describe_curves(metrics: Sequence[MetricSpec]) -> dict[str, CurveInfo]:
+    """Describe all curves of the metrics."""
+    return {
+        c.name: CurveInfo(
+            metric=spec.name,
+            x=list(c.x),
+            over=c.over,
+            title=c.title or c.short.replace("_", " "),
+            x_label=c.x_label,
+            y_label=c.y_label,
+            label=c.label or c.title or c.short.replace("_", " "),
+            help=c.help,
+            higher_is_better=c.higher_is_better,
+        )
+        for spec in metrics
+        for c in spec.curves
+    }
+
+
+def summarize(shard: Shard, config: BenchmarkConfig, about: dict[str, Any], seed: int = 0) -> Results:
+    """Make values, intervals and curves of all rows.
 
     Args:
         shard: all shards, joined.
-        plan: what was measured.
+        config: what was measured.
         about: what to say of model and data; versions, machine and date are added.
         seed: of the bootstrap.
     """
     groups = torch.from_numpy(shard.pairs["index"])
-    rows = [_row(shard, method, plan.scores, groups, seed) for method in plan.methods]
+    rows = [_row(shard, method, config.metrics, groups, seed) for method in config.methods]
     measured = [row for row in rows if not row.failed]
-    kept = {figure.name for row in measured for figure in _figures(plan.scores) if figure.name in row.figures}
+    kept = {name for row in measured for name in row.values}
     absent = {
-        score.name: _absence(score, plan.against_masks)
-        for score in plan.scores
-        if measured and not any(figure.name in kept for figure in score.figures)
+        spec.name: _absence(spec, config.against_masks)
+        for spec in config.metrics
+        if measured and not any(value.name in kept for value in spec.values)
     }
-    shown = [curve for score in plan.scores for curve in score.curves]
     right = torch.from_numpy(shard.images["correct"]).double().unsqueeze(1)
+    (accuracy,) = _estimates(right, [column(0)], torch.arange(len(right)), seed)
     return Results(
         rows=rows,
-        higher={figure.name: figure.higher for figure in _figures(plan.scores) if figure.name in kept},
-        axes={c.name: list(c.x) for c in shown if any(c.name in row.curves for row in measured)},
+        values={name: info for name, info in describe_values(config.metrics).items() if name in kept},
+        curves={
+            name: info
+            for name, info in describe_curves(config.metrics).items()
+            if any(name in row.curves for row in measured)
+        },
         absent=absent,
         images=len(shard.images["index"]),
         pairs=len(groups),
-        accuracy=_value(right, _first, torch.arange(len(right)), seed),
+        top1_accuracy=accuracy,
         about=about | {"seed": seed, **environment()},
     )
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and date."""
+    """Return versions, machine and date."""
     versions = {
         name: importlib.metadata.version(name) for name in ("agcam", "torch", "timm", "lightning", "torchmetrics")
     }
@@ -170,74 +227,92 @@ def read_json(path: Path) -> Results:
     return results
 
 
-def write_images_csv(shard: Shard, plan: Plan, path: Path) -> None:
-    """One line for each method and explained pair, with the figures that make sense for a single image."""
-    named = [(f.name, f) for f in _figures(plan.scores)]
-    kept = [(n, f) for n, f in named if any(f.column in columns for columns in shard.columns.values())]
+def write_images_csv(shard: Shard, config: BenchmarkConfig, path: Path) -> None:
+    """Write one line for each method and explained pair, with the values that a single image has."""
+    count = len(shard.pairs["index"])
+    measured = {name for rows in shard.rows.values() for name in rows}
+    kept = [(spec.name, value) for spec in config.metrics if spec.name in measured for value in spec.values]
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out:
         writer = csv.writer(out)
         known = ["index", "name", "target", "correct", "probability"]
-        writer.writerow(["method", *known, "broken", *(name for name, _ in kept)])
-        for label, columns in shard.columns.items():
-            figures = [_each(columns.get(figure.column), figure, len(shard.pairs["index"])) for _, figure in kept]
-            for number in range(len(shard.pairs["index"])):
+        writer.writerow(["method", *known, "broken", *(value.name for _, value in kept)])
+        for label, rows in shard.rows.items():
+            values = [_each(rows.get(metric), value, count) for metric, value in kept]
+            for number in range(count):
                 facts = [shard.pairs[name][number] for name in known]
-                cells = ["" if math.isnan(values[number]) else f"{values[number]:.7g}" for values in figures]
+                cells = ["" if math.isnan(each[number]) else f"{each[number]:.7g}" for each in values]
                 writer.writerow([label, *facts, bool(shard.broken[label][number]), *cells])
 
 
-def _absence(score: Score, against_masks: bool) -> str:
-    """Why a metric has no figure."""
-    if score.only or score.needs == "model":
-        return f"no image counts{f'; it takes {score.only}' if score.only else ''}"
-    masks = score.needs == "masks" or (score.needs == "objects" and against_masks)
+def values_of_pair(shard: Shard, metrics: Sequence[MetricSpec], label: str, row: int) -> dict[str, float]:
+    """Return the values of one explained pair by one method, those that do not count left out."""
+    known = shard.rows[label]
+    values = {
+        value.name: float(value.of_mean(torch.from_numpy(known[spec.name][row]).double()))
+        for spec in metrics
+        if spec.name in known
+        for value in spec.values
+    }
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def curves_of_pair(shard: Shard, metrics: Sequence[MetricSpec], label: str, row: int) -> dict[str, list[float]]:
+    """Return the curves of one explained pair by one method that are worth a look; see `Curve.for_one_image`."""
+    known = shard.rows[label]
+    curves = {
+        curve.name: known[spec.name][row, curve.part]
+        for spec in metrics
+        if spec.name in known
+        for curve in spec.curves
+        if curve.for_one_image
+    }
+    return {name: curve.tolist() for name, curve in curves.items() if not np.isnan(curve).any()}
+
+
+def _absence(spec: MetricSpec, against_masks: bool) -> str:
+    """Say why a metric has no value."""
+    if spec.only or spec.needs == "model":
+        return f"no image counts{f'; it takes {spec.only.words}' if spec.only else ''}"
+    masks = spec.needs == "masks" or (spec.needs == "objects" and against_masks)
     return f"the data have no {'masks' if masks else 'boxes'}"
 
 
-def _figures(scores: Sequence[Score]) -> list[Figure]:
-    return [figure for score in scores for figure in score.figures]
-
-
-def _row(shard: Shard, method: Method, scores: Sequence[Score], groups: Tensor, seed: int) -> Row:
+def _row(shard: Shard, method: Method, metrics: Sequence[MetricSpec], groups: Tensor, seed: int) -> Row:
     if method.label in shard.failed:
         return Row(method.label, method.control, failed=shard.failed[method.label])
-    columns = {name: torch.from_numpy(rows) for name, rows in shard.columns[method.label].items()}
+    values: dict[str, Estimate] = {}
+    curves: dict[str, list[float]] = {}
+    for spec in metrics:
+        rows = torch.from_numpy(shard.rows[method.label].get(spec.name, np.full((1, 1), np.nan)))
+        counted = ~rows.isnan().any(1)
+        if bool(counted.any()):
+            of_means = [value.of_mean for value in spec.values]
+            estimates = _estimates(rows[counted], of_means, groups[counted], seed)
+            values |= dict(zip([value.name for value in spec.values], estimates, strict=True))
+            curves |= {curve.name: _points(rows[counted], curve) for curve in spec.curves}
     broken = np.flatnonzero(shard.broken[method.label])
-    figures = {}
-    for figure in _figures(scores):
-        rows = columns.get(figure.column)
-        if rows is not None and bool((counted := ~rows.isnan().any(1)).any()):
-            figures[figure.name] = _value(rows[counted], figure.of_mean, groups[counted], seed)
-    curves = {}
-    for curve in (c for score in scores for c in score.curves if c.column in columns):
-        if points := _curve(columns[curve.column], curve):
-            curves[curve.name] = points
+    names = [f"{shard.pairs['name'][n]} (class {shard.pairs['target'][n]})" for n in broken]
     seconds, plain = shard.seconds[method.label], shard.seconds[""]
     cost = Cost(1000 * float(np.median(seconds)), float(np.median(seconds / plain)))
-    names = [f"{shard.pairs['name'][n]} (class {shard.pairs['target'][n]})" for n in broken]
-    return Row(method.label, method.control, "", names, figures, curves, cost)
+    return Row(method.label, method.control, "", names, values, curves, cost)
 
 
-def _value(rows: Tensor, of_mean: Any, groups: Tensor, seed: int) -> Value:
-    value = float(of_mean(rows.double().mean(0)))
-    return Value(value, *bootstrap_of_mean(rows, of_mean, groups, seed=seed), len(rows))
+def _estimates(rows: Tensor, of_means: Sequence[OfMean], groups: Tensor, seed: int) -> list[Estimate]:
+    mean = rows.double().mean(0)
+    ends = bootstrap_of_means(rows, of_means, groups, seed=seed)
+    return [Estimate(float(f(mean)), *both, len(rows)) for f, both in zip(of_means, ends, strict=True)]
 
 
-def _curve(rows: Tensor, curve: Curve) -> list[float]:
-    counted = rows[~rows.isnan().any(1)]
-    points: list[float] = counted[:, curve.part].double().mean(0).tolist() if len(counted) else []
+def _points(rows: Tensor, curve: Curve) -> list[float]:
+    points: list[float] = rows[:, curve.part].double().mean(0).tolist()
     return points
 
 
-def _each(rows: np.ndarray | None, figure: Figure, count: int) -> list[float]:
+def _each(rows: np.ndarray | None, value: Value, count: int) -> list[float]:
     if rows is None:
         return [math.nan] * count
-    values: list[float] = figure.of_mean(torch.from_numpy(rows).double()).tolist()
+    values: list[float] = value.of_mean(torch.from_numpy(rows).double()).tolist()
     return values
-
-
-def _first(rows: Tensor) -> Tensor:
-    return rows[..., 0]
 
 
 def _plain(value: Any) -> Any:

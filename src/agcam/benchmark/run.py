@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing as mp
+import pickle
 import queue
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,17 +17,20 @@ import torch
 from torch.utils.data import DataLoader
 
 from agcam.benchmark import shard as shards
-from agcam.benchmark.shard import Plan
+from agcam.benchmark.measure import BenchmarkConfig, measure
 from agcam.console.interrupt import undisturbed
 from agcam.data.batch import collate
 from agcam.data.source import Source, TransformedDataset
 from agcam.data.transforms import Transform
 from agcam.errors import AgcamError, InputError, brief
 from agcam.io.atomic import write_whole
+from agcam.io.text import shown
 from agcam.training.loaded import LoadedModel
 
 SHARD = 64
 """Images in a shard: what a killed run loses at most, on each process."""
+SHOWN = 24
+"""Images whose heatmaps are kept with their rows, for the figures and the report."""
 MANIFEST = "benchmark.json"
 
 
@@ -52,7 +56,7 @@ class Job:
 def run(
     job: Job,
     open_job: Callable[[], Job],
-    plan: Plan,
+    config: BenchmarkConfig,
     output: Path,
     devices: Sequence[str],
     done: Callable[[int], None],
@@ -65,7 +69,7 @@ def run(
     Args:
         job: model and data.
         open_job: opens the same in another process; picklable, called only where there are several devices.
-        plan: what is measured.
+        config: what is measured.
         output: folder that this process holds (`held`); shards go to `shards/` below it.
         devices: one for each process.
         done: called with a number of images whenever that many are finished, those found finished included.
@@ -74,14 +78,14 @@ def run(
         InputError: if `output` holds another benchmark.
         AgcamError: whatever a process found wrong, with its number.
     """
-    _check_manifest(output, _fingerprint(job, plan))
+    _check_manifest(output, _fingerprint(job, config))
     finished = [number for number in range(count_shards(job)) if shard_path(output, number).is_file()]
     done(sum(len(_positions(job, number)) for number in finished))
     if len(finished) < count_shards(job):
         if len(devices) == 1:
-            _work(job, plan, output, 0, 1, devices[0], done)
+            _work(job, config, output, 0, 1, devices[0], done)
         else:
-            _spread(open_job, plan, output, devices, done)
+            _spread(open_job, config, output, devices, done)
 
 
 def shard_path(output: Path, number: int) -> Path:
@@ -94,47 +98,60 @@ def count_shards(job: Job) -> int:
     return -(-len(job.positions) // SHARD)
 
 
+def shown_images(job: Job) -> list[int]:
+    """Return the positions in the data set of the images that are shown, spread evenly."""
+    count = min(SHOWN, len(job.positions))
+    return [job.positions[number * len(job.positions) // count] for number in range(count)]
+
+
 def _positions(job: Job, number: int) -> Sequence[int]:
     return job.positions[number * SHARD : (number + 1) * SHARD]
 
 
-def _work(job: Job, plan: Plan, output: Path, rank: int, world: int, device: str, done: Callable[[int], None]) -> None:
+def _work(
+    job: Job, config: BenchmarkConfig, output: Path, rank: int, world: int, device: str, done: Callable[[int], None]
+) -> None:
     """Compute every `world`-th shard, starting with the `rank`-th, that is not there."""
     pending = [n for n in range(rank, count_shards(job), world) if not shard_path(output, n).is_file()]
     groups = [
-        list(_positions(job, number)[start : start + plan.batch_size])
+        list(_positions(job, number)[start : start + config.batch_size])
         for number in pending
-        for start in range(0, len(_positions(job, number)), plan.batch_size)
+        for start in range(0, len(_positions(job, number)), config.batch_size)
     ]
     dataset = TransformedDataset(job.source, Transform(job.subject.input_config))
+    kept = frozenset(shown_images(job))
     batches = iter(DataLoader(dataset, batch_sampler=groups, collate_fn=collate, num_workers=job.num_workers))
     model = job.subject.model.to(device).eval()
     for number in pending:
         parts = []
-        for _ in range(0, len(_positions(job, number)), plan.batch_size):
+        for _ in range(0, len(_positions(job, number)), config.batch_size):
             batch = next(batches).to(device)
-            parts.append(shards.measure(model, job.subject.multilabel, batch, plan))
+            parts.append(measure(model, job.subject.multilabel, batch, config, kept))
             done(len(batch))
         shard = shards.join(parts)
-        if plan.save_heatmaps:
+        if config.save_heatmaps:
             shards.write_heatmaps(shard, output / "heatmaps" / f"{number:05d}.safetensors")
         shards.write(shard, shard_path(output, number))
 
 
 def _spread(
-    open_job: Callable[[], Job], plan: Plan, output: Path, devices: Sequence[str], done: Callable[[int], None]
+    open_job: Callable[[], Job],
+    config: BenchmarkConfig,
+    output: Path,
+    devices: Sequence[str],
+    done: Callable[[int], None],
 ) -> None:
     """Work in one process a device; all stop when one fails."""
     context = mp.get_context("spawn")
     told: Any = context.Queue()
     processes = [
-        context.Process(target=_worker, args=(open_job, plan, output, rank, devices, told), daemon=False)
+        context.Process(target=_worker, args=(open_job, config, output, rank, devices, told), daemon=False)
         for rank in range(len(devices))
     ]
     try:
         with undisturbed():
             for process in processes:
-                process.start()
+                _start(process)
         while any(process.is_alive() for process in processes) or not told.empty():
             with suppress(queue.Empty):
                 said = told.get(timeout=0.2)
@@ -145,17 +162,28 @@ def _spread(
                 if process.exitcode not in (None, 0) and told.empty():
                     raise AgcamError(
                         f"process {rank} of {len(devices)} stopped with exit status {process.exitcode}; finished "
-                        "shards are kept, run the same command again to go on"
+                        "shards are kept, run the same command again to resume"
                     )
     finally:
-        for process in processes:
+        started = [process for process in processes if process.pid is not None]
+        for process in started:
             process.terminate()
-        for process in processes:
+        for process in started:
             process.join()
 
 
+def _start(process: Any) -> None:
+    try:
+        process.start()
+    except (AttributeError, TypeError, pickle.PicklingError) as error:  # what pickle says of lambdas, by version
+        raise InputError(
+            f"a method or metric cannot be sent to other processes ({brief(error)}); define its functions at the top "
+            "of a module, or leave --devices at 1"
+        ) from error
+
+
 def _worker(
-    open_job: Callable[[], Job], plan: Plan, output: Path, rank: int, devices: Sequence[str], told: Any
+    open_job: Callable[[], Job], config: BenchmarkConfig, output: Path, rank: int, devices: Sequence[str], told: Any
 ) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // len(devices)))
     parent = mp.parent_process()
@@ -166,13 +194,13 @@ def _worker(
         told.put(count)
 
     try:
-        _work(open_job(), plan, output, rank, len(devices), devices[rank], done)
+        _work(open_job(), config, output, rank, len(devices), devices[rank], done)
     except AgcamError as error:
         told.put(f"process {rank} of {len(devices)}: {error}")
         raise SystemExit(1) from error
 
 
-def _fingerprint(job: Job, plan: Plan) -> dict[str, Any]:
+def _fingerprint(job: Job, config: BenchmarkConfig) -> dict[str, Any]:
     """All that decides the rows."""
     model = hashlib.sha256()
     for name, tensor in sorted(job.subject.model.state_dict().items()):
@@ -184,11 +212,12 @@ def _fingerprint(job: Job, plan: Plan) -> dict[str, Any]:
         known = None if item.boxes is None else (item.boxes.tolist(), item.box_labels.tolist())
         data.update(repr([item.name, item.labels, known, item.mask is not None, item.state]).encode())
     return {
-        "methods": [method.label for method in plan.methods],
-        "metrics": [score.name for score in plan.scores],
-        "ground_truth": "masks" if plan.against_masks else "boxes",
-        "batch_size": plan.batch_size,
-        "save_heatmaps": plan.save_heatmaps,
+        "schema": shards.SCHEMA,
+        "methods": [method.label for method in config.methods],
+        "metrics": [spec.name for spec in config.metrics],
+        "ground_truth": "masks" if config.against_masks else "boxes",
+        "batch_size": config.batch_size,
+        "save_heatmaps": config.save_heatmaps,
         "images": len(job.positions),
         "shard": SHARD,
         "input": job.subject.input_config.to_dict(),
@@ -207,6 +236,11 @@ def _check_manifest(output: Path, wanted: dict[str, Any]) -> None:
             raise InputError(
                 f"{path}: not readable ({brief(error)}); choose another --output or delete this one"
             ) from error
+        if found.get("schema") != wanted.get("schema"):
+            raise InputError(
+                f"{output} holds a benchmark of schema {shown(repr(found.get('schema', 1)))}, this version writes "
+                f"{wanted.get('schema')}; choose another --output or delete this one"
+            )
         other = [name for name, value in wanted.items() if found.get(name) != value]
         if other:
             raise InputError(

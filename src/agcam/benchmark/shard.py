@@ -1,49 +1,25 @@
-"""A shard: the rows of a fixed part of the data set, computed by whichever process comes to it, kept in one file."""
+"""A shard: the rows of a fixed part of the data set, whichever process computes them, kept in one file."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from agcam.benchmark.case import Case
-from agcam.benchmark.methods import Method
-from agcam.benchmark.scores import Score
-from agcam.data.batch import Batch
-from agcam.data.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
-from agcam.errors import AgcamError, DataError, brief
-from agcam.evaluating import evaluating
-from agcam.explainers.explain import explain
+from agcam.errors import DataError, brief
 from agcam.io.archives import refuse_bomb
 from agcam.io.atomic import whole_file
+from agcam.io.text import shown
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What is measured of every batch.
-
-    Attributes:
-        methods: the rows of the table.
-        scores: the metrics.
-        against_masks: whether overlaps and pointing are scored against masks instead of boxes.
-        batch_size: images a forward.
-        save_heatmaps: whether to keep the heatmaps.
-    """
-
-    methods: tuple[Method, ...]
-    scores: tuple[Score, ...]
-    against_masks: bool
-    batch_size: int
-    save_heatmaps: bool = False
+SCHEMA = 2
+"""Version of the layout of `results.json`, `benchmark.json` and the shards."""
 
 
 @dataclass
@@ -51,79 +27,54 @@ class Shard:
     """Rows of P explained pairs of I images.
 
     Attributes:
-        images: `index` (I,) positions in the data set, `correct` (I,): is the model's first choice among the classes?
-        pairs: `index`, `target`, `correct`, `probability` (P,) and `name` (P,).
-        columns: by method and column, (P, K) float32; NaN in rows that do not count.
+        images: `index` (I,) positions in the data set, `correct` (I,): is the model's top-1 class among the classes?
+        pairs: `index`, `target`, `correct`, `predicted`, `probability` (P,) and `name` (P,).
+        rows: by method and metric, (P, K) float32; NaN in rows that do not count.
         broken: by method, (P,) bool: its heatmap held NaN or infinity.
         seconds: by method, and "" for the plain forward: seconds an image, one entry a batch.
         failed: by method, why it could not explain this model.
-        heatmaps: by method, (P, h, w), where they are kept.
+        shown: (S,) int64, ascending: which of the P pairs are shown, with their heatmaps.
+        maps: by method, (S, h, w) float32, the heatmaps of those pairs.
+        heatmaps: by method, (P, h, w), where all are kept.
     """
 
     images: dict[str, np.ndarray] = field(default_factory=dict)
     pairs: dict[str, np.ndarray] = field(default_factory=dict)
-    columns: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    rows: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     broken: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, np.ndarray] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    shown: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
     heatmaps: dict[str, Tensor] = field(default_factory=dict)
 
 
-def measure(model: nn.Module, multilabel: bool, batch: Batch, plan: Plan) -> Shard:
-    """Explain one batch by every method and score the heatmaps of every present class."""
-    found = Shard()
-    with evaluating(model), torch.inference_mode():
-        seconds, logits = _timed(lambda: model(batch.image).float())
-    found.seconds[""] = np.array([seconds / len(batch)])
-    targets, pairs = labelled_targets(batch)
-    case = _case(model, multilabel, batch, pairs, logits.argmax(1), plan)
-    _note_images(found, batch, pairs, logits, multilabel)
-    for method in plan.methods:
-        options = dict(method.options)
-        if method.name == "random":  # other noise for other images
-            options.setdefault("seed", int(batch.index[0]))
-        try:
-            run = partial(explain, model, batch.image, targets, method.name, **options)
-            seconds, explanation = _timed(run)
-            maps = explanation.heatmaps[pairs.image, pairs.slot]
-            finite = torch.isfinite(maps).flatten(1).all(1)
-            kept = torch.nonzero(finite)[:, 0]
-            mine = replace(case, heatmaps=maps, explain=partial(_explain, method, options)).keep(kept)
-            columns = _score(mine, plan.scores) if len(kept) else {}
-        except AgcamError as error:
-            found.failed[method.label] = str(error)
-            continue
-        found.seconds[method.label] = np.array([seconds / len(batch)])
-        found.broken[method.label] = ~finite.cpu().numpy()
-        found.columns[method.label] = {
-            name: _spread(rows.cpu().numpy(), kept.cpu().numpy(), len(maps)) for name, rows in columns.items()
-        }
-        if plan.save_heatmaps:
-            found.heatmaps[method.label] = maps.cpu()
-    return found
-
-
 def join(parts: Sequence[Shard]) -> Shard:
-    """The rows of all parts, in their order. A method that failed in one part is left out of all."""
+    """Join the rows of all parts, in their order. A method that failed in one part is left out of all."""
     failed = {label: why for part in reversed(parts) for label, why in part.failed.items()}
     labels = [label for label in parts[0].broken if label not in failed]
     sizes = [len(part.pairs["index"]) for part in parts]
+    starts = [sum(sizes[:number]) for number in range(len(sizes))]
     return Shard(
         images=_join_arrays([part.images for part in parts]),
         pairs=_join_arrays([part.pairs for part in parts]),
-        columns={label: _join_columns([part.columns[label] for part in parts], sizes) for label in labels},
+        rows={label: _join_rows([part.rows[label] for part in parts], sizes) for label in labels},
         broken=_join_arrays([{label: part.broken[label] for label in labels} for part in parts]),
         seconds=_join_arrays([{label: part.seconds[label] for label in ["", *labels]} for part in parts]),
         failed=failed,
+        shown=np.concatenate([part.shown + start for part, start in zip(parts, starts, strict=True)]),
+        maps=_join_arrays([{label: part.maps[label] for label in labels} for part in parts]),
         heatmaps={label: torch.cat([p.heatmaps[label] for p in parts]) for label in labels if parts[0].heatmaps},
     )
 
 
 def write(shard: Shard, path: Path) -> None:
-    """Write a shard, its heatmaps left out; the file appears under its name only when whole."""
-    flat: dict[str, Any] = {f"images|{name}": array for name, array in shard.images.items()}
+    """Write a shard, all but `heatmaps`; the file appears under its name only when whole."""
+    flat: dict[str, Any] = {"schema": np.array(SCHEMA), "shown": shard.shown}
+    flat |= {f"images|{name}": array for name, array in shard.images.items()}
     flat |= {f"pairs|{name}": array for name, array in shard.pairs.items()}
-    flat |= {f"columns|{m}|{name}": a for m, columns in shard.columns.items() for name, a in columns.items()}
+    flat |= {f"rows|{label}|{name}": array for label, rows in shard.rows.items() for name, array in rows.items()}
+    flat |= {f"maps|{label}": array for label, array in shard.maps.items()}
     flat |= {f"broken|{name}": array for name, array in shard.broken.items()}
     flat |= {f"seconds|{name}": array for name, array in shard.seconds.items()}
     flat["failed"] = np.array(json.dumps(shard.failed))
@@ -151,16 +102,18 @@ def read(path: Path) -> Shard:
     try:
         refuse_bomb(path)
         with np.load(path, allow_pickle=False) as flat:
+            _check_schema(flat["schema"].tolist() if "schema" in flat.files else 1)
             found.failed = json.loads(str(flat["failed"]))
+            found.shown = flat["shown"]
             for key in flat.files:
                 kind, _, rest = key.partition("|")
-                if kind == "columns":
+                if kind == "rows":
                     label, _, name = rest.rpartition("|")
-                    found.columns.setdefault(label, {})[name] = flat[key]
-                elif kind != "failed":
+                    found.rows.setdefault(label, {})[name] = flat[key]
+                elif kind not in ("schema", "shown", "failed"):
                     getattr(found, kind)[rest] = flat[key]
-        for label in found.broken:  # no column where no heatmap counts
-            found.columns.setdefault(label, {})
+        for label in found.broken:  # no row where no heatmap counts
+            found.rows.setdefault(label, {})
         _check(found)
     except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
         raise DataError(
@@ -173,112 +126,60 @@ def read_all(paths: Sequence[Path]) -> Shard:
     """Read and join all shards of a benchmark.
 
     Raises:
-        DataError: as `read`; or if one has other methods or columns than the first.
+        DataError: as `read`; or if one has other methods or metrics than the first.
     """
     parts = [read(path) for path in paths]
-    widths: dict[tuple[str, str], int] = {}
+    widths: dict[tuple[str, str], tuple[int, ...]] = {}
     for path, part in zip(paths, parts, strict=True):
         same = {*part.broken, *part.failed} == {*parts[0].broken, *parts[0].failed}
-        own = {(label, name): rows.shape[1] for label, c in part.columns.items() for name, rows in c.items()}
+        own = {(label, name): rows.shape[1:] for label, r in part.rows.items() for name, rows in r.items()}
+        own |= {(label, ""): maps.shape[1:] for label, maps in part.maps.items()}
         if not same or any(widths.setdefault(key, width) != width for key, width in own.items()):
-            raise DataError(f"{path}: other methods or columns than in {paths[0]}; delete it and run the command again")
+            raise DataError(f"{path}: other methods or metrics than in {paths[0]}; delete it and run the command again")
     return join(parts)
+
+
+def _check_schema(found: object) -> None:
+    if found != SCHEMA:
+        raise ValueError(f"it has schema {shown(repr(found))}, this version reads {SCHEMA}")
 
 
 def _check(shard: Shard) -> None:
     """Raise `ValueError` where a shard lacks what `measure` writes, or its parts are not of one length."""
     labels = set(shard.broken)
-    known = {"index", "target", "correct", "probability", "name"}
-    if set(shard.images) != {"index", "correct"} or set(shard.pairs) != known or set(shard.seconds) != labels | {""}:
+    known = {"index", "target", "correct", "predicted", "probability", "name"}
+    if (set(shard.images), set(shard.pairs)) != ({"index", "correct"}, known) or set(shard.maps) != labels:
         raise ValueError("it lacks a part, or has one too many")
+    if set(shard.seconds) != labels | {""}:
+        raise ValueError("it lacks the time that a method took")
     if not isinstance(shard.failed, dict) or not all(isinstance(why, str) for why in shard.failed.values()):
         raise TypeError("what failed is no text")
     shard.pairs["name"].tolist()  # raises where a character is none
-    columns = [rows for label in shard.columns for rows in shard.columns[label].values()]
-    flat = [*shard.images.values(), *shard.pairs.values(), *shard.broken.values(), *shard.seconds.values()]
-    if any(rows.ndim != 1 for rows in flat) or any(rows.ndim != 2 for rows in columns) or set(shard.columns) - labels:
+    tables = [rows for label in shard.rows for rows in shard.rows[label].values()]
+    flat = [*shard.images.values(), *shard.pairs.values(), *shard.broken.values(), *shard.seconds.values(), shard.shown]
+    maps = list(shard.maps.values())
+    if any(rows.ndim != 1 for rows in flat) or any(rows.ndim != 2 for rows in tables) or set(shard.rows) - labels:
         raise ValueError("a part has a strange shape")
+    if any(rows.ndim != 3 or len(rows) != len(shard.shown) for rows in maps):
+        raise ValueError("its heatmaps have a strange shape")
     count = len(shard.pairs["index"])
-    if any(len(rows) != count for rows in [*shard.pairs.values(), *shard.broken.values(), *columns]):
+    if any(len(rows) != count for rows in [*shard.pairs.values(), *shard.broken.values(), *tables]):
         raise ValueError("its parts have different lengths")
     numbers = [rows for name, rows in shard.pairs.items() if name != "name"]
-    if any(rows.dtype.kind not in "biuf" for rows in [*shard.images.values(), *numbers, *flat[7:], *columns]):
+    rest = [*shard.broken.values(), *shard.seconds.values(), *tables, *maps]
+    if any(rows.dtype.kind not in "biuf" for rows in [*shard.images.values(), *numbers, *rest]):
         raise ValueError("a part holds no numbers")
-
-
-def _case(model: nn.Module, multilabel: bool, batch: Batch, pairs: Pairs, first: Tensor, plan: Plan) -> Case:
-    """The batch's pairs, their heatmaps yet to come."""
-    boxes, _ = box_truth(batch, pairs)
-    masks, ignore, masked = mask_truth(batch, pairs)
-    count = torch.bincount(pairs.image, minlength=len(batch))
-    return Case(
-        model=model,
-        images=batch.image[pairs.image],
-        heatmaps=torch.empty(0),
-        targets=pairs.object,
-        correct=first[pairs.image] == pairs.object,
-        alone=count[pairs.image] == 1,
-        boxes=boxes,
-        masks=None if batch.mask is None else masks,
-        ignore=None if batch.mask is None else ignore,
-        masked=masked,
-        against_masks=plan.against_masks,
-        multilabel=multilabel,
-        explain=partial(_explain, plan.methods[0], {}),
-        batch_size=plan.batch_size,
-    )
-
-
-def _note_images(found: Shard, batch: Batch, pairs: Pairs, logits: Tensor, multilabel: bool) -> None:
-    first = logits.argmax(1)
-    right = [bool((classes == choice).any()) for classes, choice in zip(batch.present(), first, strict=True)]
-    found.images = {"index": batch.index.cpu().numpy(), "correct": np.array(right)}
-    probabilities = logits.sigmoid() if multilabel else logits.softmax(1)
-    image = pairs.image
-    found.pairs = {
-        "index": batch.index.to(image.device)[image].cpu().numpy(),
-        "target": pairs.object.cpu().numpy(),
-        "correct": (first[image] == pairs.object).cpu().numpy(),
-        "probability": probabilities[image, pairs.object].cpu().numpy(),
-        "name": np.array([batch.name[row] for row in image.tolist()], dtype=np.str_),
-    }
-
-
-def _explain(method: Method, options: dict[str, Any], model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    return explain(model, images, targets, method.name, **options).heatmaps[:, 0]
-
-
-def _score(case: Case, scores: Iterable[Score]) -> dict[str, Tensor]:
-    columns: dict[str, Tensor] = {}
-    for score in scores:
-        by_mask = score.needs == "masks" or (score.needs == "objects" and case.against_masks)
-        if not (by_mask and case.masks is None):
-            columns |= score.rows(case)
-    return columns
-
-
-def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    result = run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start, result
-
-
-def _spread(rows: np.ndarray, kept: np.ndarray, count: int) -> np.ndarray:
-    spread = np.full((count, rows.shape[1]), np.nan, dtype=np.float32)
-    spread[kept] = rows
-    return spread
+    whole = shard.shown.dtype.kind in "iu" and shard.pairs["predicted"].dtype.kind in "iu"
+    if not whole or ((shard.shown < 0) | (shard.shown >= count)).any():
+        raise ValueError("what it shows is none of its rows")
 
 
 def _join_arrays(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _join_columns(parts: Sequence[dict[str, np.ndarray]], sizes: Sequence[int]) -> dict[str, np.ndarray]:
-    """As `_join_arrays`; a part that lacks a column (no mask in its images, say) has NaN there."""
+def _join_rows(parts: Sequence[dict[str, np.ndarray]], sizes: Sequence[int]) -> dict[str, np.ndarray]:
+    """As `_join_arrays`; a part that lacks a metric (no mask in its images, say) has NaN there."""
     widths = {name: rows.shape[1] for part in parts for name, rows in part.items()}
     return {
         name: np.concatenate(

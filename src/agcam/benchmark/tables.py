@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from agcam.benchmark.results import Results, Row, Value
+from agcam.benchmark.results import Estimate, Results, Row
 from agcam.io.atomic import write_whole
+from agcam.metrics.spec import OTHER
 
-_PARTS = (
-    ("Localization, corrected protocol", ("localization/",)),
-    ("Localization, protocol of Leem & Seo 2024", ("leem2024/",)),
-    ("Boxes and pointing", ("max_box_acc", "gt_known_loc", "top1_loc", "pointing_game", "energy_pointing_game")),
-    ("Masks", ("pxap", "segmentation/")),
-    ("Faithfulness", ("abpc", "lerf_auc", "morf_auc", "insertion", "deletion", "positive", "negative", "road")),
-    ("Sanity: similarity to the maps of a randomised model", ("sanity/",)),
-)
 _ON_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
 _ESCAPED_MARKDOWN = _ON_ONE_LINE | str.maketrans({c: f"\\{c}" for c in "\\`*_|<>[]#$&~"})
 _ESCAPED_LATEX = _ON_ONE_LINE | str.maketrans(
@@ -26,17 +21,25 @@ _ESCAPED_LATEX = _ON_ONE_LINE | str.maketrans(
 
 
 def markdown(results: Results) -> str:
-    """All figures by part, methods down, figures across; ↑ and ↓ say which way is better, bold which method is best.
+    """Write all values by group, methods down, values across.
 
-    Controls stand at the end of each part and are never the best in bold.
+    ↑ and ↓ say which way is better, bold which method is best. Controls stand at the end of each
+    group and are never bold.
     """
     lines = ["# Explanation methods side by side", "", _headline(results, _ESCAPED_MARKDOWN), ""]
-    for title, names in parts_of(results):
-        arrows = {True: " ↑", False: " ↓", None: ""}
-        heads = [f"{_short(name)}{arrows[results.higher[name]]}" for name in names]
-        lines += [f"## {title}", "", f"| method | {' | '.join(heads)} |", "|---|" + "--:|" * len(names)]
+    for title, names in groups_of(results).items():
+        heads = [
+            f"{head} {arrow(results.values[name].higher_is_better)}".rstrip().translate(_ESCAPED_MARKDOWN)
+            for name, head in names.items()
+        ]
+        lines += [
+            f"## {title.translate(_ESCAPED_MARKDOWN)}",
+            "",
+            f"| method | {' | '.join(heads)} |",
+            "|---|" + "--:|" * len(names),
+        ]
         for row in _in_order(results.rows):
-            cells = [_cell(row, name, _best(results, name), "**{}**") for name in names]
+            cells = [_cell(row, name, best_of(results, name), "**{}**") for name in names]
             lines.append(f"| {_label(row).translate(_ESCAPED_MARKDOWN)} | {' | '.join(cells)} |")
         lines.append("")
     lines += ["## Cost", "", "| method | ms an image | × forward |", "|---|--:|--:|"]
@@ -48,23 +51,26 @@ def markdown(results: Results) -> str:
 
 
 def latex(results: Results) -> str:
-    r"""The same as `tabular`s for `\usepackage{booktabs}`, one a part."""
+    r"""Write the same as `tabular`s for `\usepackage{booktabs}`, one a group."""
     blocks = [f"% {_headline(results, _ON_ONE_LINE)}", "% needs \\usepackage{booktabs}"]
-    for title, names in parts_of(results):
-        arrows = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
-        heads = [f"{_short(name).translate(_ESCAPED_LATEX)}{arrows[results.higher[name]]}" for name in names]
+    arrows = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
+    for title, names in groups_of(results).items():
+        heads = [
+            f"{head.translate(_ESCAPED_LATEX)}{arrows[results.values[name].higher_is_better]}"
+            for name, head in names.items()
+        ]
         rows = [
             " & ".join(
                 [
                     _label(row).translate(_ESCAPED_LATEX),
-                    *(_cell(row, name, _best(results, name), r"\textbf{{{}}}", interval=False) for name in names),
+                    *(_cell(row, name, best_of(results, name), r"\textbf{{{}}}", interval=False) for name in names),
                 ]
             )
             + r" \\"
             for row in _in_order(results.rows)
         ]
         blocks += [
-            f"% {title}",
+            f"% {title.translate(_ON_ONE_LINE)}",
             rf"\begin{{tabular}}{{l{'r' * len(names)}}}",
             r"\toprule",
             " & ".join(["method", *heads]) + r" \\",
@@ -85,17 +91,35 @@ def write(text: str, path: Path) -> None:
 def _headline(results: Results, escape: dict[int, str]) -> str:
     pairs = f" ({results.pairs:,} image and class pairs)" if results.pairs != results.images else ""
     about = " · ".join(str(results.about[key]).translate(escape) for key in ("model", "data") if key in results.about)
-    accuracy = f"first choice right {_with_interval(results.accuracy)}"
+    accuracy = f"top-1 accuracy {_with_interval(results.top1_accuracy)}"
     return f"{about} · {results.images:,} images{pairs} · {accuracy} · {results.about.get('date', '')}"
 
 
-def parts_of(results: Results) -> list[tuple[str, list[str]]]:
-    """Headings, and the figures under each, in the order of the table."""
-    parts = [
-        (title, [name for name in results.higher if any(name.startswith(s) for s in starts)])
-        for title, starts in _PARTS
-    ]
-    return [(title, names) for title, names in parts if names]
+def groups_of(results: Results) -> dict[str, dict[str, str]]:
+    """Return by heading the values under it, in the order of the table, each with the head of its column."""
+    groups: dict[str, list[str]] = {}
+    for name, info in results.values.items():
+        groups.setdefault(info.group or OTHER, []).append(name)
+    if OTHER in groups:
+        groups[OTHER] = groups.pop(OTHER)  # at the end
+    heads = {}
+    for title, names in groups.items():
+        times = Counter(_short(name) for name in names)
+        heads[title] = {name: _short(name) if times[_short(name)] == 1 else _plain(name) for name in names}
+    return heads
+
+
+def arrow(higher_is_better: bool | None) -> str:
+    """Return which way is better: ↑, ↓ or nothing."""
+    return {True: "↑", False: "↓", None: ""}[higher_is_better]
+
+
+def best_of(results: Results, name: str) -> float | None:
+    """Return the best value that a method has, controls left out; None where neither way is better, or none has any."""
+    found = [row.values[name].value for row in results.rows if name in row.values and not row.control]
+    known = [value for value in found if not math.isnan(value)]
+    higher = results.values[name].higher_is_better
+    return None if higher is None or not known else (max if higher else min)(known)
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
@@ -107,34 +131,31 @@ def _label(row: Row) -> str:
 
 
 def _short(name: str) -> str:
-    return name.split("/")[-1].replace("_", " ")
+    return _plain(name.rpartition("/")[2])
 
 
-def _best(results: Results, name: str) -> float | None:
-    values = [row.figures[name].value for row in results.rows if name in row.figures and not row.control]
-    if not values or results.higher[name] is None:
-        return None
-    return max(values) if results.higher[name] else min(values)
+def _plain(name: str) -> str:
+    return name.replace("/", " ").replace("_", " ")
 
 
 def _cell(row: Row, name: str, best: float | None, bold: str, interval: bool = True) -> str:
-    if name not in row.figures:
+    if name not in row.values:
         return "–"
-    value = row.figures[name]
+    value = row.values[name]
     shown = bold.format(f"{value.value:.3f}") if value.value == best and not row.control else f"{value.value:.3f}"
     mark = "†" if row.broken and interval else ""
     return f"{shown}{mark} [{value.low:.3f}, {value.high:.3f}]" if interval else shown
 
 
-def _with_interval(value: Value) -> str:
+def _with_interval(value: Estimate) -> str:
     return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 
 def _notes(results: Results) -> list[str]:
     counts: dict[int, list[str]] = {}
-    for name in results.higher:
-        for count in {row.figures[name].count for row in results.rows if name in row.figures and not row.broken}:
-            counts.setdefault(count, []).append(_short(name) if name.startswith("segm") else name.split("/")[0])
+    for name in results.values:
+        for count in {row.values[name].count for row in results.rows if name in row.values and not row.broken}:
+            counts.setdefault(count, []).append(name.split("/")[0])
     spread = "; ".join(f"{', '.join(dict.fromkeys(names))}: {count:,}" for count, names in counts.items())
     notes = [f"Intervals: bootstrap over images, 95 %. Rows counted: {spread or 'none'}."]
     notes += [f"{metric}: not measured, {why}." for metric, why in results.absent.items()]
@@ -145,5 +166,5 @@ def _notes(results: Results) -> list[str]:
         if row.broken:
             names = ", ".join(name.translate(_ESCAPED_MARKDOWN) for name in row.broken[:10])
             more = f", … ({len(row.broken)} in all)" if len(row.broken) > 10 else ""
-            notes.append(f"† {label}: {len(row.broken)} heatmaps hold NaN or infinity, in no figure: {names}{more}.")
+            notes.append(f"† {label}: {len(row.broken)} heatmaps hold NaN or infinity, in no value: {names}{more}.")
     return [f"- {note}" for note in notes]

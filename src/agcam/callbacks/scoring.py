@@ -14,9 +14,9 @@ from agcam.data.batch import Batch
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.metrics.localization.localization import NAMES, Protocol, score
 from agcam.metrics.localization.pointing_game import pointing_hits
+from agcam.metrics.map_statistics import map_entropy, reasons
 from agcam.metrics.maps import fill_boxes, upsample
 from agcam.metrics.means import ImageMeans
-from agcam.metrics.peakedness import map_entropy, reasons
 
 GroundTruth = Literal["boxes", "masks"]
 FIGURES = (*NAMES, "pointing_game", "right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")

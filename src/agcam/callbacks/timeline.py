@@ -13,7 +13,7 @@ from torch import Tensor
 from agcam.callbacks.gallery import gather, spread
 from agcam.errors import InputError
 from agcam.io.explained_images import Shown
-from agcam.metrics.drift import map_drift
+from agcam.metrics.map_statistics import map_drift
 
 GalleryBy = Literal["index", "class", "hardest"]
 REMEMBERED = 4096

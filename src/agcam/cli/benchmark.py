@@ -13,18 +13,20 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from agcam.benchmark import methods, results, scores, tables
+from agcam.benchmark import methods, results, tables
 from agcam.benchmark.compare import Comparison, compare, open_results
-from agcam.benchmark.illustrate import illustrate, show
+from agcam.benchmark.illustrate import illustrate
+from agcam.benchmark.measure import BenchmarkConfig
 from agcam.benchmark.run import Job, count_shards, run, shard_path
-from agcam.benchmark.shard import Plan, Shard, read_all
+from agcam.benchmark.shard import Shard, read_all
 from agcam.console.progress import open_console, progress
 from agcam.data.config import find_config, open_split
 from agcam.data.module import Split
-from agcam.errors import InputError
+from agcam.errors import AgcamError, InputError
 from agcam.explainers.vit_parts import inspect_vit
 from agcam.io.lock import held
 from agcam.io.redact import without_home
+from agcam.metrics.registry import default_metrics, metric_specs, parse_metrics, registered
 from agcam.report.write import write_report
 from agcam.training.loaded import LoadedModel
 
@@ -37,7 +39,7 @@ def add_benchmark(
         "benchmark",
         help="compare explanation methods on a data set: localization, faithfulness, cost",
         description="Compare explanation methods on a data set. Writes results.json, results.md, results.tex, "
-        "images.csv and figures/. Stopped and started again with the same command, it goes on where it was.",
+        "images.csv and figures/. If it was stopped, the same command resumes it.",
     )
     parser.set_defaults(run=partial(_benchmark, load=load))
     add_model(parser)
@@ -61,9 +63,8 @@ def add_benchmark(
     parser.add_argument(
         "--metrics",
         nargs="+",
-        default=list(scores.DEFAULT),
         metavar="NAME",
-        help=f"metrics ({' '.join(scores.DEFAULT)}); also road, sanity, or all",
+        help=_metrics_help(),
     )
     parser.add_argument(
         "--ground-truth", choices=["boxes", "masks"], default="boxes", help="what overlaps are scored against (boxes)"
@@ -83,7 +84,7 @@ def add_compare(commands: Any) -> None:
     """Add the `compare` command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "compare",
-        help="two results side by side, with significance; a gate for CI",
+        help="compare two results, with significance; a gate for CI",
         description="Compare two results of explain.py benchmark, or two methods of one, image by image (paired "
         "bootstrap). Exit status 1 where B is worse by more than --tolerance and the 95 % interval leaves zero out.",
     )
@@ -93,15 +94,15 @@ def add_compare(commands: Any) -> None:
     parser.add_argument(
         "--methods", nargs="+", default=["agcam"], metavar="NAME", help="one for both, or A's and B's (agcam)"
     )
-    parser.add_argument("--figures", nargs="+", metavar="NAME", help="such as abpc or localization/iou (all)")
+    parser.add_argument("--values", nargs="+", metavar="NAME", help="such as abpc or localization/iou (all)")
     parser.add_argument("--tolerance", type=float, default=0.0, metavar="X", help="how much worse B may be (0)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
-    plan = Plan(
+    config = BenchmarkConfig(
         methods=tuple(methods.parse_methods(options.methods)),
-        scores=tuple(scores.parse_scores(options.metrics)),
+        metrics=tuple(parse_metrics(options.metrics or default_metrics())),
         against_masks=options.ground_truth == "masks",
         batch_size=_positive("--batch-size", options.batch_size),
         save_heatmaps=options.save_heatmaps,
@@ -113,17 +114,17 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
     job = opener()
     with held(options.output):
         with progress("benchmark", len(job.positions), quiet=options.quiet) as done:
-            run(job, opener, plan, options.output, devices, done)
+            run(job, opener, config, options.output, devices, done)
         shard = read_all([shard_path(options.output, number) for number in range(count_shards(job))])
-        found = results.summarise(shard, plan, job.about, options.seed)
-        _write(found, shard, plan, job, options.output)
+        found = results.summarize(shard, config, job.about, options.seed)
+        _write(found, shard, config, job, options.output)
     if options.json:
         print((options.output / "results.json").read_text(encoding="utf-8"))  # noqa: T201  # what was asked for
     console = open_console(options.quiet or options.json)
     console.print(_table(found))
     for note in [f"{metric}: not measured, {why}" for metric, why in found.absent.items()]:
         console.print(note, soft_wrap=True, highlight=False)
-    for row in found.rows:  # told to those who want quiet, too
+    for row in found.rows:  # also for those who want quiet
         wrong = [f"{row.method}: failed. {row.failed}"] if row.failed else []
         wrong += [f"{row.method}: {len(row.broken)} broken heatmaps, named in results.md"] if row.broken else []
         for line in wrong:
@@ -164,12 +165,11 @@ def _open(options: argparse.Namespace, load: Callable[..., Any]) -> Job:
     )
 
 
-def _write(found: results.Results, shard: Shard, plan: Plan, job: Job, output: Path) -> None:
+def _write(found: results.Results, shard: Shard, config: BenchmarkConfig, job: Job, output: Path) -> None:
     tables.write(tables.markdown(found), output / "results.md")
     tables.write(tables.latex(found), output / "results.tex")
-    results.write_images_csv(shard, plan, output / "images.csv")
-    illustrate(found, job, plan, output / "figures")
-    show(shard, job, plan, output / "panel")
+    results.write_images_csv(shard, config, output / "images.csv")
+    illustrate(found, shard, job, config, output)
     results.write_json(found, output / "results.json")
     write_report(output)
 
@@ -182,10 +182,10 @@ def _compare(options: argparse.Namespace) -> int:
         raise InputError("with one results folder, name two --methods to compare")
     a = open_results(options.a)
     b = open_results(options.b) if options.b is not None else a
-    found = compare(a, one, b, other, options.figures)
-    worse = [c.figure for c in found if c.worse(options.tolerance)]
+    found = compare(a, one, b, other, options.values)
+    worse = [c.value for c in found if c.worse(options.tolerance)]
     if options.json:
-        rows = [vars(c) | {"difference": c.difference._asdict(), "worse": c.figure in worse} for c in found]
+        rows = [vars(c) | {"difference": c.difference._asdict(), "worse": c.value in worse} for c in found]
         print(json.dumps(rows, indent=2))  # noqa: T201  # what was asked for
     else:
         open_console().print(_comparison(found, worse, f"{options.a} {one}", f"{options.b or options.a} {other}"))
@@ -193,25 +193,15 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _table(found: results.Results) -> Table:
-    """The figures that fit a terminal: one of each kind."""
-    wanted = (
-        "localization/iou",
-        "leem2024/iou",
-        "max_box_acc_v2",
-        "pointing_game",
-        "pxap",
-        "abpc",
-        "insertion",
-        "deletion",
-    )
-    names = [name for name in wanted if name in found.higher]
-    table = Table(title=f"{found.images:,} images · first choice right {found.accuracy.value:.3f}")
+    """The values that fit a terminal."""
+    names = [name for name, info in found.values.items() if not info.minor]
+    table = Table(title=f"{found.images:,} images · top-1 accuracy {found.top1_accuracy.value:.3f}")
     table.add_column("method", overflow="fold")
     for name in names:
         table.add_column(name.replace("/", " ").replace("_", " "), justify="right", overflow="fold")
     table.add_column("× forward", justify="right")
     for row in sorted(found.rows, key=lambda r: r.control):
-        cells = [f"{row.figures[n].value:.3f}" if n in row.figures else "–" for n in names]
+        cells = [f"{row.values[n].value:.3f}" if n in row.values else "–" for n in names]
         cost = f"{row.cost.forwards:.2f}" if row.cost else "–"
         table.add_row(Text(f"{row.method} (control)" if row.control else row.method), *cells, cost)
     return table
@@ -219,11 +209,11 @@ def _table(found: results.Results) -> Table:
 
 def _comparison(found: Sequence[Comparison], worse: Sequence[str], a: str, b: str) -> Table:
     table = Table(title=Text(f"A: {a}\nB: {b}"))
-    for name in ("figure", "A", "B", "B − A", "95 % interval", "p", "images", ""):
-        table.add_column(name, justify="left" if name == "figure" else "right", overflow="fold")
+    for name in ("value", "A", "B", "B − A", "95 % interval", "p", "images", ""):
+        table.add_column(name, justify="left" if name == "value" else "right", overflow="fold")
     for c in found:
         d = c.difference
-        arrow = {True: " ↑", False: " ↓", None: ""}[c.higher]
+        arrow = {True: " ↑", False: " ↓", None: ""}[c.higher_is_better]
         cells = (
             f"{c.a:.4f}",
             f"{c.b:.4f}",
@@ -231,8 +221,24 @@ def _comparison(found: Sequence[Comparison], worse: Sequence[str], a: str, b: st
             f"{d.low:+.4f} … {d.high:+.4f}",
             f"{d.p_value:.3f}",
         )
-        table.add_row(c.figure + arrow, *cells, str(c.count), "worse" if c.figure in worse else "")
+        table.add_row(c.value + arrow, *cells, str(c.count), "worse" if c.value in worse else "")
     return table
+
+
+def _metrics_help() -> str:
+    """What is measured by default, what else there is, and what each is."""
+    try:
+        specs, broken = metric_specs(), ""
+    except AgcamError as error:  # the command itself says so, too; help is there to help
+        specs, broken = registered(), f" ({error})"
+    lists = [
+        ", ".join(
+            f"{spec.name}{f' ({spec.help})' if spec.help else ''}" for spec in specs.values() if spec.slow == slow
+        )
+        for slow in (False, True)
+    ]
+    text = f"what to measure: {lists[0]}; left out unless named: {lists[1]}; or all, or my_package.module:spec{broken}"
+    return text.replace("%", "%%")
 
 
 def _devices(device: str, count: int) -> list[str]:

@@ -7,11 +7,11 @@ from agcam.metrics.bootstrap import (
     paired_bootstrap,
     paired_bootstrap_of_mean,
 )
-from agcam.metrics.drift import map_drift
 from agcam.metrics.faithfulness.abpc import ABPC
 from agcam.metrics.faithfulness.insertion_deletion import InsertionDeletion
 from agcam.metrics.faithfulness.positive_negative import PositiveNegative
 from agcam.metrics.faithfulness.road import ROAD
+from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.localization.energy_pointing_game import EnergyPointingGame
 from agcam.metrics.localization.gt_known_loc import GTKnownLoc, Top1Loc
 from agcam.metrics.localization.localization import Localization
@@ -19,13 +19,16 @@ from agcam.metrics.localization.max_box_acc import MaxBoxAcc, MaxBoxAccV2
 from agcam.metrics.localization.pointing_game import PointingGame
 from agcam.metrics.localization.pxap import PxAP
 from agcam.metrics.localization.segmentation import Segmentation
-from agcam.metrics.means import ImageMeans
-from agcam.metrics.peakedness import map_entropy, reasons
-from agcam.metrics.sanity import ParameterRandomisation
+from agcam.metrics.map_statistics import map_drift, map_entropy, reasons
+from agcam.metrics.means import ImageMeans, SpecMetric
+from agcam.metrics.registry import metric_specs, register_metric
+from agcam.metrics.sanity import ParameterRandomization
+from agcam.metrics.spec import Curve, MetricSpec, Restriction, Value, column
 
 __all__ = [
     "ABPC",
     "ROAD",
+    "Curve",
     "EnergyPointingGame",
     "GTKnownLoc",
     "ImageMeans",
@@ -33,18 +36,26 @@ __all__ = [
     "Localization",
     "MaxBoxAcc",
     "MaxBoxAccV2",
+    "MetricInputs",
+    "MetricSpec",
     "PairedDifference",
-    "ParameterRandomisation",
+    "ParameterRandomization",
     "PointingGame",
     "PositiveNegative",
     "PxAP",
+    "Restriction",
     "Segmentation",
+    "SpecMetric",
     "Top1Loc",
+    "Value",
     "bootstrap_interval",
     "bootstrap_of_mean",
+    "column",
     "map_drift",
     "map_entropy",
+    "metric_specs",
     "paired_bootstrap",
     "paired_bootstrap_of_mean",
     "reasons",
+    "register_metric",
 ]

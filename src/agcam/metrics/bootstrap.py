@@ -14,7 +14,7 @@ from agcam.errors import InputError
 _DRAWN = 1 << 22
 
 OfMean = Callable[[Tensor], Tensor]
-"""From mean rows (…, K) to figures (…,): the identity of one column, the maximum of an accuracy curve, a ratio."""
+"""From mean rows (…, K) to values (…,): one column as it is, the maximum of an accuracy curve, a ratio."""
 
 
 class PairedDifference(NamedTuple):
@@ -76,27 +76,39 @@ def paired_bootstrap(
 def bootstrap_of_mean(
     rows: Tensor, of_mean: OfMean, groups: Tensor, samples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of a figure that is a function of the mean row, such as MaxBoxAcc of the mean hits.
+    """Return the percentile interval of a function of the mean row, such as MaxBoxAcc of the mean hits.
 
     Args:
         rows: (n, K), finite.
-        of_mean: from mean rows (…, K) to figures (…,).
+        of_mean: from mean rows (…, K) to values (…,).
         groups: (n,) int64; rows of one group (the classes of one image) are drawn together.
         samples: how many resamples.
         seed: the same rows and seed give the same interval.
-        level: in (0, 1), the share of resampled figures inside.
+        level: in (0, 1), the share of resampled values inside.
 
     Raises:
         InputError: no rows, NaN or infinite ones, or an argument out of range.
     """
-    sums, counts = _by_group(rows, groups)
-    return _interval(of_mean(_resampled(sums, counts, samples, seed)), level)
+    return bootstrap_of_means(rows, [of_mean], groups, samples, seed, level)[0]
+
+
+def bootstrap_of_means(
+    rows: Tensor,
+    of_means: Sequence[OfMean],
+    groups: Tensor,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[tuple[float, float]]:
+    """Return what `bootstrap_of_mean` gives for each of several functions, resampling only once."""
+    means = _resampled(*_by_group(rows, groups), samples, seed)
+    return [_interval(of_mean(means), level) for of_mean in of_means]
 
 
 def paired_bootstrap_of_mean(
     a: Tensor, b: Tensor, of_mean: OfMean, groups: Tensor, samples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> PairedDifference:
-    """Whether a figure of rows `a` (n, K) differs from that of `b` (n, K); arguments as in `bootstrap_of_mean`.
+    """Return whether a value of rows `a` (n, K) differs from that of `b` (n, K); arguments as in `bootstrap_of_mean`.
 
     Groups are resampled with both their rows; the p-value is that of `paired_bootstrap`.
 
@@ -105,12 +117,12 @@ def paired_bootstrap_of_mean(
     """
     if a.shape != b.shape:
         raise InputError(f"paired rows need the same images: found {tuple(a.shape)} in a and {tuple(b.shape)} in b")
-    figures, differences = [], []
+    values, differences = [], []
     for rows in (a, b):
         sums, counts = _by_group(rows, groups)
-        figures.append(of_mean(sums.sum(0) / counts.sum()).item())
+        values.append(of_mean(sums.sum(0) / counts.sum()).item())
         differences.append(of_mean(_resampled(sums, counts, samples, seed)))
-    return _paired(figures[0] - figures[1], differences[0] - differences[1], samples, level)
+    return _paired(values[0] - values[1], differences[0] - differences[1], samples, level)
 
 
 def _paired(difference: float, resampled: Tensor, samples: int, level: float) -> PairedDifference:

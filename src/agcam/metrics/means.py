@@ -1,4 +1,4 @@
-"""Means over images of several figures at once."""
+"""Means over images, exact on any number of processes: the states are sums and counts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,88 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from agcam.errors import InputError
+from agcam.metrics.inputs import MetricInputs
+from agcam.metrics.spec import Curve, MetricSpec, Value
+
+
+class RowMeans(Metric):
+    """The mean of one row (K,) an image, and the values and curves made of it. Memory does not grow with images.
+
+    Args:
+        width: K.
+        values: the numbers made of the mean row.
+        curves: the curves made of it.
+    """
+
+    full_state_update = False
+    sums: Tensor
+    count: Tensor
+
+    def __init__(self, width: int, values: Sequence[Value] = (), curves: Sequence[Curve] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+        self.values = tuple(values)
+        self.curves = tuple(curves)
+        self.add_state("sums", torch.zeros(width, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def add(self, rows: Tensor, counted: Tensor | None = None) -> None:
+        """Add the rows (B, K) of a batch; `counted` (B,) bool says which count, by default those without NaN.
+
+        Raises:
+            InputError: if they are not K wide.
+        """
+        if rows.dim() != 2 or rows.shape[1] != self.width:
+            raise InputError(f"rows must be (B, {self.width}), one an image, found {tuple(rows.shape)}")
+        rows = rows.detach()
+        kept = rows[~rows.isnan().any(1) if counted is None else counted]
+        self.sums += kept.sum(0, dtype=self.sums.dtype).to(self.sums)
+        self.count += len(kept)
+
+    def mean(self) -> Tensor:
+        """Return the mean row (K,); NaN where no image was added."""
+        return self.sums / self.count
+
+    def compute(self) -> Any:
+        """Return each value and curve by its short name, and `count`: how many images count. NaN if none does."""
+        mean = self.mean()
+        values = {value.short: value.of_mean(mean).float() for value in self.values}
+        curves = {
+            f"{curve.short}_curve" if curve.short in values else curve.short: mean[curve.part].float()
+            for curve in self.curves
+        }
+        return values | curves | {"count": self.count}
+
+
+class SpecMetric(RowMeans):
+    """The torchmetrics class of any metric that is declared by a `MetricSpec`.
+
+    Example:
+        >>> metric = SpecMetric(spec)
+        >>> metric.update(MetricInputs(model, images, heatmaps, targets, correct, alone))
+        >>> metric.compute()
+
+    Args:
+        spec: the declaration.
+        width: K, where it depends on the model.
+    """
+
+    def __init__(self, spec: MetricSpec, width: int | None = None, **kwargs: Any) -> None:
+        super().__init__(spec.width if width is None else width, spec.values, spec.curves, **kwargs)
+        self.spec = spec
+
+    def update(self, inputs: MetricInputs) -> None:
+        """Add the pairs of a batch that count."""
+        rows = self.spec.measure(inputs)
+        if rows is not None:
+            self.add(rows)
 
 
 class ImageMeans(Metric):
-    """Mean over images of each of F named figures. NaN leaves an image out of that figure.
-
-    The states are sums and counts, so that any number of processes gives the same means.
+    """Mean over images of each of F named values. NaN leaves an image out of that value only.
 
     Args:
-        names: of the figures, F.
+        names: of the values, F.
 
     Example:
         >>> metric = ImageMeans(["entropy"])
@@ -37,7 +110,7 @@ class ImageMeans(Metric):
         self.add_state("counts", torch.zeros(len(names), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:
-        """Add the figures (B, F) of a batch of images.
+        """Add the values (B, F) of a batch of images.
 
         Raises:
             InputError: if there are not F of them.
@@ -49,7 +122,7 @@ class ImageMeans(Metric):
         self.counts += known.sum(0).to(self.counts)
 
     def compute(self) -> dict[str, Tensor]:
-        """The means by name, those of no image left out, and `count`: how many images the first figure has."""
+        """Return the means by name, those of no image left out, and `count`: how many images the first value has."""
         means = (self.sums / self.counts).float()
         found = {name: means[k] for k, name in enumerate(self.names) if int(self.counts[k])}
         return found | {"count": self.counts[0]}

@@ -1,20 +1,24 @@
-"""Sanity check by parameter randomisation (Adebayo et al. 2018, arXiv 1810.03292): does the map need the training?"""
+"""Sanity check by parameter randomization (Adebayo et al. 2018, arXiv 1810.03292): does the map need the training?"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.functional.regression import spearman_corrcoef
 
 from agcam.errors import InputError, ModelError
 from agcam.metrics.checks import check_heatmaps
+from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.maps import min_max, upsample
+from agcam.metrics.means import RowMeans
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import MetricSpec, Value, parts
 
 Mode = Literal["cascading", "independent"]
 Explain = Callable[[nn.Module, Tensor], Tensor]
@@ -50,7 +54,7 @@ def vit_parts(model: nn.Module) -> list[tuple[str, list[tuple[str, nn.Parameter]
     """
     holders = [module for module in model.modules() if isinstance(_blocks(module), nn.Sequential | nn.ModuleList)]
     if not holders:
-        raise ModelError(f"found no transformer blocks in {type(model).__name__}; parameter randomisation needs a ViT")
+        raise ModelError(f"found no transformer blocks in {type(model).__name__}; parameter randomization needs a ViT")
     backbone = holders[0]
     depth = len(list(_blocks(backbone).children()))
     names = ["head", "norm", *(f"blocks.{index}" for index in reversed(range(depth))), "patch_embed"]
@@ -73,7 +77,7 @@ def _part_of(name: str) -> str:
     return "head" if top.startswith(("head", "attn_pool")) else "patch_embed"
 
 
-def randomised(model: nn.Module, mode: Mode = "cascading", seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+def randomized(model: nn.Module, mode: Mode = "cascading", seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
     """Copies of a ViT whose parts are re-initialised, from the head down to the patch embedding.
 
     Matrices, tokens and embeddings are drawn anew as timm does (normal, standard deviation 0.02), biases become 0,
@@ -142,18 +146,18 @@ def similarity(before: Tensor, after: Tensor, image_size: tuple[int, int]) -> Si
     return Similarity(torch.where(varied, ranked, 0.0).double(), alike.reshape(-1).double())
 
 
-def parameter_randomisation(
+def parameter_randomization(
     model: nn.Module, images: Tensor, explain: Explain, mode: Mode = "cascading", seed: int = 0
 ) -> Similarity:
-    """How alike each image's heatmap is to that of the model with parts randomised; low is sane.
+    """How alike each image's heatmap is to that of the model with parts randomized; low is sane.
 
     Args:
         model: see `vit_parts`; left as found.
         images: (B, 3, H, W), normalised.
-        explain: gives heatmaps (B, h, w) for a model and images. Fix the classes beforehand: the randomised model
+        explain: gives heatmaps (B, h, w) for a model and images. Fix the classes beforehand: the randomized model
             would choose others.
-        mode: see `randomised`.
-        seed: see `randomised`.
+        mode: see `randomized`.
+        seed: see `randomized`.
 
     Returns:
         (S, B) each, S parts in the order of `vit_parts`.
@@ -164,65 +168,120 @@ def parameter_randomisation(
     """
     size = (int(images.shape[2]), int(images.shape[3]))
     before = explain(copy.deepcopy(model).eval(), images)
-    found = [similarity(before, explain(changed, images), size) for _, changed in randomised(model, mode, seed)]
+    found = [similarity(before, explain(changed, images), size) for _, changed in randomized(model, mode, seed)]
     return Similarity(torch.stack([one.spearman for one in found]), torch.stack([one.ssim for one in found]))
 
 
-class ParameterRandomisation(Metric):
-    """Mean similarity, in [-1, 1], of heatmaps before and after parts of the model are randomised; low is sane.
+class ParameterRandomization(RowMeans):
+    """Mean similarity, in [-1, 1], of heatmaps before and after parts of the model are randomized; low is sane.
 
-    A method whose maps survive randomisation explains the image, not the model. Adebayo et al. 2018. Per-image
-    figures: `parameter_randomisation`. Only sums over images are kept.
+    A method whose maps survive randomization explains the image, not the model. Adebayo et al. 2018. Per-image
+    figures: `parameter_randomization`. Only sums over images are kept.
 
     Args:
         model: see `vit_parts`; left as found, neither moved nor saved with the metric.
-        explain: see `parameter_randomisation`.
-        mode: see `randomised`.
-        seed: see `randomised`.
+        explain: see `parameter_randomization`.
+        mode: see `randomized`.
+        seed: see `randomized`.
 
     Attributes:
         parts: names of the S parts, from the head down.
 
     Example:
-        >>> metric = ParameterRandomisation(model, lambda m, x: agcam.explain(m, x, targets=3).heatmaps[:, 0])
+        >>> metric = ParameterRandomization(model, lambda m, x: agcam.explain(m, x, targets=3).heatmaps[:, 0])
         >>> metric.update(images)
         >>> dict(zip(metric.parts, metric.compute()["spearman"]))
     """
 
-    full_state_update = False
-    spearman: Tensor
-    ssim: Tensor
-    count: Tensor
-
     def __init__(
         self, model: nn.Module, explain: Explain, mode: Mode = "cascading", seed: int = 0, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
         if mode not in ("cascading", "independent"):
             raise InputError(f"mode must be 'cascading' or 'independent', found {mode!r}")
-        self.parts = [name for name, _ in vit_parts(model)]
+        names = [name for name, _ in vit_parts(model)]
+        super().__init__(2 * len(names), **kwargs)
+        self.parts = names
         # in a tuple, where torch does not take the model for a part of the metric
         self._held = (model, explain)
         self.mode: Mode = mode
         self.seed = seed
-        self.add_state("spearman", torch.zeros(len(self.parts), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("ssim", torch.zeros(len(self.parts), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, images: Tensor) -> None:
-        """Explain images (B, 3, H, W), normalised, with the model and with each part randomised, and compare."""
+        """Explain images (B, 3, H, W), normalised, with the model and with each part randomized, and compare."""
         if not len(images):
             return
         model, explain = self._held
-        spearman, ssim = parameter_randomisation(model, images, explain, self.mode, self.seed)
-        self.spearman += spearman.sum(1).to(self.spearman)
-        self.ssim += ssim.sum(1).to(self.ssim)
-        self.count += len(images)
+        self.add(torch.cat(parameter_randomization(model, images, explain, self.mode, self.seed)).T)
 
     def compute(self) -> dict[str, Tensor]:
-        """`spearman` and `ssim` (S,), in the order of `parts` (NaN where no image was scored); `count` of images."""
-        return {
-            "spearman": (self.spearman / self.count).float(),
-            "ssim": (self.ssim / self.count).float(),
-            "count": self.count,
-        }
+        """Return `spearman` and `ssim` (S,), in the order of `parts` (NaN where no image was scored), and `count`."""
+        spearman, ssim = self.mean().float().chunk(2)
+        return {"spearman": spearman, "ssim": ssim, "count": self.count}
+
+
+_MODES: tuple[Mode, ...] = ("cascading", "independent")
+_WORDS = (
+    (
+        "cascading_spearman",
+        "Similarity after scrambling, ranks",
+        "How much the heatmap resembles that of a model whose layers were scrambled one after the other, from the "
+        "last one on. A heatmap that explains this model should change: low is good.",
+    ),
+    (
+        "cascading_ssim",
+        "Similarity after scrambling, structure",
+        "The same, comparing the look of the maps. Low is good.",
+    ),
+    (
+        "independent_spearman",
+        "Similarity after scrambling one layer, ranks",
+        "The same with one layer at a time. Low is good.",
+    ),
+    (
+        "independent_ssim",
+        "Similarity after scrambling one layer, structure",
+        "The same, comparing the look. Low is good.",
+    ),
+)
+
+
+def _rows(inputs: MetricInputs) -> Tensor:
+    """Similarities (P, 4 S): rank correlation and structure, in both modes, for each of S parts."""
+    explain = inputs.explain
+    if explain is None:
+        raise InputError("sanity explains other models: expected inputs with `explain`, found None")
+    found = [
+        pair
+        for mode in _MODES
+        for pair in parameter_randomization(
+            inputs.model, inputs.images, lambda model, images: explain(model, images, inputs.targets), mode
+        )
+    ]
+    return torch.cat(found).T
+
+
+def _part_mean(number: int, rows: Tensor) -> Tensor:
+    return parts(len(_WORDS), rows)[..., number, :].mean(-1)
+
+
+register_metric(
+    MetricSpec(
+        "sanity",
+        _rows,
+        tuple(
+            Value(
+                f"sanity/{name}",
+                partial(_part_mean, k),
+                label,
+                meaning,
+                higher_is_better=False,
+                minor=k > 0,
+            )
+            for k, (name, label, meaning) in enumerate(_WORDS)
+        ),
+        group="Sanity: similarity to the maps of a randomized model",
+        help="similarity to the maps of a model whose parts are randomized",
+        slow=True,
+        order=130,
+    )
+)

@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from agcam.benchmark.results import Results, Row, read_json
-from agcam.benchmark.tables import parts_of
+from agcam.benchmark.tables import arrow, best_of, groups_of
 from agcam.io.explained_images import FACTS, read_panel
 from agcam.report import glossary as words
 from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
 
-_X = {
-    "iou_sweep": "threshold, as a share of the maximum",
-    "box_accuracy": "threshold, as a share of the maximum",
-    "insertion": "share of the picture uncovered",
-}
 _FILES = {
     "results.md": "the tables as Markdown",
     "results.tex": "the tables as LaTeX",
     "results.json": "everything, for programs",
-    "images.csv": "every figure of every image",
+    "images.csv": "every value of every image",
     "figures": "curves and pictures, PNG and PDF",
     "heatmaps": "raw heatmaps",
     "panel": "what the gallery is made of",
@@ -52,6 +47,7 @@ def benchmark_report(folder: Path) -> Report:
         charts=_charts(results),
         links=[Link(folder / name, what) for name, what in _FILES.items() if (folder / name).exists()],
         fill=read_fill(info),
+        words={name: words.Word(v.label, v.help, v.higher_is_better) for name, v in results.values.items()},
         notes=_gallery_notes(results, frames),
     )
 
@@ -64,13 +60,8 @@ def read_fill(info: dict[str, Any]) -> tuple[int, int, int]:
     return Report.fill
 
 
-def arrow(higher: bool | None) -> str:
-    """Which way is better."""
-    return {True: "↑", False: "↓", None: ""}[higher]
-
-
 def _facts(results: Results) -> list[Fact]:
-    about, accuracy = results.about, results.accuracy
+    about, accuracy = results.about, results.top1_accuracy
     size = (about.get("input") or {}).get("size")
     facts = [
         Fact("Model", str(about.get("model", "unknown"))),
@@ -81,7 +72,7 @@ def _facts(results: Results) -> list[Fact]:
         facts.append(Fact("Explained classes", f"{results.pairs:,}", "Every class that an image shows is explained."))
     facts.append(
         Fact(
-            "First choice right",
+            "Top-1 accuracy",
             f"{percent(accuracy.value)} ({percent(accuracy.low)} – {percent(accuracy.high)})",
             "Share of images whose most probable class is true. In brackets where this share would lie, 95 times out "
             "of 100, had other images of the same kind been drawn.",
@@ -98,7 +89,7 @@ def _facts(results: Results) -> list[Fact]:
 
 def _table(results: Results) -> Table:
     rows = sorted(results.rows, key=lambda row: row.control)
-    parts = [Part(title, [_line(results, rows, name) for name in names]) for title, names in parts_of(results)]
+    parts = [Part(title, [_line(results, rows, name) for name in names]) for title, names in groups_of(results).items()]
     cost = [
         Line(
             "Milliseconds an image",
@@ -121,15 +112,12 @@ def _table(results: Results) -> Table:
 
 
 def _line(results: Results, rows: list[Row], name: str) -> Line:
-    higher, word = results.higher[name], words.figure(name)
-    values = [row.figures[name].value for row in rows if name in row.figures and not row.control]
-    values = [value for value in values if not math.isnan(value)]
-    best = None if higher is None or not values else (max if higher else min)(values)
-    return Line(word.label, word.help, arrow(higher), [_cell(r, name, best) for r in rows])
+    info, best = results.values[name], best_of(results, name)
+    return Line(info.label, info.help, arrow(info.higher_is_better), [_cell(row, name, best) for row in rows])
 
 
 def _cell(row: Row, name: str, best: float | None) -> Cell:
-    value = row.figures.get(name)
+    value = row.values.get(name)
     if value is None or math.isnan(value.value):
         return Cell("–")
     return Cell(f"{value.value:.3f}", f"{value.low:.3f} – {value.high:.3f}", value.value == best and not row.control)
@@ -137,9 +125,9 @@ def _cell(row: Row, name: str, best: float | None) -> Cell:
 
 def _notes(results: Results) -> list[str]:
     notes = [
-        "Bold: no method is better; controls are left out of that contest. The small range under a figure is its 95 % "
-        "interval: where the figure would lie, 95 times out of 100, had other images of the same kind been drawn. Two "
-        "figures whose ranges overlap widely may differ by chance alone."
+        "Bold: no method is better; controls are left out of that contest. The small range under a value is its 95 % "
+        "interval: where the value would lie, 95 times out of 100, had other images of the same kind been drawn. Two "
+        "values whose ranges overlap widely may differ by chance alone."
     ]
     notes += [f"{metric.replace('_', ' ')}: not measured, {why}." for metric, why in results.absent.items()]
     for row in results.rows:
@@ -147,23 +135,21 @@ def _notes(results: Results) -> list[str]:
             notes.append(f"{row.method}: could not explain this model. {row.failed}")
         if row.broken:
             names = ", ".join(row.broken[:5]) + (", …" if len(row.broken) > 5 else "")
-            notes.append(
-                f"{row.method}: {len(row.broken)} heatmaps are broken (NaN or infinity), in no figure: {names}"
-            )
+            notes.append(f"{row.method}: {len(row.broken)} heatmaps are broken (NaN or infinity), in no value: {names}")
     return notes
 
 
 def _charts(results: Results) -> list[Chart]:
     charts = []
-    for name, x in results.axes.items():
+    for name, info in results.curves.items():
         lines = [
-            Series(row.method, x, row.curves[name], row.control)
+            Series(row.method, info.x, row.curves[name], row.control)
             for row in sorted(results.rows, key=lambda row: row.control)
-            if len(row.curves.get(name, [])) == len(x)
+            if len(row.curves.get(name, [])) == len(info.x)
         ]
         if lines:
-            word = words.curve(name)
-            charts.append(Chart(word.label, word.help, _X.get(name, "share of pixels removed"), lines, unit=True))
+            unit = all(0 <= y <= 1 for line in lines for y in line.y if not math.isnan(y))
+            charts.append(Chart(info.label, info.help, info.x_label, lines, unit=unit))
     return charts
 
 

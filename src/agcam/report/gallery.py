@@ -54,7 +54,7 @@ def page_data(report: Report) -> dict[str, Any]:
         # then the first choice settles nothing: each explained class is recognised or not
         "multilabel": any(len(shown.truth) > 1 for frame in frames for shown in frame.shown),
         "methods": [{"label": label, "help": words.method(label), "control": is_control(label)} for label in methods],
-        "figures": [{"name": name} | vars(words.figure(name)) for name in figures],
+        "figures": [{"name": name} | vars(report.words.get(name) or words.figure(name)) for name in figures],
         "curves": [{"name": name} | vars(words.curve(name)) for name in curves],
         "frames": [{"label": frame.label, "epoch": frame.epoch} for frame in frames],
         "lut": color_table(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from agcam.io.explained_images import Shown
+from agcam.report.glossary import Word
 
 
 def percent(share: float) -> str:
@@ -120,6 +121,7 @@ class Report:
         links: raw files.
         fill: the colour (R, G, B) of removed pixels.
         notes: sentences for the gallery.
+        words: by value, what it is called, where the folder says so itself.
     """
 
     kind: Literal["run", "benchmark", "images"]
@@ -132,3 +134,4 @@ class Report:
     links: list[Link] = field(default_factory=list)
     fill: tuple[int, int, int] = (124, 116, 104)
     notes: list[str] = field(default_factory=list)
+    words: dict[str, Word] = field(default_factory=dict)

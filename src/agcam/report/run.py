@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agcam.benchmark.tables import arrow
 from agcam.errors import DataError, brief
 from agcam.explainers.registry import is_control
 from agcam.io.explained_images import FACTS, read_panel
 from agcam.io.yaml import read_yaml
 from agcam.report import glossary as words
-from agcam.report.benchmark import arrow, read_fill
+from agcam.report.benchmark import read_fill
 from agcam.report.gallery import thin
 from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
 
@@ -161,12 +162,13 @@ def _table(curves: Curves, methods: list[str], first: str) -> Table | None:
             word = words.figure(figure)
             values = [_last(curves, columns.get((stage, method, figure), "")) for method in shown]
             honest = [v for v, m in zip(values, shown, strict=True) if not is_control(m) and not math.isnan(v)]
-            best = None if word.higher is None else (max if word.higher else min)(honest, default=None)
+            higher = word.higher_is_better
+            best = None if higher is None else (max if higher else min)(honest, default=None)
             cells = [
                 Cell("–") if math.isnan(v) else Cell(f"{v:.3f}", "", v == best and not is_control(m))
                 for v, m in zip(values, shown, strict=True)
             ]
-            lines.append(Line(word.label, word.help, arrow(word.higher), cells))
+            lines.append(Line(word.label, word.help, arrow(higher), cells))
         if lines:
             parts.append(Part(title, lines))
     if not parts:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from agcam.metrics.faithfulness.curves import CurvePair
-from agcam.metrics.faithfulness.perturbation import perturbed_logits, pixel_counts, prepare, probabilities, replace_by
+from agcam.metrics.faithfulness.perturbation import (
+    CurvePair,
+    difference,
+    half_mean,
+    perturbed,
+    perturbed_logits,
+    pixel_counts,
+    prepare,
+    probabilities,
+    replace_by,
+)
+from agcam.metrics.inputs import MetricInputs
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import PROBABILITY, MetricSpec, Value, halves
 
 FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -57,26 +70,72 @@ class ABPC(CurvePair):
     """
 
     def __init__(self, model: nn.Module, batch_size: int = 32, **kwargs: Any) -> None:
-        super().__init__(model, len(FRACTIONS), batch_size, **kwargs)
+        super().__init__(model, _VALUES, _CURVES, batch_size, **kwargs)
 
     def update(self, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
         """Score heatmaps (B, h, w) of images (B, 3, H, W), normalised, for the classes `targets` (B,) int64."""
         if len(images):
-            self.add(*abpc_curves(self.model, images, heatmaps, targets, self.batch_size))
+            self.add_pair(abpc_curves(self.model, images, heatmaps, targets, self.batch_size))
 
-    def compute(self) -> dict[str, Tensor]:
-        """The figures; NaN where no image was scored.
 
-        Returns:
-            `abpc` = `lerf_auc` - `morf_auc`, each AUC the mean over the 11 steps; the mean curves `lerf` and `morf`
-            (11,); `count` of images.
-        """
-        lerf, morf = self.means()
-        return {
-            "abpc": (lerf.mean() - morf.mean()).float(),
-            "lerf_auc": lerf.mean().float(),
-            "morf_auc": morf.mean().float(),
-            "lerf": lerf.float(),
-            "morf": morf.float(),
-            "count": self.count,
-        }
+def _rows(inputs: MetricInputs) -> Tensor:
+    return torch.cat(abpc_curves(*perturbed(inputs), inputs.batch_size, inputs.multilabel)).T
+
+
+_VALUES = (
+    Value(
+        "abpc",
+        difference,
+        "Faithfulness (ABPC)",
+        "Pixels are removed step by step. Without its most relevant pixels a class should fade at once, without the "
+        "least relevant ones hardly. This is the difference between the two: higher means that the heat marks what "
+        "the model really uses, 0 that it marks nothing in particular.",
+    ),
+    Value(
+        "lerf_auc",
+        partial(half_mean, 0),
+        "Least relevant first",
+        "Mean probability of the class while the coldest pixels are removed first. It should stay high.",
+        minor=True,
+    ),
+    Value(
+        "morf_auc",
+        partial(half_mean, 1),
+        "Most relevant first",
+        "Mean probability of the class while the hottest pixels are removed first. It should fall fast.",
+        higher_is_better=False,
+        minor=True,
+    ),
+)
+_CURVES = halves(
+    FRACTIONS,
+    {
+        "name": "lerf",
+        "title": "ABPC: LeRF",
+        "x_label": "pixels zeroed, least relevant first",
+        "label": "Least relevant pixels removed first",
+        "help": "The class's probability while the coldest pixels go first. A faithful heatmap keeps it high for long.",
+    },
+    {
+        "name": "morf",
+        "title": "ABPC: MoRF",
+        "x_label": "pixels zeroed, most relevant first",
+        "label": "Most relevant pixels removed first",
+        "help": "The class's probability while the hottest pixels go first. A faithful heatmap makes it fall at once.",
+        "higher_is_better": False,
+    },
+    y_label=PROBABILITY,
+    for_one_image=True,
+)
+register_metric(
+    MetricSpec(
+        "abpc",
+        _rows,
+        _VALUES,
+        _CURVES,
+        group="Faithfulness",
+        help="area between perturbation curves (Leem & Seo 2024)",
+        width=2 * len(FRACTIONS),
+        order=90,
+    )
+)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+# torchvision ships no types
+from torchvision.transforms.v2.functional import gaussian_blur  # type: ignore[import-untyped]
+
 from agcam.errors import InputError
-from agcam.metrics.faithfulness.curves import CurvePair
 from agcam.metrics.faithfulness.perturbation import (
-    area,
+    CurvePair,
+    half_area,
+    perturbed,
     perturbed_logits,
     pixel_counts,
     prepare,
     probabilities,
     replace_by,
 )
+from agcam.metrics.inputs import MetricInputs
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import PROBABILITY, Curve, MetricSpec, Value, halves
 
-KERNEL, SIGMA = 11, 5.0
+KERNEL, SIGMA, STEPS = 11, 5.0, 20
 
 
 def insertion_deletion_curves(
@@ -27,7 +34,7 @@ def insertion_deletion_curves(
     images: Tensor,
     heatmaps: Tensor,
     targets: Tensor,
-    steps: int = 20,
+    steps: int = STEPS,
     batch_size: int = 32,
     multilabel: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -46,7 +53,7 @@ def insertion_deletion_curves(
         multilabel: take the target's sigmoid instead of its softmax.
 
     Returns:
-        `insertion` and `deletion`, (steps + 1, B) float32 each; an image's figures are their `area`.
+        `insertion` and `deletion`, (steps + 1, B) float32 each; an image's values are their `area`.
 
     Raises:
         InputError: shapes do not fit, a heatmap is not finite, or a target is not a class.
@@ -67,18 +74,14 @@ def insertion_deletion_curves(
 
 
 def blur(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) under a Gaussian of 11 × 11 pixels and sigma 5, mirrored at the border."""
-    reach = KERNEL // 2
-    offset = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
-    weight = torch.softmax(-(offset**2) / (2 * SIGMA**2), dim=0)
-    planes = F.pad(images, (reach, reach, reach, reach), mode="reflect").flatten(0, 1)[:, None]
-    rows = F.conv2d(planes, weight.view(1, 1, 1, -1))
-    return F.conv2d(rows, weight.view(1, 1, -1, 1)).view_as(images)
+    """Blur images (B, C, H, W) by a Gaussian of 11 × 11 pixels and sigma 5, mirrored at the border."""
+    blurred: Tensor = gaussian_blur(images, [KERNEL, KERNEL], [SIGMA, SIGMA])
+    return blurred
 
 
-def fractions(steps: int) -> list[float]:
-    """0, 1/steps, … 1."""
-    return [step / steps for step in range(steps + 1)]
+def fractions(steps: int) -> tuple[float, ...]:
+    """Return 0, 1/steps, … 1."""
+    return tuple(step / steps for step in range(steps + 1))
 
 
 class InsertionDeletion(CurvePair):
@@ -98,24 +101,77 @@ class InsertionDeletion(CurvePair):
         >>> metric.compute()["insertion"]
     """
 
-    def __init__(self, model: nn.Module, steps: int = 20, batch_size: int = 32, **kwargs: Any) -> None:
+    def __init__(self, model: nn.Module, steps: int = STEPS, batch_size: int = 32, **kwargs: Any) -> None:
         if steps < 1:
             raise InputError(f"steps must be 1 or more, found {steps}")
-        super().__init__(model, steps + 1, batch_size, **kwargs)
+        super().__init__(model, _values(steps), _curves(steps), batch_size, **kwargs)
         self.steps = steps
 
     def update(self, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
         """Score heatmaps (B, h, w) of images (B, 3, H, W), normalised, for the classes `targets` (B,) int64."""
         if len(images):
-            self.add(*insertion_deletion_curves(self.model, images, heatmaps, targets, self.steps, self.batch_size))
+            options = (self.steps, self.batch_size)
+            self.add_pair(insertion_deletion_curves(self.model, images, heatmaps, targets, *options))
 
-    def compute(self) -> dict[str, Tensor]:
-        """`insertion`, `deletion` (areas), `insertion_curve`, `deletion_curve` (steps + 1,), `count` of images."""
-        insertion, deletion = self.means()
-        return {
-            "insertion": area(insertion, fractions(self.steps)).float(),
-            "deletion": area(deletion, fractions(self.steps)).float(),
-            "insertion_curve": insertion.float(),
-            "deletion_curve": deletion.float(),
-            "count": self.count,
-        }
+
+def _rows(inputs: MetricInputs) -> Tensor:
+    options = (STEPS, inputs.batch_size, inputs.multilabel)
+    return torch.cat(insertion_deletion_curves(*perturbed(inputs), *options)).T
+
+
+def _values(steps: int) -> tuple[Value, ...]:
+    return (
+        Value(
+            "insertion",
+            partial(half_area, 0, fractions(steps)),
+            "Insertion",
+            "Mean probability of the class while a blurred picture is uncovered, the hottest pixels first. It should "
+            "rise fast.",
+        ),
+        Value(
+            "deletion",
+            partial(half_area, 1, fractions(steps)),
+            "Deletion",
+            f"Mean probability of the class while the hottest pixels are removed first, in {steps} steps. It should "
+            "fall fast.",
+            higher_is_better=False,
+        ),
+    )
+
+
+def _curves(steps: int) -> tuple[Curve, Curve]:
+    return halves(
+        fractions(steps),
+        {
+            "name": "insertion",
+            "title": "Insertion",
+            "x_label": "pixels shown, most relevant first",
+            "label": "Blurred picture uncovered, hottest first",
+            "help": "The class's probability while a blurred picture is uncovered. A faithful heatmap makes it rise at "
+            "once.",
+        },
+        {
+            "name": "deletion",
+            "title": "Deletion",
+            "x_label": "pixels zeroed, most relevant first",
+            "label": f"Hottest pixels deleted, {steps} steps",
+            "help": "As “most relevant first”, in finer steps. It should fall at once.",
+            "higher_is_better": False,
+        },
+        y_label=PROBABILITY,
+        for_one_image=True,
+    )
+
+
+register_metric(
+    MetricSpec(
+        "insertion_deletion",
+        _rows,
+        _values(STEPS),
+        _curves(STEPS),
+        group="Faithfulness",
+        help=f"RISE, {STEPS} steps",
+        width=2 * (STEPS + 1),
+        order=100,
+    )
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 from agcam.errors import InputError, ModelError
 from agcam.evaluating import evaluating
 from agcam.metrics.checks import check_images
+from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.maps import min_max, upsample
+from agcam.metrics.means import RowMeans
+from agcam.metrics.spec import Curve, Value, parts
 
 Fill = Callable[[Tensor, Tensor], Tensor]
 """(rows (n,) int64 of the batch, removed (n, H, W) bool) to those images (n, 3, H, W) with removed pixels replaced."""
@@ -22,7 +26,7 @@ def rank_pixels(heatmaps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor
     Heatmaps are upsampled (bilinear) and scaled to [0, 1]. Equally relevant pixels go in the same order in both, the
     later in reading order first, so a constant map removes the same pixels both ways. For the least relevant first,
     relevance counts to a float32's precision at 1 + relevance, and among equals the more relevant goes first: that is
-    how the published ABPC code ranks, and its golden figures depend on it.
+    how the published ABPC code ranks, and its golden values depend on it.
 
     Args:
         heatmaps: (B, h, w), any units.
@@ -105,8 +109,8 @@ def probabilities(logits: Tensor, targets: Tensor, multilabel: bool = False) -> 
     return (logits.sigmoid() if multilabel else logits.softmax(2)).gather(2, index)[:, :, 0]
 
 
-def first_choices(logits: Tensor, targets: Tensor) -> Tensor:
-    """Whether (F, B) bool the target (B,) is the first choice in logits (F, B, C)."""
+def top1_hits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return whether (F, B) bool the target (B,) is the top-1 class in logits (F, B, C)."""
     _check_range(logits, targets)
     return logits.argmax(2) == targets.to(logits.device)
 
@@ -128,3 +132,53 @@ def _check_range(logits: Tensor, targets: Tensor) -> None:
     classes = logits.shape[2]
     if bool(((targets < 0) | (targets >= classes)).any()):
         raise InputError(f"targets must be in [0, {classes - 1}], the model's classes, found {targets.tolist()}")
+
+
+class CurvePair(RowMeans):
+    """The mean of two curves (F,) an image, one behind the other in its row, and the values made of them.
+
+    Args:
+        model: gives logits (n, C) for images (n, 3, H, W); neither copied nor moved nor saved with the metric.
+        values: made of the mean row (2 F,).
+        curves: both, with F points each.
+        batch_size: images a forward.
+    """
+
+    def __init__(
+        self, model: nn.Module, values: Sequence[Value], curves: Sequence[Curve], batch_size: int, **kwargs: Any
+    ) -> None:
+        super().__init__(sum(len(curve.x) for curve in curves), values, curves, **kwargs)
+        if batch_size < 1:
+            raise InputError(f"batch_size must be 1 or more, found {batch_size}")
+        # in a tuple, where torch does not take it for a part of the metric
+        self._held = (model,)
+        self.batch_size = batch_size
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is asked."""
+        return self._held[0]
+
+    def add_pair(self, pair: tuple[Tensor, Tensor]) -> None:
+        """Add two curves (F, B) of a batch of images."""
+        self.add(torch.cat(pair).T)
+
+
+def perturbed(inputs: MetricInputs) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """Return what the curves of these inputs are made of: model, images, heatmaps, targets."""
+    return inputs.model, inputs.images, inputs.heatmaps, inputs.targets
+
+
+def half_mean(half: int, rows: Tensor) -> Tensor:
+    """Mean height of the first (0) or second (1) curve of rows (…, 2 F)."""
+    return parts(2, rows)[..., half, :].mean(-1)
+
+
+def half_area(half: int, fractions: Sequence[float], rows: Tensor) -> Tensor:
+    """Area under the first (0) or second (1) curve of rows (…, 2 F); see `area`."""
+    return area(parts(2, rows)[..., half, :].movedim(-1, 0), fractions)
+
+
+def difference(rows: Tensor) -> Tensor:
+    """Mean height of the first curve of rows (…, 2 F) minus that of the second."""
+    return half_mean(0, rows) - half_mean(1, rows)

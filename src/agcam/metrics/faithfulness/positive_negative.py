@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from agcam.metrics.faithfulness.curves import CurvePair
 from agcam.metrics.faithfulness.perturbation import (
-    area,
-    first_choices,
+    CurvePair,
+    half_area,
+    perturbed,
     perturbed_logits,
     pixel_counts,
     prepare,
     replace_by,
+    top1_hits,
 )
+from agcam.metrics.inputs import MetricInputs
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import ACCURACY, ALONE, MetricSpec, Value, halves
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -28,7 +33,7 @@ def positive_negative_hits(
     baseline: Tensor | None = None,
     batch_size: int = 32,
 ) -> tuple[Tensor, Tensor]:
-    """Whether the first choice is still the label with 10, 20, … 90 % of the pixels gone.
+    """Return whether the top-1 class is still the label with 10, 20, … 90 % of the pixels gone.
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W).
@@ -41,7 +46,7 @@ def positive_negative_hits(
 
     Returns:
         `positive` (most relevant pixels gone first) and `negative` (least relevant first), (9, B) bool each; an
-        image's figures are their `area`.
+        image's values are their `area`.
 
     Raises:
         InputError: shapes do not fit, a heatmap is not finite, or a label is not a class.
@@ -51,13 +56,13 @@ def positive_negative_hits(
     fill = replace_by(images, torch.zeros(()) if baseline is None else baseline)
     positive = perturbed_logits(model, fill, most, counts, batch_size)
     negative = perturbed_logits(model, fill, least, counts, batch_size)
-    return first_choices(positive, labels), first_choices(negative, labels)
+    return top1_hits(positive, labels), top1_hits(negative, labels)
 
 
 class PositiveNegative(CurvePair):
     """Mean top-1 accuracy, in [0, 1], while pixels go: positive (lower is better) and negative (higher is better).
 
-    Each figure is the area under accuracy over the fractions .1 … .9, divided by their span .8, so that it is an
+    Each value is the area under accuracy over the fractions .1 … .9, divided by their span .8, so that it is an
     accuracy. Chefer et al. 2021. Per-image hits: `positive_negative_hits`. Only the curves' sums are kept.
 
     Args:
@@ -72,22 +77,66 @@ class PositiveNegative(CurvePair):
     """
 
     def __init__(self, model: nn.Module, baseline: Tensor | None = None, batch_size: int = 32, **kwargs: Any) -> None:
-        super().__init__(model, len(FRACTIONS), batch_size, **kwargs)
+        super().__init__(model, _VALUES, _CURVES, batch_size, **kwargs)
         self.baseline = baseline
 
     def update(self, images: Tensor, heatmaps: Tensor, labels: Tensor) -> None:
         """Score heatmaps (B, h, w) of images (B, 3, H, W), normalised, whose classes are `labels` (B,) int64."""
         if len(images):
-            hits = positive_negative_hits(self.model, images, heatmaps, labels, self.baseline, self.batch_size)
-            self.add(*hits)
+            options = (self.baseline, self.batch_size)
+            self.add_pair(positive_negative_hits(self.model, images, heatmaps, labels, *options))
 
-    def compute(self) -> dict[str, Tensor]:
-        """`positive`, `negative` (areas), `positive_curve`, `negative_curve` (9,), `count` of images."""
-        positive, negative = self.means()
-        return {
-            "positive": area(positive, FRACTIONS).float(),
-            "negative": area(negative, FRACTIONS).float(),
-            "positive_curve": positive.float(),
-            "negative_curve": negative.float(),
-            "count": self.count,
-        }
+
+def _rows(inputs: MetricInputs) -> Tensor:
+    return torch.cat(positive_negative_hits(*perturbed(inputs), batch_size=inputs.batch_size)).T
+
+
+_VALUES = (
+    Value(
+        "positive",
+        partial(half_area, 0, FRACTIONS),
+        "Hit rate, hottest gone first",
+        "Share of images still recognised while the hottest pixels are removed first. It should fall fast.",
+        higher_is_better=False,
+        minor=True,
+    ),
+    Value(
+        "negative",
+        partial(half_area, 1, FRACTIONS),
+        "Hit rate, coldest gone first",
+        "Share of images still recognised while the coldest pixels are removed first. It should stay high.",
+        minor=True,
+    ),
+)
+_CURVES = halves(
+    FRACTIONS,
+    {
+        "name": "positive",
+        "title": "Positive perturbation",
+        "x_label": "pixels zeroed, most relevant first",
+        "label": "Recognised, hottest gone first",
+        "help": "Share of images still recognised. It should fall.",
+        "higher_is_better": False,
+    },
+    {
+        "name": "negative",
+        "title": "Negative perturbation",
+        "x_label": "pixels zeroed, least relevant first",
+        "label": "Recognised, coldest gone first",
+        "help": "Share of images still recognised. It should stay high.",
+    },
+    y_label=ACCURACY,
+)
+register_metric(
+    MetricSpec(
+        "positive_negative",
+        _rows,
+        _VALUES,
+        _CURVES,
+        only=ALONE,
+        group="Faithfulness",
+        help="top-1 accuracy kept, most and least relevant pixels gone first",
+        width=2 * len(FRACTIONS),
+        order=110,
+    )
+)

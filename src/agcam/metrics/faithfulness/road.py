@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from agcam.errors import InputError
-from agcam.metrics.faithfulness.curves import CurvePair
 from agcam.metrics.faithfulness.imputation import impute_linearly
-from agcam.metrics.faithfulness.perturbation import first_choices, perturbed_logits, pixel_counts, prepare
+from agcam.metrics.faithfulness.perturbation import (
+    CurvePair,
+    difference,
+    half_mean,
+    perturbed,
+    perturbed_logits,
+    pixel_counts,
+    prepare,
+    top1_hits,
+)
+from agcam.metrics.inputs import MetricInputs
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import ACCURACY, ALONE, Curve, MetricSpec, Value, halves
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -25,7 +38,7 @@ def road_hits(
     seed: int = 0,
     batch_size: int = 32,
 ) -> tuple[Tensor, Tensor]:
-    """Whether the first choice is still the target with a share of the pixels imputed.
+    """Return whether the top-1 class is still the target with a share of the pixels imputed.
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W).
@@ -50,7 +63,7 @@ def road_hits(
     fill = impute_linearly(images, noise, seed)
     lerf = perturbed_logits(model, fill, least, counts, batch_size)
     morf = perturbed_logits(model, fill, most, counts, batch_size)
-    return first_choices(lerf, targets), first_choices(morf, targets)
+    return top1_hits(lerf, targets), top1_hits(morf, targets)
 
 
 class ROAD(CurvePair):
@@ -83,7 +96,7 @@ class ROAD(CurvePair):
     ) -> None:
         if not fractions or not all(0 < fraction < 1 for fraction in fractions):
             raise InputError(f"fractions must be in (0, 1), some pixels gone and some left, found {list(fractions)}")
-        super().__init__(model, len(fractions), batch_size, **kwargs)
+        super().__init__(model, _VALUES, _curves(tuple(fractions)), batch_size, **kwargs)
         self.fractions = tuple(fractions)
         self.noise = noise
         self.seed = seed
@@ -92,21 +105,71 @@ class ROAD(CurvePair):
         """Score heatmaps (B, h, w) of images (B, 3, H, W), normalised, for the classes `targets` (B,) int64."""
         if len(images):
             options = (self.fractions, self.noise, self.seed, self.batch_size)
-            self.add(*road_hits(self.model, images, heatmaps, targets, *options))
+            self.add_pair(road_hits(self.model, images, heatmaps, targets, *options))
 
-    def compute(self) -> dict[str, Tensor]:
-        """The figures; NaN where no image was scored.
 
-        Returns:
-            `road` = `lerf_auc` - `morf_auc`, in [-1, 1], higher is more faithful; each AUC the mean over the steps;
-            the accuracy curves `lerf` and `morf` (F,); `count` of images.
-        """
-        lerf, morf = self.means()
-        return {
-            "road": (lerf.mean() - morf.mean()).float(),
-            "lerf_auc": lerf.mean().float(),
-            "morf_auc": morf.mean().float(),
-            "lerf": lerf.float(),
-            "morf": morf.float(),
-            "count": self.count,
-        }
+def _rows(inputs: MetricInputs) -> Tensor:
+    return torch.cat(road_hits(*perturbed(inputs), batch_size=inputs.batch_size)).T
+
+
+_VALUES = (
+    Value(
+        "road",
+        difference,
+        "ROAD",
+        "As the hit rates, with removed pixels painted over smoothly, coldest first minus hottest first.",
+    ),
+    Value(
+        "road/lerf_auc",
+        partial(half_mean, 0),
+        "ROAD, coldest first",
+        "Share of images still recognised while the coldest pixels are painted over first. It should stay high.",
+        minor=True,
+    ),
+    Value(
+        "road/morf_auc",
+        partial(half_mean, 1),
+        "ROAD, hottest first",
+        "Share of images still recognised while the hottest pixels are painted over first. It should fall fast.",
+        higher_is_better=False,
+        minor=True,
+    ),
+)
+
+
+def _curves(fractions: tuple[float, ...]) -> tuple[Curve, Curve]:
+    return halves(
+        fractions,
+        {
+            "name": "road/lerf",
+            "title": "ROAD: LeRF",
+            "x_label": "pixels imputed, least relevant first",
+            "label": "ROAD, coldest painted over first",
+            "help": "Share of images still recognised. It should stay high.",
+        },
+        {
+            "name": "road/morf",
+            "title": "ROAD: MoRF",
+            "x_label": "pixels imputed, most relevant first",
+            "label": "ROAD, hottest painted over first",
+            "help": "Share of images still recognised. It should fall.",
+            "higher_is_better": False,
+        },
+        y_label=ACCURACY,
+    )
+
+
+register_metric(
+    MetricSpec(
+        "road",
+        _rows,
+        _VALUES,
+        _curves(FRACTIONS),
+        only=ALONE,
+        group="Faithfulness",
+        help="the same with imputed pixels, seconds an image and method on a CPU",
+        slow=True,
+        width=2 * len(FRACTIONS),
+        order=120,
+    )
+)

@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from agcam.metrics.checks import check_heatmaps, check_masks
+from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.maps import upsample
+from agcam.metrics.means import RowMeans
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import MetricSpec, Value, column
 
 
 def energy_shares(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> Tensor:
@@ -38,10 +41,10 @@ def energy_shares(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None)
     return torch.where(total > 0, (energy * truth).sum((1, 2)) / total, 0.0)
 
 
-class EnergyPointingGame(Metric):
+class EnergyPointingGame(RowMeans):
     """Mean over images of the share of the heatmap's energy on the object, in [0, 1]. Wang et al. 2020.
 
-    Every image counts: an empty mask and a map without energy score 0. Per-image figures: `energy_shares`.
+    Every image counts: an empty mask and a map without energy score 0. Per-image values: `energy_shares`.
 
     Example:
         >>> metric = EnergyPointingGame()
@@ -49,20 +52,35 @@ class EnergyPointingGame(Metric):
         >>> metric.compute()["energy_pointing_game"]
     """
 
-    full_state_update = False
-    shares: Tensor
-    count: Tensor
-
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("shares", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        super().__init__(1, _VALUES, **kwargs)
 
     def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
         """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
-        self.shares += energy_shares(heatmaps, masks, ignore).sum().to(self.shares)
-        self.count += len(heatmaps)
+        self.add(energy_shares(heatmaps, masks, ignore)[:, None])
 
-    def compute(self) -> dict[str, Tensor]:
-        """`energy_pointing_game` (NaN where no image was scored) and `count` of images."""
-        return {"energy_pointing_game": (self.shares / self.count).float(), "count": self.count}
+
+def _rows(inputs: MetricInputs) -> Tensor:
+    return energy_shares(inputs.heatmaps, *inputs.object_masks())[:, None]
+
+
+_VALUES = (
+    Value(
+        "energy_pointing_game",
+        column(0),
+        "Heat on the object",
+        "Share of all the heat that lies on the object.",
+        minor=True,
+    ),
+)
+register_metric(
+    MetricSpec(
+        "energy_pointing_game",
+        _rows,
+        _VALUES,
+        needs="objects",
+        group="Boxes and pointing",
+        help="how much of the energy lies on the object",
+        order=80,
+    )
+)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from agcam.errors import InputError
 from agcam.metrics.checks import check_flags
-from agcam.metrics.localization.max_box_acc import best_ious
+from agcam.metrics.localization.max_box_acc import GT_KNOWN_LOC, TOP1_LOC, best_ious
+from agcam.metrics.means import RowMeans
+from agcam.metrics.spec import Value, column
 
 
 def box_hits(
@@ -33,28 +35,15 @@ def box_hits(
     return ious[:, 0] >= iou, counted
 
 
-class _FixedBoxAccuracy(Metric):
-    full_state_update = False
-    hits: Tensor
-    count: Tensor
-
-    def __init__(self, threshold: float = 0.5, iou: float = 0.5, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+class _FixedBoxAccuracy(RowMeans):
+    def __init__(self, value: Value, threshold: float, iou: float, **kwargs: Any) -> None:
+        super().__init__(1, [replace(value, of_mean=column(0))], **kwargs)
         if not 0 <= threshold < 1:
             raise InputError(f"threshold must be in [0, 1), found {threshold}")
         if not 0 < iou <= 1:
             raise InputError(f"iou must be in (0, 1], found {iou}")
         self.threshold = threshold
         self.iou = iou
-        self.add_state("hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def _add(self, hits: Tensor, counted: Tensor) -> None:
-        self.hits += (hits & counted).sum().to(self.hits)
-        self.count += counted.sum().to(self.count)
-
-    def _share(self) -> Tensor:
-        return (self.hits.double() / self.count).float()
 
 
 class GTKnownLoc(_FixedBoxAccuracy):
@@ -73,24 +62,23 @@ class GTKnownLoc(_FixedBoxAccuracy):
         >>> metric.compute()["gt_known_loc"]
     """
 
+    def __init__(self, threshold: float = 0.5, iou: float = 0.5, **kwargs: Any) -> None:
+        super().__init__(GT_KNOWN_LOC, threshold, iou, **kwargs)
+
     def update(self, heatmaps: Tensor, boxes: Sequence[Tensor], image_size: tuple[int, int]) -> None:
         """Score heatmaps (B, h, w) against per-image boxes (n, 4) xyxy in pixels of the image (H, W)."""
-        self._add(*box_hits(heatmaps, boxes, image_size, self.threshold, self.iou))
-
-    def compute(self) -> dict[str, Tensor]:
-        """`gt_known_loc` (NaN where no image was scored) and `count` of images."""
-        return {"gt_known_loc": self._share(), "count": self.count}
+        hits, counted = box_hits(heatmaps, boxes, image_size, self.threshold, self.iou)
+        self.add(hits[:, None], counted)
 
 
 class Top1Loc(_FixedBoxAccuracy):
-    """GT-known Loc where, besides, the classifier's first choice must be right. Arguments as in `GTKnownLoc`."""
+    """GT-known Loc where, besides, the classifier's top-1 class must be right. Arguments as in `GTKnownLoc`."""
+
+    def __init__(self, threshold: float = 0.5, iou: float = 0.5, **kwargs: Any) -> None:
+        super().__init__(TOP1_LOC, threshold, iou, **kwargs)
 
     def update(self, heatmaps: Tensor, boxes: Sequence[Tensor], image_size: tuple[int, int], correct: Tensor) -> None:
-        """Score a batch as `GTKnownLoc.update`; `correct` (B,) bool: was the first choice the ground truth?"""
+        """Score a batch as `GTKnownLoc.update`; `correct` (B,) bool: is the top-1 class the ground truth?"""
         check_flags("correct", correct, len(heatmaps))
         hits, counted = box_hits(heatmaps, boxes, image_size, self.threshold, self.iou)
-        self._add(hits & correct.to(hits.device), counted)
-
-    def compute(self) -> dict[str, Tensor]:
-        """`top1_loc` (NaN where no image was scored) and `count` of images."""
-        return {"top1_loc": self._share(), "count": self.count}
+        self.add((hits & correct.to(hits.device))[:, None], counted)

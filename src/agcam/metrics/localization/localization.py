@@ -8,19 +8,45 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from agcam.errors import InputError
 from agcam.metrics.checks import check_boxes, check_heatmaps, check_masks
+from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.maps import contour_boxes, fill_boxes, min_max, upsample
+from agcam.metrics.means import RowMeans
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import Curve, MetricSpec, Restriction, Value, column
 
 Protocol = Literal["corrected", "leem2024"]
-NAMES = ("pixel_accuracy", "iou", "dice", "precision", "recall")
+_WORDS = {
+    "pixel_accuracy": (
+        "Pixel accuracy",
+        "Share of all pixels on which hot region and object agree. High for small objects even if the object is "
+        "missed, because most of the picture is background.",
+    ),
+    "iou": (
+        "Overlap (IoU)",
+        "How well the hot region and the object cover each other: their common area divided by the area that either "
+        "covers. 1 is a perfect match, 0 no overlap.",
+    ),
+    "dice": ("Dice", "Overlap like IoU, but kinder to partial matches. 1 is a perfect match, 0 no overlap."),
+    "precision": ("Precision", "Share of the hot region that lies on the object."),
+    "recall": ("Recall", "Share of the object that the hot region covers."),
+}
+NAMES = tuple(_WORDS)
+SWEEP = tuple(step / 20 for step in range(1, 20))
 _EPS = 1e-5
 
 
-class Localization(Metric):
-    """Mean over images of five overlap figures, each in [0, 1], between a thresholded heatmap and the object.
+def _values(metric: str, more_label: str = "", more_help: str = "") -> tuple[Value, ...]:
+    return tuple(
+        Value(f"{metric}/{name}", column(k), label + more_label, meaning + more_help, minor=name != "iou")
+        for k, (name, (label, meaning)) in enumerate(_WORDS.items())
+    )
+
+
+class Localization(RowMeans):
+    """Mean over images of five overlap values, each in [0, 1], between a thresholded heatmap and the object.
 
     A heatmap is upsampled to the image (bilinear), scaled to [0, 1] and kept where it is above `threshold`.
     Against masks the remaining pixels are scored as they are; against boxes each outer contour is replaced by its
@@ -41,20 +67,14 @@ class Localization(Metric):
         >>> metric.compute()["iou"]
     """
 
-    full_state_update = False
-    sums: Tensor
-    count: Tensor
-
     def __init__(self, threshold: float = 0.5, protocol: Protocol = "corrected", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(len(NAMES), _values("localization"), **kwargs)
         if not 0 <= threshold < 1:
             raise InputError(f"threshold must be in [0, 1), found {threshold}")
         if protocol not in ("corrected", "leem2024"):
             raise InputError(f"protocol must be 'corrected' or 'leem2024', found {protocol!r}")
         self.threshold = threshold
         self.protocol = protocol
-        self.add_state("sums", torch.zeros(len(NAMES), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -73,14 +93,7 @@ class Localization(Metric):
             image_size: (H, W); may be left out with masks.
             ignore: (B, H, W) bool, pixels to leave out; with masks only.
         """
-        figures, counted = score(heatmaps, boxes, masks, image_size, ignore, self.threshold, self.protocol)
-        self.sums += figures[counted].sum(0).to(self.sums)
-        self.count += counted.sum().to(self.count)
-
-    def compute(self) -> dict[str, Tensor]:
-        """The five means and `count`, the number of images scored; NaN where no image was."""
-        means = self.sums / self.count
-        return dict(zip(NAMES, means.float(), strict=True)) | {"count": self.count}
+        self.add(*score(heatmaps, boxes, masks, image_size, ignore, self.threshold, self.protocol))
 
 
 def score(
@@ -92,7 +105,7 @@ def score(
     threshold: float,
     protocol: Protocol,
 ) -> tuple[Tensor, Tensor]:
-    """The five figures image by image; arguments as in `Localization`.
+    """Score image by image; arguments as in `Localization`.
 
     Returns:
         (B, 5) float64 in the order of `NAMES`, and (B,) bool: which images can be scored.
@@ -141,7 +154,7 @@ def _overlap(predicted: Tensor, truth: Tensor, ignore: Tensor | None, parity: bo
     def fraction(part: Tensor, whole: Tensor) -> Tensor:
         return torch.where(whole + eps > 0, (part + eps) / (whole + eps), 0.0)
 
-    figures = [
+    values = [
         fraction(total - fp - fn, total),
         fraction(tp, tp + fp + fn),
         fraction(2 * tp, 2 * tp + fp + fn),
@@ -149,9 +162,79 @@ def _overlap(predicted: Tensor, truth: Tensor, ignore: Tensor | None, parity: bo
         fraction(tp, tp + fn),
     ]
     counted = torch.ones_like(tp, dtype=torch.bool) if parity else tp + fn > 0
-    return torch.stack(figures, dim=1), counted
+    return torch.stack(values, dim=1), counted
 
 
 def _count(pixels: Tensor) -> Tensor:
     # int32 holds 2·10⁹ pixels, and adds up twice as fast as the int64 that is the default for bool
     return pixels.sum((1, 2), dtype=torch.int32).double()
+
+
+def _rows(inputs: MetricInputs, thresholds: Sequence[float], protocol: Protocol) -> list[Tensor]:
+    """Rows (P, 5) for each of the thresholds."""
+    boxes, masks, ignore = inputs.ground_truth()
+    found = []
+    for threshold in thresholds:
+        rows, counted = score(inputs.heatmaps, boxes, masks, inputs.size, ignore, threshold, protocol)
+        rows[~counted] = torch.nan
+        found.append(rows)
+    return found
+
+
+def _corrected(inputs: MetricInputs) -> Tensor:
+    """The five values at 0.5, then the IoU over `SWEEP`."""
+    fixed, *sweep = _rows(inputs, (0.5, *SWEEP), "corrected")
+    return torch.cat([fixed, torch.stack([rows[:, 1] for rows in sweep], 1)], 1)
+
+
+def _leem2024(inputs: MetricInputs) -> Tensor:
+    return _rows(inputs, (0.5,), "leem2024")[0]
+
+
+def _alone_and_correct(inputs: MetricInputs) -> Tensor:
+    return inputs.alone & inputs.correct
+
+
+register_metric(
+    MetricSpec(
+        "localization",
+        _corrected,
+        _values("localization"),
+        (
+            Curve(
+                "iou_sweep",
+                SWEEP,
+                slice(len(NAMES), None),
+                title="Overlap with the object",
+                x_label="threshold of the map, scaled to 0 … 1",
+                y_label="mean IoU",
+                label="Overlap at every threshold",
+                help="Overlap (IoU) of the region hotter than a threshold with the object, for thresholds from low to "
+                "high.",
+                over="threshold",
+            ),
+        ),
+        needs="objects",
+        group="Localization, corrected protocol",
+        help="overlap with the object at threshold 0.5, corrected protocol",
+        width=len(NAMES) + len(SWEEP),
+        order=10,
+    )
+)
+register_metric(
+    MetricSpec(
+        "leem2024",
+        _leem2024,
+        _values(
+            "leem2024",
+            ", paper's protocol",
+            " By the paper's protocol: only images with one class, recognised correctly.",
+        ),
+        needs="objects",
+        only=Restriction("images of one class, predicted right, with a known object", _alone_and_correct),
+        group="Localization, protocol of Leem & Seo 2024",
+        help="the same by the paper's protocol",
+        width=len(NAMES),
+        order=20,
+    )
+)

@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+# torchvision ships no types
+from torchvision.ops import box_iou  # type: ignore[import-untyped]
 
 from agcam.errors import InputError
 from agcam.metrics.checks import check_boxes, check_heatmaps
+from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.maps import contour_boxes, min_max, region_boxes, upsample
+from agcam.metrics.means import RowMeans
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import Curve, MetricSpec, Value, column, parts
 
 FIXED = 0.5
 
@@ -61,51 +67,42 @@ def best_ious(
         )
         for row in torch.nonzero(counted)[:, 0].tolist():
             level = levels[row].cpu().numpy()
-            ious[row] = torch.from_numpy(_best_by_level(level, truth[row].numpy(), len(thresholds), largest))
+            ious[row] = torch.from_numpy(_best_by_level(level, truth[row], len(thresholds), largest))
     return ious.to(heatmaps.device), counted.to(heatmaps.device)
 
 
-def _best_by_level(level: np.ndarray, truth: np.ndarray, steps: int, largest: bool) -> np.ndarray:
+def _best_by_level(level: np.ndarray, truth: Tensor, steps: int, largest: bool) -> np.ndarray:
     kept = (level > step for step in range(steps))
     found = [contour_boxes(binary, largest=True) if largest else region_boxes(binary) for binary in kept]
     step_of = np.repeat(np.arange(steps), [len(boxes) for boxes in found])
     best = np.zeros(steps)
-    np.maximum.at(best, step_of, _iou(np.concatenate(found).astype(np.float64), truth).max(1))
+    ious = box_iou(torch.from_numpy(np.concatenate(found)).double(), truth)
+    np.maximum.at(best, step_of, ious.amax(1).numpy())
     return best
 
 
-def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
-    common = sides.clip(min=0).prod(2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None] + (others[:, 2:] - others[:, :2]).prod(1)
-    whole: np.ndarray = areas - common
-    # a box around a contour has an area, so `whole` is never 0
-    return np.asarray(common / whole)
+def hits_at(ious: Tensor, wanted: Sequence[float]) -> Tensor:
+    """Hits (B, W T) bool of best IoUs (B, T), for each of the W IoUs that a hit needs at least."""
+    return torch.cat([ious >= iou for iou in wanted], 1)
 
 
-class _BoxAccuracy(Metric):
-    full_state_update = False
-    hits: Tensor
-    count: Tensor
+class _BoxAccuracy(RowMeans):
     ious: tuple[float, ...]
     largest: bool
 
     def __init__(self, thresholds: int = 100, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.thresholds = threshold_grid(thresholds)
-        self.add_state("hits", torch.zeros(len(self.ious), thresholds, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        grid = threshold_grid(thresholds)
+        super().__init__(len(self.ious) * thresholds, **kwargs)
+        self.thresholds = grid
 
     def update(self, heatmaps: Tensor, boxes: Sequence[Tensor], image_size: tuple[int, int]) -> None:
         """Score heatmaps (B, h, w) against per-image boxes (n, 4) xyxy in pixels of the image (H, W)."""
         ious, counted = best_ious(heatmaps, boxes, image_size, self.thresholds, self.largest)
-        wanted = torch.tensor(self.ious, dtype=torch.float64, device=ious.device)
-        self.hits += (ious[counted][:, None] >= wanted[:, None]).sum(0).to(self.hits)
-        self.count += counted.sum().to(self.count)
+        self.add(hits_at(ious, self.ious), counted)
 
     def _accuracies(self) -> tuple[Tensor, Tensor, Tensor]:
         """For each IoU: the best accuracy, the threshold that gives it, the accuracy at threshold 0.5."""
-        accuracy = (self.hits.double() / self.count).float()
+        accuracy = parts(len(self.ious), self.mean()).float()
         best, place = accuracy.max(1)
         threshold = torch.where(self.count > 0, self.thresholds.to(best.device)[place], torch.nan)
         return best, threshold, accuracy[:, round(FIXED * len(self.thresholds))]
@@ -114,7 +111,7 @@ class _BoxAccuracy(Metric):
 class MaxBoxAcc(_BoxAccuracy):
     """Share of images, in [0, 1], where the box around the largest contour meets an object's box with IoU >= 0.5.
 
-    The threshold is the best one on the data set, so the figure flatters: it is chosen on the images that it is
+    The threshold is the best one on the data set, so the value flatters: it is chosen on the images that it is
     reported for. The accuracy at the fixed threshold 0.5 therefore stands beside it. Choe et al. 2020.
 
     Only counts over the thresholds are kept, whatever the number of images. Images without a box are left out. The
@@ -134,7 +131,7 @@ class MaxBoxAcc(_BoxAccuracy):
     largest = True
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures; NaN where no image was scored.
+        """Return the values; NaN where no image was scored.
 
         Returns:
             `max_box_acc` and the `threshold` it was reached at (the lowest of equals), `box_acc` at the fixed
@@ -159,7 +156,7 @@ class MaxBoxAccV2(_BoxAccuracy):
     largest = False
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures; NaN where no image was scored.
+        """Return the values; NaN where no image was scored.
 
         Returns:
             `max_box_acc_v2`, its three parts `max_box_acc` (3,) and `threshold` (3,) for IoU 0.3, 0.5, 0.7, the
@@ -173,3 +170,102 @@ class MaxBoxAccV2(_BoxAccuracy):
             "box_acc_v2": fixed.mean(),
             "count": self.count,
         }
+
+
+THRESHOLDS = threshold_grid(100)
+GT_KNOWN_LOC = Value(
+    "gt_known_loc",
+    column(round(FIXED * len(THRESHOLDS))),
+    "Box accuracy, fixed threshold",
+    "Share of images where a box around the largest hot region (above half of the maximum) matches the object's box. "
+    "For a single image 1 or 0.",
+    minor=True,
+)
+TOP1_LOC = Value(
+    "top1_loc",
+    column(len(THRESHOLDS)),
+    "Right class and right box",
+    "As box accuracy at the fixed threshold, but the class must be right, too.",
+    minor=True,
+)
+
+
+def _rows(inputs: MetricInputs) -> Tensor:
+    """Hits of the largest contour's box over `THRESHOLDS`, and whether that at 0.5 goes with the right class."""
+    assert inputs.boxes is not None
+    ious, _ = best_ious(inputs.heatmaps, inputs.boxes, inputs.size, THRESHOLDS, largest=True)
+    hits = hits_at(ious, MaxBoxAcc.ious)
+    return torch.cat([hits, (GT_KNOWN_LOC.of_mean(hits) & inputs.correct)[:, None]], 1)
+
+
+def _rows_v2(inputs: MetricInputs) -> Tensor:
+    assert inputs.boxes is not None
+    ious, _ = best_ious(inputs.heatmaps, inputs.boxes, inputs.size, THRESHOLDS, largest=False)
+    return hits_at(ious, MaxBoxAccV2.ious)
+
+
+def _best(rows: Tensor) -> Tensor:
+    return rows[..., : len(THRESHOLDS)].amax(-1)
+
+
+def _best_of_three(rows: Tensor) -> Tensor:
+    return parts(3, rows).amax(-1).mean(-1)
+
+
+register_metric(
+    MetricSpec(
+        "max_box_acc",
+        _rows,
+        (
+            Value(
+                "max_box_acc",
+                _best,
+                "Box accuracy, best threshold",
+                "Share of images where a box around the largest hot region matches the object's box (overlap at least "
+                "one half). The threshold that works best here was chosen afterwards, which flatters; for a single "
+                "image, whether any threshold works.",
+                minor=True,
+            ),
+            GT_KNOWN_LOC,
+            TOP1_LOC,
+        ),
+        (
+            Curve(
+                "box_accuracy",
+                tuple(THRESHOLDS.tolist()),
+                slice(0, len(THRESHOLDS)),
+                title="Box of the largest contour",
+                x_label="threshold of the map, scaled to 0 … 1",
+                y_label="share with IoU ≥ 0.5",
+                label="Box accuracy at every threshold",
+                help="Share of images where a box around the largest hot region matches the object's, by threshold.",
+                over="threshold",
+            ),
+        ),
+        needs="boxes",
+        group="Boxes and pointing",
+        help="does the box around the largest contour match the object's, at the best threshold and at 0.5",
+        width=len(THRESHOLDS) + 1,
+        order=30,
+    )
+)
+register_metric(
+    MetricSpec(
+        "max_box_acc_v2",
+        _rows_v2,
+        (
+            Value(
+                "max_box_acc_v2",
+                _best_of_three,
+                "Box accuracy, three strictnesses",
+                "As box accuracy, but any hot region may match, and the result is the mean over a loose, a medium and "
+                "a strict idea of matching (overlap 0.3, 0.5, 0.7).",
+            ),
+        ),
+        needs="boxes",
+        group="Boxes and pointing",
+        help="the same for any box, mean over IoU 0.3, 0.5, 0.7",
+        width=3 * len(THRESHOLDS),
+        order=40,
+    )
+)

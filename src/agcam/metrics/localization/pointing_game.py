@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from agcam.metrics.checks import check_heatmaps, check_masks
+from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.maps import upsample
+from agcam.metrics.means import RowMeans
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import MetricSpec, Value, column
 
 
 def pointing_hits(heatmaps: Tensor, masks: Tensor) -> Tensor:
@@ -29,7 +32,7 @@ def pointing_hits(heatmaps: Tensor, masks: Tensor) -> Tensor:
     return truth.flatten(1).gather(1, maps.argmax(1, keepdim=True))[:, 0] & varied
 
 
-class PointingGame(Metric):
+class PointingGame(RowMeans):
     """Share of heatmaps, in [0, 1], whose maximum, upsampled to the image, lies on the object.
 
     A constant map points nowhere and an empty mask holds nothing: both are misses. Per-image hits: `pointing_hits`.
@@ -40,20 +43,37 @@ class PointingGame(Metric):
         >>> metric.compute()
     """
 
-    full_state_update = False
-    hits: Tensor
-    count: Tensor
-
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        super().__init__(1, **kwargs)
 
     def update(self, heatmaps: Tensor, masks: Tensor) -> None:
         """Score heatmaps (B, h, w) against masks (B, H, W) bool, true on the object (filled boxes will do)."""
-        self.hits += pointing_hits(heatmaps, masks).sum().to(self.hits)
-        self.count += len(heatmaps)
+        self.add(pointing_hits(heatmaps, masks)[:, None])
 
     def compute(self) -> Tensor:
-        """The share of hits; NaN where no image was scored."""
-        return (self.hits.double() / self.count).float()
+        """Return the share of hits; NaN where no image was scored."""
+        return self.mean()[0].float()
+
+
+def _rows(inputs: MetricInputs) -> Tensor:
+    return pointing_hits(inputs.heatmaps, inputs.object_masks()[0])[:, None]
+
+
+register_metric(
+    MetricSpec(
+        "pointing_game",
+        _rows,
+        (
+            Value(
+                "pointing_game",
+                column(0),
+                "Peak on the object",
+                "Does the hottest point lie on the object? 1 or 0 for an image, their share for many.",
+            ),
+        ),
+        needs="objects",
+        group="Boxes and pointing",
+        help="does the peak lie on the object",
+        order=70,
+    )
+)

@@ -6,11 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from agcam.metrics.checks import check_heatmaps, check_masks
-from agcam.metrics.localization.max_box_acc import threshold_grid
+from agcam.metrics.inputs import MetricInputs
+from agcam.metrics.localization.max_box_acc import THRESHOLDS, threshold_grid
 from agcam.metrics.maps import min_max, upsample
+from agcam.metrics.means import RowMeans
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import MetricSpec, Value, parts
+
+_TINY = torch.finfo(torch.float64).tiny  # where no pixel is kept: mean counts may be below 1, so 1 would not do
 
 
 def pixel_histograms(
@@ -26,8 +31,8 @@ def pixel_histograms(
 
     Returns:
         (B, 2, T + 1) int64: [b, 0, n] background and [b, 1, n] object pixels that are above exactly n thresholds.
-        Histograms of images add up, and `average_precision` takes one image's or a data set's. And (B,) bool: which
-        images have an object pixel; the others are left out.
+        Histograms of images add up, and `histogram_precision` takes one image's, a
+        data set's or their mean. And (B,) bool: which images have an object pixel; the others are left out.
 
     Raises:
         InputError: shapes do not fit, or a heatmap is not finite.
@@ -46,22 +51,22 @@ def pixel_histograms(
     return torch.bincount(place[valid], minlength=count * 2 * bins).view(count, 2, bins), counted
 
 
-def average_precision(histograms: Tensor) -> Tensor:
+def histogram_precision(histograms: Tensor) -> Tensor:
     """Average precision (…,) in [0, 1] from histograms (…, 2, T + 1): precision summed over the steps of recall.
 
     The last operating point keeps every pixel, so recall always reaches 1. NaN where there is no object pixel.
     """
     kept = histograms.double().flip(-1).cumsum(-1)
-    precision = kept[..., 1, :] / kept.sum(-2).clamp_min(1)
+    precision = kept[..., 1, :] / kept.sum(-2).clamp_min(_TINY)
     gained = histograms[..., 1, :].double().flip(-1) / kept[..., 1, -1:]
     return (precision * gained).sum(-1)
 
 
-class PxAP(Metric):
+class PxAP(RowMeans):
     """Pixel average precision, in [0, 1], over all pixels of the data set together. Choe et al. 2020.
 
     No threshold is chosen: all of them count. Only histograms are kept, whatever the number of images. Images
-    without an object pixel are left out. Per-image figures: `average_precision(pixel_histograms(…)[0])`.
+    without an object pixel are left out. Per-image values: `histogram_precision(pixel_histograms(…)[0])`.
 
     Args:
         thresholds: how many, an even number: 0, 1/thresholds, … on the heatmap scaled to [0, 1].
@@ -72,22 +77,43 @@ class PxAP(Metric):
         >>> metric.compute()["pxap"]
     """
 
-    full_state_update = False
-    histogram: Tensor
-    count: Tensor
-
     def __init__(self, thresholds: int = 1000, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.thresholds = threshold_grid(thresholds)
-        self.add_state("histogram", torch.zeros(2, thresholds + 1, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        grid = threshold_grid(thresholds)
+        super().__init__(2 * (thresholds + 1), _VALUES, **kwargs)
+        self.thresholds = grid
 
     def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
         """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
         histograms, counted = pixel_histograms(heatmaps, masks, self.thresholds, ignore)
-        self.histogram += histograms[counted].sum(0).to(self.histogram)
-        self.count += counted.sum().to(self.count)
+        self.add(histograms.flatten(1), counted)
 
-    def compute(self) -> dict[str, Tensor]:
-        """`pxap` (NaN where no image was scored) and `count` of images."""
-        return {"pxap": average_precision(self.histogram).float(), "count": self.count}
+
+def _of_mean(rows: Tensor) -> Tensor:
+    return histogram_precision(parts(2, rows))
+
+
+def _rows(inputs: MetricInputs) -> Tensor:
+    assert inputs.masks is not None
+    return pixel_histograms(inputs.heatmaps, inputs.masks, THRESHOLDS, inputs.ignore)[0].flatten(1)
+
+
+_VALUES = (
+    Value(
+        "pxap",
+        _of_mean,
+        "Pixel average precision",
+        "How well the heat sorts the pixels into object and background, over all thresholds. 1 is perfect.",
+    ),
+)
+register_metric(
+    MetricSpec(
+        "pxap",
+        _rows,
+        _VALUES,
+        needs="masks",
+        group="Masks",
+        help="pixel average precision over 100 thresholds",
+        width=2 * (len(THRESHOLDS) + 1),
+        order=50,
+    )
+)

@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from agcam.metrics.checks import check_heatmaps, check_masks
+from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.maps import min_max, upsample
+from agcam.metrics.means import RowMeans
+from agcam.metrics.registry import register_metric
+from agcam.metrics.spec import MetricSpec, Value, column
 
 
 class SegmentationCounts(NamedTuple):
-    """What one image each contributes; rows add up, so any subset's figures follow from its rows.
+    """What one image each contributes; rows add up, so any subset's values follow from its rows.
 
     Attributes:
         pixels: (B, 6) int64: intersection and union of the background, of the foreground, then correct pixels and
@@ -54,17 +57,17 @@ def segmentation_counts(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None =
         return [(one & other & valid).sum(1), ((one | other) & valid).sum(1)]
 
     correct = ((found == truth) & valid).sum(1)
-    both = average_precision(
+    both = ranking_precision(
         torch.cat([1 - maps, maps], 1), torch.cat([~truth, truth], 1), torch.cat([valid, valid], 1)
     )
     return SegmentationCounts(
         torch.stack([*overlap(~found, ~truth), *overlap(found, truth), correct, valid.sum(1)], 1),
-        torch.stack([both, average_precision(maps, truth, valid)], 1),
+        torch.stack([both, ranking_precision(maps, truth, valid)], 1),
         (truth & valid).any(1),
     )
 
 
-def average_precision(scores: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+def ranking_precision(scores: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """Average precision (B,) float64 of ranking pixels by score, equal scores taken together; 0 without positives.
 
     Args:
@@ -84,11 +87,11 @@ def average_precision(scores: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return (precision * positive).sum(1) / hits[:, -1].clamp_min(1)
 
 
-class Segmentation(Metric):
+class Segmentation(RowMeans):
     """Pixel accuracy, mIoU and mAP, each in [0, 1], of heatmaps cut at their mean. Chefer et al. 2021.
 
     Pixel accuracy and mIoU are ratios of pixels counted over the whole data set; mIoU is the mean of background's and
-    foreground's. mAP is that of the published code, so that published figures can be compared: for each image the
+    foreground's. mAP is that of the published code, so that published numbers can be compared: for each image the
     average precision over the pixels of both classes together, scored 1 - map as background and map as foreground,
     then the mean over images. A large background lifts it, so `foreground_ap`, the map's own average precision on the
     object's pixels, stands beside it. Images without an object pixel are left out.
@@ -99,34 +102,72 @@ class Segmentation(Metric):
         >>> metric.compute()["miou"]
     """
 
-    full_state_update = False
-    pixels: Tensor
-    precisions: Tensor
-    count: Tensor
-
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("pixels", torch.zeros(6, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("precisions", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        super().__init__(8, _VALUES, **kwargs)
 
     def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
         """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
-        pixels, precisions, counted = segmentation_counts(heatmaps, masks, ignore)
-        self.pixels += pixels[counted].sum(0).to(self.pixels)
-        self.precisions += precisions[counted].sum(0).to(self.precisions)
-        self.count += counted.sum().to(self.count)
+        counts = segmentation_counts(heatmaps, masks, ignore)
+        self.add(torch.cat([counts.pixels, counts.precisions], 1), counts.counted)
 
-    def compute(self) -> dict[str, Tensor]:
-        """`pixel_accuracy`, `miou`, `map`, `foreground_ap` (NaN where no image was scored) and `count` of images."""
-        correct, total = self.pixels[4:].double()
-        # a class that is neither there nor found has IoU 0, as in the published code
-        ious = self.pixels[:4:2].double() / self.pixels[1:4:2].clamp_min(1)
-        both, foreground = self.precisions / self.count
-        return {
-            "pixel_accuracy": (correct / total).float(),
-            "miou": torch.where(self.count > 0, ious.mean(), torch.nan).float(),
-            "map": both.float(),
-            "foreground_ap": foreground.float(),
-            "count": self.count,
-        }
+
+def _rows(inputs: MetricInputs) -> Tensor:
+    assert inputs.masks is not None
+    counts = segmentation_counts(inputs.heatmaps, inputs.masks, inputs.ignore)
+    rows = torch.cat([counts.pixels, counts.precisions], 1)
+    rows[~counts.counted] = torch.nan
+    return rows
+
+
+def _pixel_accuracy(rows: Tensor) -> Tensor:
+    return rows[..., 4] / rows[..., 5]
+
+
+def _miou(rows: Tensor) -> Tensor:
+    # a class that is neither there nor found has IoU 0, as in the published code
+    return (rows[..., :4:2] / rows[..., 1:4:2].clamp_min(1e-12)).mean(-1)
+
+
+_VALUES = (
+    Value(
+        "segmentation/pixel_accuracy",
+        _pixel_accuracy,
+        "Pixel accuracy, cut at the mean",
+        "Share of pixels that are right when everything hotter than average counts as object.",
+        minor=True,
+    ),
+    Value(
+        "segmentation/miou",
+        _miou,
+        "Mean IoU, cut at the mean",
+        "Overlap, averaged over object and background, when everything hotter than average counts as object.",
+        minor=True,
+    ),
+    Value(
+        "segmentation/map",
+        column(6),
+        "Mean average precision",
+        "How well the heat ranks object pixels above background pixels, and background above object when turned "
+        "round. 1 is perfect. A large background lifts it.",
+        minor=True,
+    ),
+    Value(
+        "segmentation/foreground_ap",
+        column(7),
+        "Average precision of the object",
+        "How well the heat ranks object pixels above background pixels. 1 is perfect.",
+        minor=True,
+    ),
+)
+register_metric(
+    MetricSpec(
+        "segmentation",
+        _rows,
+        _VALUES,
+        needs="masks",
+        group="Masks",
+        help="the map cut at its mean (Chefer et al. 2021)",
+        width=8,
+        order=60,
+    )
+)

@@ -127,7 +127,7 @@ function figureTable(view) {
     return [make("section", {}, title, make("p", { className: "empty" }, reason))];
   }
   const head = make("tr", {}, make("th", { scope: "col" }, "Figure"), ...report.methods.map((m, n) => make("th", { scope: "col", className: n === state.method ? "chosen" : "" }, make("span", { className: "method" }, ...breakable(short(m.label, 60))))));
-  const lines = rows.map(([figure, values]) => make("tr", {}, make("th", { scope: "row" }, figure.label, figure.higher === null ? "" : figure.higher ? " ↑" : " ↓", why(figure.help)),
+  const lines = rows.map(([figure, values]) => make("tr", {}, make("th", { scope: "row" }, figure.label, figure.higher_is_better === null ? "" : figure.higher_is_better ? " ↑" : " ↓", why(figure.help)),
     ...values.map((value, n) => make("td", { className: n === state.method ? "chosen" : "" }, value === null ? "–" : value.toFixed(3)))));
   const table = make("table", { className: "figures" }, make("thead", {}, head), make("tbody", {}, ...lines));
   return [make("section", {}, title, make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Figures of this image" }, table))];

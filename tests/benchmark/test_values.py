@@ -1,4 +1,4 @@
-"""Figures of a benchmark against agcam's own torchmetrics, on the same images and heatmaps."""
+"""Values of a benchmark against agcam's own torchmetrics, on the same images and heatmaps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from agcam import InputError, explain
 from agcam.benchmark import run
 from agcam.benchmark.results import Results
-from agcam.benchmark.scores import DEFAULT, SCORES, parse_scores
 from agcam.benchmark.shard import Shard
 from agcam.data.batch import IGNORE, Batch, Example
 from agcam.data.shapes import ShapesSource
@@ -27,7 +26,7 @@ from agcam.metrics import (
     Localization,
     MaxBoxAcc,
     MaxBoxAccV2,
-    ParameterRandomisation,
+    ParameterRandomization,
     PointingGame,
     PositiveNegative,
     PxAP,
@@ -36,6 +35,7 @@ from agcam.metrics import (
     bootstrap_of_mean,
 )
 from agcam.metrics.faithfulness.abpc import abpc_curves
+from agcam.metrics.registry import default_metrics, metric_specs, parse_metrics
 
 SIZE = (32, 32)
 METHODS = ["agcam", "random", "center"]
@@ -60,7 +60,7 @@ def _small_shards() -> Iterator[None]:
 
 def figures_of(results: Results, method: str) -> Figures:
     (row,) = [row for row in results.rows if row.method == method]
-    return {name: (value.value, value.count) for name, value in row.figures.items()}
+    return {name: (value.value, value.count) for name, value in row.values.items()}
 
 
 def named(found: dict[str, Tensor], *names: str, prefix: str = "") -> Figures:
@@ -116,7 +116,7 @@ def by_objects(model: nn.Module, batch: Batch, maps: Tensor, against_masks: bool
     pxap.update(maps, masks, ignore)
     segmentation.update(maps, masks, ignore)
     found |= named(top1.compute(), "top1_loc") | named(pxap.compute(), "pxap")
-    found |= named(segmentation.compute(), "pixel_accuracy", "miou", "map", prefix="segmentation/")
+    found |= named(segmentation.compute(), "pixel_accuracy", "miou", "map", "foreground_ap", prefix="segmentation/")
 
     pointing, energy = PointingGame(), EnergyPointingGame()
     pointing.update(maps, masks if against_masks else filled(boxes))
@@ -146,7 +146,7 @@ def close(found: Figures, expected: Figures) -> None:
 
 def test_figures_are_those_of_the_metrics(tmp_path: Path) -> None:
     source = Gaps(18, 32, "val")
-    results, _ = measure(tmp_path, source, METHODS, DEFAULT)
+    results, _ = measure(tmp_path, source, METHODS, default_metrics())
     model, batch = shapes_model(), whole_batch(source)
     assert [row.method for row in results.rows] == METHODS
     for method in METHODS:
@@ -155,7 +155,7 @@ def test_figures_are_those_of_the_metrics(tmp_path: Path) -> None:
         assert 2 < expected["leem2024/iou"][1] < 10
         assert (expected["localization/iou"][1], expected["abpc"][1]) == (17, 18)
         close(figures_of(results, method), expected)
-    assert set(results.higher) == set(expected)
+    assert set(results.values) == set(expected)
     assert results.absent == {}
 
 
@@ -164,8 +164,8 @@ def test_figures_against_masks_are_those_of_the_metrics(tmp_path: Path) -> None:
     results, _ = measure(tmp_path, source, METHODS, OBJECTS, against_masks=True)
     for method in METHODS:
         found = by_objects(shapes_model(), whole_batch(source), read_heatmaps(tmp_path, method), against_masks=True)
-        close(figures_of(results, method), {name: found[name] for name in results.higher})
-    assert {name.split("/")[0] for name in results.higher} == set(OBJECTS)
+        close(figures_of(results, method), {name: found[name] for name in results.values})
+    assert {name.split("/")[0] for name in results.values} == set(OBJECTS)
 
 
 def test_curves_are_those_of_the_metrics(tmp_path: Path) -> None:
@@ -173,7 +173,9 @@ def test_curves_are_those_of_the_metrics(tmp_path: Path) -> None:
     results, _ = measure(tmp_path, source, ["agcam"], ["localization", "max_box_acc", "abpc", "positive_negative"])
     model, batch, maps = shapes_model(), whole_batch(source), read_heatmaps(tmp_path, "agcam")
     row = results.rows[0]
-    assert {name: len(x) for name, x in results.axes.items()} == {name: len(row.curves[name]) for name in row.curves}
+    assert {name: len(info.x) for name, info in results.curves.items()} == {
+        name: len(row.curves[name]) for name in row.curves
+    }
     abpc, perturbed = ABPC(model), PositiveNegative(model)
     abpc.update(batch.image, maps, batch.label)
     perturbed.update(batch.image, maps, batch.label)
@@ -182,10 +184,10 @@ def test_curves_are_those_of_the_metrics(tmp_path: Path) -> None:
     for name in ("positive", "negative"):
         assert row.curves[name] == pytest.approx(perturbed.compute()[f"{name}_curve"].tolist(), abs=1e-6)
     for place in (3, 16):
-        metric = Localization(threshold=results.axes["iou_sweep"][place])
+        metric = Localization(threshold=results.curves["iou_sweep"].x[place])
         metric.update(maps, batch.boxes, image_size=SIZE)
         assert row.curves["iou_sweep"][place] == pytest.approx(float(metric.compute()["iou"]), abs=1e-6)
-        fixed = GTKnownLoc(threshold=results.axes["box_accuracy"][place])
+        fixed = GTKnownLoc(threshold=results.curves["box_accuracy"].x[place])
         fixed.update(maps, batch.boxes, SIZE)
         assert row.curves["box_accuracy"][place] == pytest.approx(float(fixed.compute()["gt_known_loc"]), abs=1e-6)
 
@@ -204,9 +206,9 @@ def test_dear_figures_are_those_of_the_metrics(tmp_path: Path) -> None:
 
         road = ROAD(model)
         road.update(batch.image, read_heatmaps(tmp_path, label), batch.label)
-        expected = named(road.compute(), "road")
+        expected = named(road.compute(), "road") | named(road.compute(), "lerf_auc", "morf_auc", prefix="road/")
         for mode in ("cascading", "independent"):
-            metric = ParameterRandomisation(model, maps_of, mode)
+            metric = ParameterRandomization(model, maps_of, mode)
             metric.update(batch.image)
             for kind in ("spearman", "ssim"):
                 expected[f"sanity/{mode}_{kind}"] = (float(metric.compute()[kind].mean()), 6)
@@ -249,13 +251,13 @@ def test_what_asks_for_one_class_counts_images_of_one_class(multilabel: Several)
     assert 0 < len(right) < len(alone) < 16
     assert (counts["leem2024/iou"], counts["positive"], counts["top1_loc"]) == (len(right), len(alone), results.pairs)
     present = [first[image] in source[image].labels for image in range(16)]
-    assert results.accuracy.value == pytest.approx(sum(present) / 16)
+    assert results.top1_accuracy.value == pytest.approx(sum(present) / 16)
 
 
 def test_intervals_draw_the_classes_of_an_image_together(multilabel: Several) -> None:
     results, shard, _, _ = multilabel
-    found = results.rows[0].figures["localization/iou"]
-    rows = torch.from_numpy(shard.columns["agcam"]["localization"])
+    found = results.rows[0].values["localization/iou"]
+    rows = torch.from_numpy(shard.rows["agcam"]["localization"])
     images, each = torch.from_numpy(shard.pairs["index"]), torch.arange(len(rows))
     together, apart = (bootstrap_of_mean(rows, lambda mean: mean[..., 1], groups) for groups in (images, each))
     assert (found.low, found.high) == together
@@ -264,7 +266,7 @@ def test_intervals_draw_the_classes_of_an_image_together(multilabel: Several) ->
 
 def test_why_a_metric_is_absent_is_told_by_what_it_takes(tmp_path: Path) -> None:
     for against_masks, kind in ((False, "boxes"), (True, "masks")):
-        results, _ = measure(tmp_path / kind, Bare(4, 32, "val"), ["agcam"], DEFAULT, against_masks)
+        results, _ = measure(tmp_path / kind, Bare(4, 32, "val"), ["agcam"], default_metrics(), against_masks)
         takes = "no image counts; it takes images of one class, predicted right, with a known object"
         assert results.absent == {
             "localization": f"the data have no {kind}",
@@ -280,8 +282,8 @@ def test_why_a_metric_is_absent_is_told_by_what_it_takes(tmp_path: Path) -> None
 
 
 def test_metrics_come_in_the_order_of_the_table_whatever_the_order_asked_for() -> None:
-    assert [score.name for score in parse_scores(["abpc", "localization"])] == ["localization", "abpc"]
-    assert parse_scores(["abpc", "all"]) == list(SCORES)
-    assert set(DEFAULT) == {score.name for score in SCORES} - {"road", "sanity"}
+    assert [spec.name for spec in parse_metrics(["abpc", "localization"])] == ["localization", "abpc"]
+    assert parse_metrics(["abpc", "all"]) == list(metric_specs().values())
+    assert set(default_metrics()) == set(metric_specs()) - {"road", "sanity"}
     with pytest.raises(InputError, match=r"unknown metric 'iou'; known are localization, leem2024, .*, sanity and all"):
-        parse_scores(["abpc", "iou"])
+        parse_metrics(["abpc", "iou"])

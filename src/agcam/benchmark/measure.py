@@ -1,0 +1,149 @@
+"""Measuring one batch: every method explains it, every metric scores the heatmaps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agcam.benchmark.methods import Method
+from agcam.benchmark.shard import Shard
+from agcam.data.batch import Batch
+from agcam.data.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
+from agcam.errors import AgcamError
+from agcam.evaluating import evaluating
+from agcam.explainers.explain import explain
+from agcam.metrics.inputs import MetricInputs
+from agcam.metrics.spec import MetricSpec
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured of every batch.
+
+    Attributes:
+        methods: the rows of the table.
+        metrics: its columns.
+        against_masks: whether overlaps and pointing are scored against masks instead of boxes.
+        batch_size: images a forward.
+        save_heatmaps: whether to keep all heatmaps.
+    """
+
+    methods: tuple[Method, ...]
+    metrics: tuple[MetricSpec, ...]
+    against_masks: bool
+    batch_size: int
+    save_heatmaps: bool = False
+
+
+def measure(
+    model: nn.Module, multilabel: bool, batch: Batch, config: BenchmarkConfig, shown: Collection[int] = ()
+) -> Shard:
+    """Explain one batch by every method and score the heatmaps of every present class.
+
+    Args:
+        model: gives logits (n, C).
+        multilabel: whether probabilities are a sigmoid for each class.
+        batch: on the model's device.
+        config: what is measured.
+        shown: positions in the data set of images whose heatmaps are kept with the rows, to be shown.
+    """
+    found = Shard()
+    with evaluating(model), torch.inference_mode():
+        seconds, logits = _timed(lambda: model(batch.image).float())
+    found.seconds[""] = np.array([seconds / len(batch)])
+    targets, pairs = labelled_targets(batch)
+    inputs = _inputs(model, multilabel, batch, pairs, logits.argmax(1), config)
+    _note_images(found, batch, pairs, logits, multilabel)
+    found.shown = np.flatnonzero(np.isin(found.pairs["index"], list(shown)))
+    for method in config.methods:
+        options = dict(method.options)
+        if method.name == "random":  # other noise for other images
+            options.setdefault("seed", int(batch.index[0]))
+        try:
+            run = partial(explain, model, batch.image, targets, method.name, **options)
+            seconds, explanation = _timed(run)
+            maps = explanation.heatmaps[pairs.image, pairs.slot]
+            finite = torch.isfinite(maps).flatten(1).all(1)
+            kept = torch.nonzero(finite)[:, 0]
+            mine = replace(inputs, heatmaps=maps, explain=partial(_explain, method, options)).keep(kept)
+            rows = {spec.name: spec.measure(mine) for spec in config.metrics} if len(kept) else {}
+        except AgcamError as error:
+            found.failed[method.label] = str(error)
+            continue
+        found.seconds[method.label] = np.array([seconds / len(batch)])
+        found.broken[method.label] = ~finite.cpu().numpy()
+        found.rows[method.label] = {
+            name: _spread(known.cpu().numpy(), kept.cpu().numpy(), len(maps))
+            for name, known in rows.items()
+            if known is not None
+        }
+        found.maps[method.label] = maps[found.shown].float().cpu().numpy()
+        if config.save_heatmaps:
+            found.heatmaps[method.label] = maps.cpu()
+    return found
+
+
+def _inputs(
+    model: nn.Module, multilabel: bool, batch: Batch, pairs: Pairs, first: Tensor, config: BenchmarkConfig
+) -> MetricInputs:
+    """The batch's pairs, their heatmaps yet to come."""
+    boxes, _ = box_truth(batch, pairs)
+    masks, ignore, _ = mask_truth(batch, pairs)
+    count = torch.bincount(pairs.image, minlength=len(batch))
+    return MetricInputs(
+        model=model,
+        images=batch.image[pairs.image],
+        heatmaps=torch.empty(0),
+        targets=pairs.object,
+        correct=first[pairs.image] == pairs.object,
+        alone=count[pairs.image] == 1,
+        boxes=boxes,
+        masks=None if batch.mask is None else masks,
+        ignore=None if batch.mask is None else ignore,
+        against_masks=config.against_masks,
+        multilabel=multilabel,
+        batch_size=config.batch_size,
+    )
+
+
+def _note_images(found: Shard, batch: Batch, pairs: Pairs, logits: Tensor, multilabel: bool) -> None:
+    first = logits.argmax(1)
+    right = [bool((classes == choice).any()) for classes, choice in zip(batch.present(), first, strict=True)]
+    found.images = {"index": batch.index.cpu().numpy(), "correct": np.array(right)}
+    probabilities = logits.sigmoid() if multilabel else logits.softmax(1)
+    image = pairs.image
+    found.pairs = {
+        "index": batch.index.to(image.device)[image].cpu().numpy(),
+        "target": pairs.object.cpu().numpy(),
+        "correct": (first[image] == pairs.object).cpu().numpy(),
+        "predicted": first[image].cpu().numpy(),
+        "probability": probabilities[image, pairs.object].cpu().numpy(),
+        "name": np.array([batch.name[row] for row in image.tolist()], dtype=np.str_),
+    }
+
+
+def _explain(method: Method, options: dict[str, Any], model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    return explain(model, images, targets, method.name, **options).heatmaps[:, 0]
+
+
+def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, result
+
+
+def _spread(rows: np.ndarray, kept: np.ndarray, count: int) -> np.ndarray:
+    spread = np.full((count, rows.shape[1]), np.nan, dtype=np.float32)
+    spread[kept] = rows
+    return spread

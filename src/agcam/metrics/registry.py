@@ -1,0 +1,133 @@
+"""All known metrics: agcam's own, those that a program registers, and those of installed packages."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Collection, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from agcam.errors import InputError, brief
+from agcam.metrics.spec import MetricSpec
+
+ENTRY_POINTS = "agcam.metrics"
+_REGISTERED: dict[str, MetricSpec] = {}
+
+
+def register_metric(spec: MetricSpec) -> MetricSpec:
+    """Make a metric known by its name to `agcam benchmark`, its tables, plots and report. Returns it.
+
+    A package that others install declares it as an entry point instead, and need not call this:
+
+        [project.entry-points."agcam.metrics"]
+        my_metric = "my_package.my_metric:SPEC"
+
+    Raises:
+        InputError: if it is no `MetricSpec`, or its name or that of a value belongs to another metric.
+    """
+    if not isinstance(spec, MetricSpec):
+        raise InputError(f"a metric must be an agcam.metrics.MetricSpec, found {type(spec).__name__}")
+    known = _REGISTERED.get(spec.name)
+    if known is not None and _source(known) != _source(spec):
+        raise InputError(f"{_source(spec)} and {_source(known)} are both named {spec.name!r}; rename one")
+    _check_names([*(other for other in _REGISTERED.values() if other.name != spec.name), spec])
+    _REGISTERED[spec.name] = spec  # run again, as in a notebook, it replaces what it declared before
+    return spec
+
+
+def registered() -> dict[str, MetricSpec]:
+    """Return agcam's own metrics and those that this program registered, by name, in the order of the tables."""
+    _import_own()
+    return dict(sorted(_REGISTERED.items(), key=lambda entry: entry[1].order))
+
+
+def metric_specs() -> dict[str, MetricSpec]:
+    """Return all metrics by name, in the order of the tables, those of installed packages included.
+
+    Raises:
+        InputError: if an installed package's metric cannot be loaded, naming the package.
+    """
+    for point in entry_points(group=ENTRY_POINTS):
+        owner = point.dist.name if point.dist is not None else "an unknown package"
+        try:
+            register_metric(point.load())
+        except Exception as error:  # whatever a module does when it is imported
+            raise InputError(
+                f"{owner}: its metric {point.name!r} ({point.value}) cannot be loaded ({type(error).__name__}: "
+                f"{brief(error)}); update or uninstall {owner}"
+            ) from error
+    return registered()
+
+
+def parse_metrics(names: Sequence[str]) -> list[MetricSpec]:
+    """Find the metrics of these names, in the order of the tables.
+
+    Args:
+        names: of `metric_specs()`, "all" for all of them, or "my_package.module:spec" for one that is not registered.
+
+    Raises:
+        InputError: for an unknown name, with the known ones; or if two metrics share the name of a value.
+    """
+    known = metric_specs()
+    chosen: dict[str, MetricSpec] = {}
+    for name in names:
+        if name == "all":
+            chosen |= known
+        elif ":" in name:
+            spec = _import(name)
+            chosen[spec.name] = spec
+        elif name in known:
+            chosen[name] = known[name]
+        else:
+            raise InputError(f"unknown metric {name!r}; known are {', '.join(known)} and all")
+    _check_names(chosen.values())
+    return sorted(chosen.values(), key=lambda spec: spec.order)
+
+
+def default_metrics() -> list[str]:
+    """Return the names of what is measured unless told otherwise: all but the slow ones.
+
+    Raises:
+        InputError: as `metric_specs`.
+    """
+    return [spec.name for spec in metric_specs().values() if not spec.slow]
+
+
+@cache
+def _import_own() -> None:
+    """Import every file of `agcam.metrics`: each registers what it declares."""
+    package = importlib.import_module("agcam.metrics")
+    for module in pkgutil.walk_packages(package.__path__, "agcam.metrics."):
+        importlib.import_module(module.name)
+
+
+def _import(name: str) -> MetricSpec:
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # whatever a module does when it is imported
+        raise InputError(f"metric {name!r} cannot be loaded ({type(error).__name__}: {brief(error)})") from error
+    if not isinstance(found, MetricSpec):
+        raise InputError(f"metric {name!r} must be an agcam.metrics.MetricSpec, found {type(found).__name__}")
+    return found
+
+
+def _check_names(specs: Collection[MetricSpec]) -> None:
+    """Raise `InputError` where two metrics give a value or a curve of one name."""
+    for spec in specs:
+        if not re.fullmatch(r"[\w./-]+", spec.name):
+            raise InputError(f"a metric's name must be of letters, digits and _ . / -, found {spec.name!r}")
+    owners: dict[tuple[str, str], MetricSpec] = {}
+    for spec in specs:
+        named = [*(("value", v.name) for v in spec.values), *(("curve", c.name) for c in spec.curves)]
+        for kind, name in named:
+            other = owners.setdefault((kind, name), spec)
+            if other is not spec or named.count((kind, name)) > 1:
+                raise InputError(f"metrics {other.name!r} and {spec.name!r} both have a {kind} {name!r}; rename one")
+
+
+def _source(spec: MetricSpec) -> str:
+    return f"{getattr(spec.rows, '__module__', '?')}.{getattr(spec.rows, '__qualname__', spec.name)}"
