@@ -180,8 +180,9 @@ def _digests(source: FileSource, size: int) -> tuple[str, bytes]:
             except OSError as error:
                 raise DataError(f"{path}: cannot be read ({error})") from error
             state.update(f"{path.absolute()}\n{found.st_size} {found.st_mtime_ns}\n".encode())
-        if item.mask is not None:  # its values may be made from the label
-            state.update(f"{item.labels}\n".encode())
+        if item.mask is not None:  # its values may be made from the label, or from a list of classes
+            meaning = None if item.label_map is None else item.label_map.meaning
+            state.update(f"{item.labels}{'' if meaning is None else meaning}\n".encode())
     return which.hexdigest()[:16], state.digest()
 
 

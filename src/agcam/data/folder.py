@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,14 @@ from agcam.data.images import SUFFIXES
 from agcam.data.listing import name_of_file
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
-from agcam.errors import DataError, InputError
+from agcam.data.splitting import check_share, choose_split, draw
+from agcam.errors import DataError
 
 
 class ImageFolder(ImageDataModule):
     """A folder per class: `train/CLASS/…` and `val/CLASS/…`, and `test/CLASS/…` if there is one.
+
+    `val` may be called `valid` or `validation`, and upper or lower case makes no difference.
 
     Where `root` holds class folders directly, each image is for training or for validation by a hash of its path
     below `root`: adding or removing images moves no other. Photographs of one scene may then fall on both sides;
@@ -30,10 +31,8 @@ class ImageFolder(ImageDataModule):
 
     def __init__(self, root: str, val_share: float = 0.2, on_error: OnError = "raise", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0 < val_share < 1:
-            raise InputError(f"val_share must be in (0, 1), found {val_share}")
         self.root = Path(root).expanduser()
-        self.val_share = val_share
+        self.val_share = check_share(val_share)
         self.on_error = on_error
 
     def open(self, split: Split) -> FileSource:
@@ -50,7 +49,7 @@ def read_folder(root: Path, split: Split, val_share: float = 0.2) -> tuple[list[
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected train/ and val/ with a folder per class, or those directly")
-    own = any(list_folders(root / name) for name in ("train", "val") if (root / name).is_dir())
+    own = any(list_folders(p) for p in list_folders(root) if p.name.casefold() in ("train", "val"))
     training = _own_folder(root, "train") if own else root
     class_names = _class_names(training)
     chosen = _own_folder(root, split) if own else root
@@ -102,8 +101,12 @@ def _class_names(training: Path) -> list[str]:
 
 
 def _own_folder(root: Path, split: Split) -> Path:
-    folder = root / ("val" if split == "test" and not (root / "test").is_dir() else split)
-    if not folder.is_dir():
+    names = [folder.name for folder in list_folders(root)]
+    name = choose_split(names, split, root)
+    if name is None and split == "test":
+        name = choose_split(names, "val", root)
+    folder = root / (name or split)
+    if name is None:
         raise DataError(
             f"{folder}: no such folder; add it, or put the class folders into {root} and --data.val_share of them are "
             "set aside"
@@ -113,11 +116,6 @@ def _own_folder(root: Path, split: Split) -> Path:
 
 def _share(root: Path, name: str, train: bool, val_share: float) -> list[Path]:
     """A class's images on one side of the split; one of each class is for training whatever the hashes."""
-    draws = {path: _draw(path.relative_to(root).as_posix()) for path in list_images(root / name)}
+    draws = {path: draw(path.relative_to(root).as_posix()) for path in list_images(root / name)}
     highest = max(draws, key=lambda path: draws[path])
-    return [path for path, draw in draws.items() if (draw >= val_share or path == highest) == train]
-
-
-def _draw(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone."""
-    return int.from_bytes(hashlib.sha256(os.fsencode(text)).digest()[:4], "big") / 2**32
+    return [path for path, drawn in draws.items() if (drawn >= val_share or path == highest) == train]

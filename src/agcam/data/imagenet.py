@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from agcam.data.folder import list_folders, list_images
+from agcam.data.frames import Size
 from agcam.data.listing import name_of_file, read_text, shown
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
-from agcam.data.xml_boxes import Box, box_of, name_of, read_objects
+from agcam.data.xml_boxes import Annotation, Box, box_of, name_of, read_annotation
 from agcam.errors import DataError, brief
 
 log = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ def _read_item(tree: _Tree, path: Path, folder: str | None) -> Item:
         annotation = tree.annotations / f"{path.stem}.xml"
     name = name_of_file(path.relative_to(tree.images))
     try:
-        wnid, boxes = _read_annotation(tree, path, annotation, folder)
+        wnid, boxes, size = _read_annotation(tree, path, annotation, folder)
     except DataError as error:
         return Item(path, name, labels=(), fault=str(error))
     label = tree.index[wnid]
@@ -197,19 +198,23 @@ def _read_item(tree: _Tree, path: Path, folder: str | None) -> Item:
         boxes=np.array(boxes, dtype=np.float32) if boxes else None,
         box_labels=np.full(len(boxes), label, dtype=np.int64) if boxes else None,
         origin=annotation,
+        size=size,
     )
 
 
-def _read_annotation(tree: _Tree, path: Path, annotation: Path, folder: str | None) -> tuple[str, list[Box]]:
-    """An image's WordNet id and the boxes of its own class."""
+def _read_annotation(
+    tree: _Tree, path: Path, annotation: Path, folder: str | None
+) -> tuple[str, list[Box], Size | None]:
+    """An image's WordNet id, the boxes of its own class, and the size of the image that they were drawn on."""
     try:
-        objects = [(name_of(node), node) for node in read_objects(annotation)]
+        found = read_annotation(annotation)
     except FileNotFoundError:
-        objects = []
+        found = Annotation([], None, "")
+    objects = [(name_of(node), node) for node in found.objects]
     wnid = folder if tree.train and folder else _decide(tree, path, annotation, {n for n, _ in objects if n}, folder)
     # training files may hold boxes of other classes as well, and some of them name a dog in English
     own = [node for name, node in objects if name == wnid or not _WNID.fullmatch(name)]
-    return wnid, [box_of(node, annotation, _FIRST_PIXEL) for node in own]
+    return wnid, [box_of(node, annotation, _FIRST_PIXEL) for node in own], found.size
 
 
 def _decide(tree: _Tree, path: Path, annotation: Path, drawn: set[str], folder: str | None) -> str:

@@ -90,6 +90,13 @@ def read_mask(path: Path) -> np.ndarray:
     return indices
 
 
+def read_colors(path: Path) -> np.ndarray:
+    """Read an image as the colors of its pixels as they lie on disk, (H, W) int32 of 0xRRGGBB."""
+    with _open(path, "decoded") as image:
+        pixels = np.array(image.convert("RGB"), dtype=np.int32)
+    return pixels @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+
+
 def check_image(path: Path) -> Facts:
     """Look at an image, as far as possible without decoding it.
 
