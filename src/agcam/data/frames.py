@@ -78,14 +78,17 @@ def upright_size(facts: Facts) -> Size:
 
 
 def _same_shape(one: Size, other: Size) -> bool:
-    """Whether a size is the other one scaled and rounded, up or down, to whole pixels."""
+    """Whether a size is the other one scaled, both sides rounded alike to whole pixels."""
     return _scales_to(one, other) or _scales_to(other, one)
 
 
 def _scales_to(start: Size, end: Size) -> bool:
-    least = max((side - 1) / before for before, side in zip(start, end, strict=True))
-    most = min((side + 1) / before for before, side in zip(start, end, strict=True))
-    return least < most
+    for below, above in ((0, 1), (1, 0), (0.5, 0.5)):  # rounded down, up, to the nearest
+        least = max((side - below) / before for before, side in zip(start, end, strict=True))
+        most = min((side + above) / before for before, side in zip(start, end, strict=True))
+        if least < most:
+            return True
+    return False
 
 
 def warn_of_frames(found: Sequence[tuple[Path, Frame]]) -> None:

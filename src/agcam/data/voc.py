@@ -115,7 +115,7 @@ class VOC2012(ImageDataModule):
     def open(self, split: Split) -> FileSource:
         """Open the images of a split."""
         tree, listed = list_split(self.root, split, self.sets)
-        items = read_items(tree, listed, self.wanted, all_trees(self.root))
+        items = read_items(tree, listed, self.wanted, all_trees(self.root, self.sets))
         if self.single_class:
             items = _of_one_class(items, self.sets.wanted(split))
         return FileSource(items, self.classes, multilabel=True, read_mask=_read_mask, on_error=self.on_error)

@@ -199,8 +199,8 @@ def _check_classes(tree: Tree, missing: list[str], classes: list[str], trees: Se
             f"{tree.annotations}: no annotation has a class of --data.classes; found {', '.join(others[:20])}"
         )
     for name in nowhere:
-        close = nearest(name, others) or others[0]
-        log.warning("%s: no annotation has the class %r; the nearest is %r", tree.annotations, name, close)
+        likely = sorted(others, key=lambda other: other != nearest(name, others))
+        log.warning("%s: no annotation has the class %r; others are %s", tree.annotations, name, ", ".join(likely[:5]))
 
 
 def _annotated_classes(trees: Sequence[Tree]) -> set[str]:

@@ -96,10 +96,11 @@ def list_split(root: Path, split: Split, sets: Sets) -> tuple[Tree, list[Listed]
     return tree, _deal([Listed(name) for name in names], tree.folder, split, sets.val_share)
 
 
-def all_trees(root: Path) -> list[Tree]:
+def all_trees(root: Path, sets: Sets) -> list[Tree]:
     """All trees of a data set."""
     tree = find_image_sets(root)
-    splits = [] if tree else [found for name in ("train", "val", "test") if (found := find_split(root, name))]
+    names = dict.fromkeys([sets.train, sets.val, sets.test or "test"])
+    splits = [] if tree else [found for name in names if (found := find_split(root, name))]
     return splits or [found for found in (tree or find_tree(root),) if found]
 
 
