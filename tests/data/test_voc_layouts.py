@@ -37,6 +37,12 @@ def test_a_name_is_the_line_less_a_flag(lines: str, expected: list[str], tmp_pat
     assert names_in(opened(tmp_path), "train") == expected
 
 
+def test_where_not_every_line_has_a_flag_none_has(tmp_path: Path) -> None:
+    files = ["scan.png", "scan 1.png", "scan 0.png", "v.png"]
+    devkit(tmp_path, *files, sets={"train": "scan\nscan 1\nscan 0", "val": "v"})
+    assert names_in(opened(tmp_path), "train") == ["scan", "scan 1", "scan 0"]
+
+
 def test_a_line_that_means_two_images_is_refused(tmp_path: Path) -> None:
     devkit(tmp_path, "scan.png", "scan 1.png", "v.png", sets={"train": "scan 1", "val": "v"})
     with pytest.raises(
