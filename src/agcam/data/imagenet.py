@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from agcam.data.folder import list_folders, list_images
+from agcam.data.folder import list_folders
+from agcam.data.image_files import find_image_files
 from agcam.data.listing import name_of_file, read_text, shown
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
@@ -175,9 +176,9 @@ def _files(tree: _Tree) -> Iterator[tuple[Path, str | None]]:
     for folder in list_folders(tree.images):
         if folder.name not in tree.index:
             raise DataError(f"{folder}: no such class in {tree.mapping}; expected a WordNet id from there")
-        yield from ((path, folder.name) for path in list_images(folder))
+        yield from ((path, folder.name) for path in find_image_files(folder).paths)
     if not tree.train:
-        yield from ((path, None) for path in list_images(tree.images, deep=False))
+        yield from ((path, None) for path in find_image_files(tree.images, deep=False).paths)
 
 
 def _read_item(tree: _Tree, path: Path, folder: str | None) -> Item:
