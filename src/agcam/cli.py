@@ -30,7 +30,7 @@ from agcam.classifier import ViTClassifier
 from agcam.completion import add_completion
 from agcam.data.module import ImageDataModule
 from agcam.data.yaml_file import read_yaml
-from agcam.errors import AgcamError, InputError, brief
+from agcam.errors import AgcamError, InputError, ModelError, brief
 from agcam.export import export_command
 from agcam.held_folder import hold
 from agcam.home import with_home, without_home
@@ -92,6 +92,17 @@ class TrainCLI(LightningCLI):
         run = tracked_run(open_checkpoint(Path(path), folders))
         if run and self.config["subcommand"] == "fit":
             continue_run(config["trainer"].get("logger"), run)
+
+    def _parse_ckpt_path(self) -> None:
+        """As LightningCLI's, which takes the model's settings from the checkpoint; what does not fit is one line."""
+        try:
+            super()._parse_ckpt_path()
+        except Exception as error:  # jsonargparse raises what settings of anybody's make it stumble over
+            path = self.config[self.config["subcommand"]]["ckpt_path"]
+            raise ModelError(
+                f"{path}: its settings are not those of this version's model ({brief(error)}); resume with the version "
+                "that wrote it, or start from its weights: --model.weights"
+            ) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the explanation callback and its switch, and what a loss of NaN does."""

@@ -29,7 +29,10 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Start processes that no Ctrl-C reaches: whoever starts them ends them."""
+    """Start processes that no Ctrl-C reaches: whoever starts them ends them. On Windows it reaches them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

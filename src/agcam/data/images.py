@@ -15,10 +15,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from agcam.errors import DataError, brief
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".gif", ".bmp"),
+    *(".dib", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+}
 MAX_PIXELS = 100_000_000
 """Larger images are refused. One of this size takes 1.5 GB while it is read."""
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # by content; others would reach Ghostscript (EPS)
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "PPM")
+# by content; others would reach Ghostscript (EPS)
 _TURNS = {  # EXIF orientation: swap the axes, then mirror left and right, then top and bottom
     1: (False, False, False),
     2: (False, True, False),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from agcam.cores import usable_cores
 from agcam.data.batch import Batch, Sample, collate
 from agcam.data.cache import CachedSource
 from agcam.data.input_config import InputConfig, Interpolation, Resize, Triple
@@ -62,7 +62,7 @@ class ImageDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
-        self.num_workers = min(8, len(os.sched_getaffinity(0))) if num_workers is None else num_workers
+        self.num_workers = min(8, usable_cores()) if num_workers is None else num_workers
         self.augmentation = augmentation
         self.balanced = balanced
         given = {"size": image_size, "mean": mean, "std": std, "interpolation": interpolation, "resize": resize}

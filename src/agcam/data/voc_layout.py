@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agcam.data.folder import list_images
+from agcam.data.image_files import find_image_files
 from agcam.data.images import SUFFIXES
 from agcam.data.splitting import choose_split
 from agcam.errors import DataError, brief
@@ -112,7 +112,7 @@ def annotated(tree: Tree) -> tuple[list[str], list[str]]:
     """The names, relative paths without suffix, of all annotations, and of the images that have none."""
     files = tree.annotations.glob("**/*.[xX][mM][lL]")
     names = {_name(path, tree.annotations) for path in files if not path.name.startswith(".")}
-    images = {_name(path, tree.images) for path in list_images(tree.images) if not path.name.startswith(".")}
+    images = {_name(path, tree.images) for path in find_image_files(tree.images).paths}
     return sorted(names), sorted(images - names)
 
 
