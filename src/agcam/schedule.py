@@ -10,13 +10,14 @@ from typing import Any
 import lightning as L
 import timm.optim
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from agcam.errors import ModelError
 
-log = logging.getLogger(__name__)
+warn = rank_zero_only(logging.getLogger(__name__).warning)
 
 
 def optimizer_and_schedule(
@@ -90,7 +91,7 @@ class _Schedule(LambdaLR):
             group["lr"] = base * of(self.last_epoch)
         self._last_lr = [group["lr"] for group in groups]
         if (before := state_dict.get("total", self.total)) != self.total:
-            log.warning(
+            warn(
                 "the run was to take %d optimizer steps and is to take %d now: step %d has the learning rate that it "
                 "has in a run of that length",
                 before,
@@ -107,16 +108,14 @@ def warn_of_unreached(trainer: L.Trainer, settings: Mapping[str, Any]) -> None:
         settings: arguments of `ViTClassifier`.
     """
     epochs = trainer.max_epochs
-    if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False) or epochs is None or epochs < 1:
+    if getattr(trainer, "fast_dev_run", False) or epochs is None or epochs < 1:
         return
-    if settings["warmup_epochs"] >= epochs:
-        log.warning(
-            "model.warmup_epochs %g leaves no epoch of the %d in which the learning rate falls from model.lr",
+    if settings["warmup_epochs"] > epochs:
+        warn(
+            "model.warmup_epochs %g: training ends after %d, so the learning rate rises until its last step",
             settings["warmup_epochs"],
             epochs,
         )
     if settings["freeze_epochs"] >= epochs:
         freed = " and model.unfreeze_blocks_per_epoch has no effect" if settings["unfreeze_blocks_per_epoch"] else ""
-        log.warning(
-            "model.freeze_epochs %d freezes the backbone in all %d epochs%s", settings["freeze_epochs"], epochs, freed
-        )
+        warn("model.freeze_epochs %d freezes the backbone in all %d epochs%s", settings["freeze_epochs"], epochs, freed)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from agcam.data.batch import IGNORE, Example, Sample
-from agcam.data.images import check_image, read_image, turn_boxes, turn_upright
+from agcam.data.images import check_image, check_mask_mode, read_image, turn_boxes, turn_upright
 from agcam.data.transforms import Transform
 from agcam.errors import DataError
 
@@ -90,6 +90,8 @@ class FileSource:
         for item in items:
             try:
                 checked, faults = _check(item, class_names)
+                if item.mask is not None and read_mask is not None:
+                    check_mask_mode(item.mask)
             except DataError as error:
                 checked, faults = None, [str(error)]
             if faults and on_error == "raise":
