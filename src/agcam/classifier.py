@@ -189,19 +189,6 @@ class ViTClassifier(LightningModule):
         if fitting and not self._averaging() and "current_model_state" in checkpoint:
             checkpoint["state_dict"] = checkpoint["current_model_state"]
 
-    def on_validation_start(self) -> None:
-        """Have scores added up in float32 where `--trainer.precision` has converted them along with the model."""
-        self._widen(self.val_loss, self.val_scores)
-
-    def on_test_start(self) -> None:
-        """As for validation."""
-        self._widen(self.test_loss, self.test_scores)
-
-    def _widen(self, loss: MeanMetric, scores: MetricCollection) -> None:
-        for metric in (loss, *scores.values()):
-            if metric.dtype != torch.float32:
-                metric.set_dtype(torch.float32)
-
     def logged_names(self) -> list[str]:
         """What is logged in an epoch of `fit` with a validation; known after `setup`."""
         return ["train/loss", "val/loss", *map(str, self.val_scores)]
@@ -316,6 +303,8 @@ class ViTClassifier(LightningModule):
         logits = at_least_single(logits)
         mine = owned(batch.index, self.global_rank, self.trainer.world_size)
         if mine.any():
+            # --trainer.precision converts metrics along with the model, and once more at each log
+            loss.set_dtype(torch.float32)
             loss.update(image_losses(self._loss_name, logits[mine], batch.label[mine], self.multilabel))
             scores.update(logits[mine], batch.label[mine].long())
         self.log(f"{stage}/loss", loss, batch_size=len(batch))
