@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.finite import FiniteCallback
+from agcam.callbacks.scoring import WITHOUT_OBJECTS
 from agcam.classifier import ViTClassifier
 from agcam.data.module import ImageDataModule
 from agcam.errors import InputError
@@ -119,7 +120,7 @@ def _reason(name: str, names: list[str], explained: bool) -> str:
         return "explanations are switched off (--explain false)"
     if name.startswith("val/") and "val/loss" not in names:
         return "there is no validation"
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if name.startswith("val/loc") and near and not near[0].endswith(name.rpartition("/")[2]):
+    if name.startswith("val/loc") and "val/loc/iou" not in names and not name.endswith(WITHOUT_OBJECTS):
         return "the validation images have no objects of the kind that --explanation.ground_truth names"
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"perhaps {near[0]} is meant" if near else "nothing has a name like it"

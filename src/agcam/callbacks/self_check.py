@@ -35,4 +35,5 @@ def check_explainable(trainer: L.Trainer, model: ViTClassifier, methods: Iterabl
             for method in methods:
                 explain_recording(tape.recording, None, method)
     except ModelError as error:
-        raise ModelError(f"{error} To train it without explanations: --explain false") from error
+        said = str(error).rstrip(".")
+        raise ModelError(f"{said}. To train without explanations: --explain false") from error
