@@ -84,9 +84,9 @@ class Steps(L.Callback):
         self.count += 1
 
 
-@pytest.mark.parametrize(("strict", "status"), [(True, "refused"), (False, "trained")])
-def test_a_scheduler_that_watches_nothing_is_refused(strict: bool, status: str, tmp_path: Path) -> None:
-    model, steps = classifier(), Steps()
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_scheduler_that_watches_nothing_is_refused(strict: bool, tmp_path: Path) -> None:
+    model = classifier()
 
     def plateau() -> dict[str, Any]:
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -97,13 +97,13 @@ def test_a_scheduler_that_watches_nothing_is_refused(strict: bool, status: str, 
         }
 
     model.configure_optimizers = plateau  # type: ignore[method-assign,assignment]  # as LightningCLI's --optimizer does
-    trainer = trainer_of(tmp_path, MonitorCheck(), steps, max_epochs=1)
+    trainer = trainer_of(tmp_path, MonitorCheck(), max_epochs=1)
     if strict:
         with pytest.raises(InputError, match="ReduceLROnPlateau watches 'val/top1'"):
             trainer.fit(model, datamodule=shapes())
     else:
         trainer.fit(model, datamodule=shapes())
-    assert (steps.count > 0) == (status == "trained")
+    assert trainer.global_step == (0 if strict else 5)
 
 
 def test_localization_is_not_watched_where_no_object_is_known(
