@@ -251,6 +251,24 @@ def test_options_without_effect_are_named_once(
     assert caplog.text.count(said) == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--data.cache_size=64", "data.cache_size 64 has no effect without data.cache"),
+        ("--model.backbone_args={num_classes: 3}", "no num_classes here"),
+        (
+            "--model.backbone_args={img_size: 48}",
+            "model.image_size 32 and model.backbone_args img_size 48 say the same",
+        ),
+    ],
+)
+def test_options_that_another_would_overrule_are_refused(
+    option: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tmp_path, option) == 2
+    assert said in refused(tmp_path, capsys)
+
+
 def test_a_gallery_of_another_size_is_chosen_anew() -> None:
     callback, same, other = (ExplanationCallback(gallery=size, gallery_by="hardest") for size in (2, 2, 3))
     callback.panel.chosen = {"val": [4, 5]}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,21 +22,11 @@ from agcam.data.input_config import InputConfig, from_timm
 from agcam.errors import ModelError, brief
 from agcam.losses import LossName, choose_loss, image_losses
 from agcam.mixing import Mixing, make_mixing
+from agcam.model_options import check_backbone_args, check_options
 from agcam.plain_settings import check_plain
 from agcam.precision import at_least_single, check_trainable, in_precision_of, keep_batches
 from agcam.schedule import optimizer_and_schedule, warn_of_unreached
 from agcam.weights import are_restored, load_weights, read_settings
-
-_LIMITS = {
-    "drop_path": (0, 1),
-    "label_smoothing": (0, 1),
-    "mixup": (0, math.inf),
-    "cutmix": (0, math.inf),
-    "ema": (0, 1),
-    "freeze_epochs": (-1, math.inf),
-    "unfreeze_blocks_per_epoch": (0, math.inf),
-}
-_LOADING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
 
 
 class ViTClassifier(LightningModule):
@@ -104,19 +92,7 @@ class ViTClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if pretrained and weights:
-            raise ModelError("give model.pretrained or model.weights, not both")
-        for name, (low, high) in _LIMITS.items():
-            if not low <= self.hparams[name] < high:
-                below_high = f" and less than {high}" if high < math.inf else ""
-                raise ModelError(f"model.{name} is {self.hparams[name]}, expected at least {low}{below_high}")
-        if freeze_epochs < 0 < unfreeze_blocks_per_epoch:
-            raise ModelError("model.freeze_epochs -1 never frees a block; leave out model.unfreeze_blocks_per_epoch")
-        if not timm.is_model(backbone):
-            close = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=4, cutoff=0.5))
-            raise ModelError(
-                f"timm has no model {backbone!r}; see timm.list_models(){f' (close: {close})' if close else ''}"
-            )
+        check_options(self.hparams)
         cfg = timm.get_pretrained_cfg(backbone)
         self.input_config = (
             InputConfig.from_dict(input) if input else from_timm(cfg.to_dict() if cfg else {}, image_size)
@@ -204,8 +180,7 @@ class ViTClassifier(LightningModule):
         self._loss_name = choose_loss(h["loss"], multilabel)
         h["class_names"], h["multilabel"] = list(class_names), multilabel
         self.class_names, self.multilabel = list(class_names), multilabel
-        if loading := _LOADING & set(h["backbone_args"] or {}):  # settings may come from a checkpoint, of anybody's
-            raise ModelError(f"model.backbone_args: no {', '.join(sorted(loading))} here; use model.weights")
+        check_backbone_args(h["backbone_args"] or {})
         size = {"img_size": h["image_size"]} if h["image_size"] else {}
         args = {"num_classes": len(class_names), "drop_path_rate": h["drop_path"], **size, **(h["backbone_args"] or {})}
         try:
