@@ -68,8 +68,6 @@ class ImageDataModule(LightningDataModule, ABC):
         given = {"size": image_size, "mean": mean, "std": std, "interpolation": interpolation, "resize": resize}
         self._given = {name: value for name, value in given.items() if value is not None}
         self.input_config = replace(InputConfig(), **self._given)  # type: ignore[arg-type]  # values fit by construction
-        if cache is None and cache_size is not None:
-            raise DataError(f"data.cache_size {cache_size} has no effect without data.cache; give both or neither")
         self.cache = None if cache is None else Path(cache).expanduser()
         self.cache_size = cache_size
         self._sources: dict[Split, Source] = {}
@@ -94,6 +92,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Open the splits that a stage ("fit", "validate", "test") needs and fit the transforms to the model."""
+        if self.cache is None and self.cache_size is not None:  # not when it is made: jsonargparse buries messages
+            raise DataError(f"data.cache_size {self.cache_size} has no effect without data.cache; give both or neither")
         module = self.trainer.lightning_module if self.trainer else None
         model_config = getattr(module, "input_config", None)
         if isinstance(model_config, InputConfig):
