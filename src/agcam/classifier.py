@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +9,8 @@ import timm
 import torch
 from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from lightning.pytorch.plugins import DoublePrecision
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
@@ -22,19 +22,11 @@ from agcam.data.input_config import InputConfig, from_timm
 from agcam.errors import ModelError, brief
 from agcam.losses import LossName, choose_loss, image_losses
 from agcam.mixing import Mixing, make_mixing
-from agcam.schedule import optimizer_and_schedule
-from agcam.weights import load_weights, read_settings
-
-_LIMITS = {
-    "drop_path": (0, 1),
-    "label_smoothing": (0, 1),
-    "mixup": (0, math.inf),
-    "cutmix": (0, math.inf),
-    "ema": (0, 1),
-    "freeze_epochs": (-1, math.inf),
-    "unfreeze_blocks_per_epoch": (0, math.inf),
-}
-_LOADING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
+from agcam.model_options import check_backbone_args, check_options
+from agcam.plain_settings import check_plain
+from agcam.precision import at_least_single, check_trainable, in_precision_of, keep_batches
+from agcam.schedule import optimizer_and_schedule, warn_of_unreached
+from agcam.weights import are_restored, load_weights, read_settings
 
 
 class ViTClassifier(LightningModule):
@@ -100,19 +92,7 @@ class ViTClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if pretrained and weights:
-            raise ModelError("give model.pretrained or model.weights, not both")
-        for name, (low, high) in _LIMITS.items():
-            if not low <= self.hparams[name] < high:
-                below_high = f" and less than {high}" if high < math.inf else ""
-                raise ModelError(f"model.{name} is {self.hparams[name]}, expected at least {low}{below_high}")
-        if freeze_epochs < 0 < unfreeze_blocks_per_epoch:
-            raise ModelError("model.freeze_epochs -1 never frees a block; leave out model.unfreeze_blocks_per_epoch")
-        if not timm.is_model(backbone):
-            close = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=4, cutoff=0.5))
-            raise ModelError(
-                f"timm has no model {backbone!r}; see timm.list_models(){f' (close: {close})' if close else ''}"
-            )
+        check_options(self.hparams)
         cfg = timm.get_pretrained_cfg(backbone)
         self.input_config = (
             InputConfig.from_dict(input) if input else from_timm(cfg.to_dict() if cfg else {}, image_size)
@@ -133,13 +113,19 @@ class ViTClassifier(LightningModule):
                 raise ModelError("ViTClassifier needs class_names and multilabel, or a data module that knows them")
         else:
             self._fit_data(data, stage)
+        keep_batches(self.trainer)
         if stage == "fit":
+            check_trainable(self.trainer.precision)
+            check_plain(self.hparams, "model")
+            warn_of_unreached(self.trainer, self.hparams)
             self._mixing = make_mixing(self.hparams["mixup"], self.hparams["cutmix"], len(self.class_names))
             if self.hparams["freeze_epochs"] < 0:
                 for parameter in below(self.backbone):
                     parameter.requires_grad_(False)
             for averaging in self._averaging():  # Lightning set it up before the backbone was there to be copied
                 averaging.setup(self.trainer, self, stage)
+                if isinstance(self.trainer.precision_plugin, DoublePrecision):  # converts the model alone
+                    self.trainer.precision_plugin.convert_module(averaging._average_model)  # type: ignore[arg-type]  # just made
 
     def _fit_data(self, data: Any, stage: str) -> None:
         if not self.class_names:
@@ -173,6 +159,16 @@ class ViTClassifier(LightningModule):
                 averaging.on_save_checkpoint(self.trainer, self, checkpoint)
                 del checkpoint["averaging_state"], checkpoint["current_model_state"]
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from the weights that were trained, not from their average, where averaging is switched off."""
+        fitting = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        if fitting and not self._averaging() and "current_model_state" in checkpoint:
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
+
+    def logged_names(self) -> list[str]:
+        """What is logged in an epoch of `fit` with a validation; known after `setup`."""
+        return ["train/loss", "val/loss", *map(str, self.val_scores)]
+
     def _averaging(self) -> list[WeightAveraging]:
         if self._trainer is None:  # a model that is saved by a trainer that it was never fitted by
             return []
@@ -184,17 +180,17 @@ class ViTClassifier(LightningModule):
         self._loss_name = choose_loss(h["loss"], multilabel)
         h["class_names"], h["multilabel"] = list(class_names), multilabel
         self.class_names, self.multilabel = list(class_names), multilabel
-        if loading := _LOADING & set(h["backbone_args"] or {}):  # settings may come from a checkpoint, of anybody's
-            raise ModelError(f"model.backbone_args: no {', '.join(sorted(loading))} here; use model.weights")
+        check_backbone_args(h["backbone_args"] or {})
         size = {"img_size": h["image_size"]} if h["image_size"] else {}
         args = {"num_classes": len(class_names), "drop_path_rate": h["drop_path"], **size, **(h["backbone_args"] or {})}
         try:
-            self.backbone = timm.create_model(h["backbone"], pretrained=h["pretrained"], **args)
+            fetch = h["pretrained"] and not are_restored()
+            self.backbone = timm.create_model(h["backbone"], pretrained=fetch, **args)
         except Exception as error:  # timm raises whatever its model's constructor or the network raises
             why = " ".join(str(error).split())
             hint = "; it may have a fixed size: leave out model.image_size" if size and _of_size(why) else ""
             raise ModelError(f"timm cannot make {h['backbone']!r} with {args}: {why[:300]}{hint}") from error
-        if h["weights"]:
+        if h["weights"] and not are_restored():
             load_weights(self.backbone, Path(h["weights"]).expanduser())
         classes = len(class_names)
         metrics: dict[str, Any]
@@ -242,7 +238,7 @@ class ViTClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of normalised images (B, 3, H, W)."""
-        logits: Tensor = self.backbone(images)
+        logits: Tensor = self.backbone(in_precision_of(self.backbone, images))
         return logits
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -255,7 +251,7 @@ class ViTClassifier(LightningModule):
         if self._mixing is not None:
             images, label = self._mixing(images, label)
         smoothing = self.hparams["label_smoothing"]
-        losses = image_losses(self._loss_name, self(images), label, self.multilabel, smoothing)
+        losses = image_losses(self._loss_name, at_least_single(self(images)), label, self.multilabel, smoothing)
         self.step_losses = losses.detach()
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
@@ -279,8 +275,11 @@ class ViTClassifier(LightningModule):
         logits: Tensor = self(batch.image)  # last, because the explanation's tape keeps the latest forward
         if mirrored is not None:
             logits = (logits + mirrored) / 2
+        logits = at_least_single(logits)
         mine = owned(batch.index, self.global_rank, self.trainer.world_size)
         if mine.any():
+            # --trainer.precision converts metrics along with the model, and once more at each log
+            loss.set_dtype(torch.float32)
             loss.update(image_losses(self._loss_name, logits[mine], batch.label[mine], self.multilabel))
             scores.update(logits[mine], batch.label[mine].long())
         self.log(f"{stage}/loss", loss, batch_size=len(batch))

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from agcam import data  # noqa: F401  # so that --data CUB200 is known by its sh
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status, say_interrupted
 from agcam.callbacks.finite import FiniteCallback, OnNan
+from agcam.callbacks.monitors import MonitorCheck
 from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.summary import SummaryCallback
@@ -34,10 +36,14 @@ from agcam.errors import AgcamError, InputError, ModelError, brief
 from agcam.export import export_command
 from agcam.held_folder import hold
 from agcam.home import with_home, without_home
+from agcam.idle_options import warn_of_idle
 from agcam.interrupt import INTERRUPTED, interruptible
+from agcam.precision import check_installed
 from agcam.progress import watched
+from agcam.resumed_options import check_seed, model_beside
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
 from agcam.tuning import TUNING, TuningTrainer
+from agcam.weights import restored_later
 from agcam.whole_file import write_whole
 
 
@@ -82,6 +88,9 @@ class TrainCLI(LightningCLI):
             if section in config:
                 config[section] = without_home(config[section])
         config["trainer"] = with_home(config["trainer"])
+        command = self.config["subcommand"]
+        check_installed(config["trainer"].get("precision"))
+        warn_of_idle(sys.argv[1:] if args is None else args, command, config["explain"])
         path = with_home(config.get("ckpt_path"))
         if not path or path in ("best", "hpc", "registry"):
             return
@@ -89,9 +98,28 @@ class TrainCLI(LightningCLI):
         folders = run_folders(config["trainer"])
         if path == "last":  # Lightning would look into the new run's folder only
             path = config["ckpt_path"] = str(last_checkpoint(folders))
-        run = tracked_run(open_checkpoint(Path(path), folders))
-        if run and self.config["subcommand"] == "fit":
-            continue_run(config["trainer"].get("logger"), run)
+        checkpoint = open_checkpoint(Path(path), folders)
+        given = parser.parse_args(args, env=False, defaults=False)[command]
+        fitting = command == "fit"
+        try:
+            model = model_beside(checkpoint, without_home(vars(given).get("model", {})), fitting, Path(path))
+            self.config = parser.parse_object({command: {"model": model}}, self.config)
+        except AgcamError:
+            raise
+        except Exception as error:  # as above, of a stranger's settings
+            raise ModelError(f"{path}: its settings make no classifier ({brief(error)})") from error
+        if fitting:
+            check_seed(checkpoint, given.get("seed_everything"), Path(path))
+            if run := tracked_run(checkpoint):
+                continue_run(self.config[command]["trainer"].get("logger"), run)
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: `parse_arguments` has settled it; in Lightning's own the checkpoint overrules every option."""
+
+    def instantiate_classes(self) -> None:
+        """Leave out the weights that training began with where a checkpoint's replace them."""
+        with restored_later() if self._get(self.config, "ckpt_path") else nullcontext():
+            super().instantiate_classes()
 
     def _parse_ckpt_path(self) -> None:
         """As LightningCLI's, which takes the model's settings from the checkpoint; what does not fit is one line."""
@@ -142,7 +170,7 @@ class TrainCLI(LightningCLI):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         # first, so that nothing that ends slowly keeps what went wrong from being told
-        callbacks[:0] = [FailureCallback(), FiniteCallback(self._get(self.config, "on_nan"))]
+        callbacks[:0] = [FailureCallback(), FiniteCallback(self._get(self.config, "on_nan")), MonitorCheck()]
         if self._get(self.config, "explain"):
             check_strategy(trainer.strategy)
         else:

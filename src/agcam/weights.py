@@ -6,6 +6,8 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,24 @@ from agcam.weight_names import backbone_weights, first_names
 log = logging.getLogger(__name__)
 _HEADS = ("head.", "head_dist.", "fc.")
 _PARTS = ("hyper_parameters", "state_dict", "callbacks")
+_restored = ContextVar("weights are restored from a checkpoint", default=False)
 MAX_SIZE = 8192
 """Checkpoints whose settings name a larger width or image size are refused: what they build must fit their weights."""
+
+
+@contextmanager
+def restored_later() -> Iterator[None]:
+    """Models made inside get their weights from a checkpoint: what training began with is not loaded once more."""
+    token = _restored.set(True)
+    try:
+        yield
+    finally:
+        _restored.reset(token)
+
+
+def are_restored() -> bool:
+    """Whether the caller is inside `restored_later`."""
+    return _restored.get()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

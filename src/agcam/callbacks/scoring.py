@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from agcam.metrics.pointing_game import pointing_hits
 
 GroundTruth = Literal["boxes", "masks"]
 FIGURES = (*NAMES, "pointing_game", "right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")
+WITHOUT_OBJECTS = ("entropy", "drift")
+"""Those that need no boxes or masks."""
 _ENTROPY = FIGURES.index("entropy")
 
 
@@ -52,6 +54,15 @@ def find_objects(batch: Batch, pairs: Pairs, ground_truth: GroundTruth) -> Objec
     size = (int(batch.image.shape[-2]), int(batch.image.shape[-1]))
     filled = [torch.from_numpy(fill_boxes(b.cpu(), size)) for b in boxes]
     return Objects(known, torch.stack(filled).to(pairs.image.device), boxes, None)
+
+
+def has_objects(dataset: Any, ground_truth: GroundTruth) -> bool:
+    """Whether a data set knows where objects are; true where it does not say so without reading all its images."""
+    source = getattr(dataset, "source", None)
+    items = getattr(getattr(source, "source", source), "items", None)  # a cache's source has them
+    if items is None:
+        return True
+    return any((item.mask if ground_truth == "masks" else item.boxes) is not None for item in items)
 
 
 class Scoring(nn.Module):

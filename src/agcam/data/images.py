@@ -89,8 +89,7 @@ def read_mask(path: Path) -> np.ndarray:
         indices, mode = np.array(image), image.mode
     if mode == "LA":
         indices = indices[..., 0]
-    if indices.ndim != 2 or indices.dtype != np.uint8:
-        raise DataError(f"{path}: a mask must be a palette or greyscale image of 8 bits, found mode {mode}")
+    _refuse_mode(indices.ndim == 2 and indices.dtype == np.uint8, mode, path)
     return indices
 
 
@@ -99,6 +98,24 @@ def read_colors(path: Path) -> np.ndarray:
     with _open(path, "decoded") as image:
         pixels = np.array(image.convert("RGB"), dtype=np.int32)
     return pixels @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+
+
+def check_mask_mode(path: Path) -> None:
+    """Look, without decoding it, whether `read_mask` reads a file.
+
+    Raises:
+        DataError: if its pixels are no indices.
+    """
+    with _open(path, "looked at") as image:
+        _refuse_mode(image.mode in ("L", "LA", "P"), image.mode, path)
+
+
+def _refuse_mode(indices: bool, mode: str, path: Path) -> None:
+    if not indices:
+        raise DataError(
+            f"{path}: a mask must be a palette or greyscale image of 8 bits, found mode {mode}; data in VOC format may "
+            "give colors their classes in a labelmap.txt, or leave masks out (--data.masks false)"
+        )
 
 
 def check_image(path: Path) -> Facts:

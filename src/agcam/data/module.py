@@ -92,6 +92,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Open the splits that a stage ("fit", "validate", "test") needs and fit the transforms to the model."""
+        if self.cache is None and self.cache_size is not None:  # not when it is made: jsonargparse buries messages
+            raise DataError(f"data.cache_size {self.cache_size} has no effect without data.cache; give both or neither")
         module = self.trainer.lightning_module if self.trainer else None
         model_config = getattr(module, "input_config", None)
         if isinstance(model_config, InputConfig):

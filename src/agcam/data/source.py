@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from agcam.data.batch import IGNORE, Example, Sample
 from agcam.data.frames import Frame, Size, find_frame, place_boxes, upright_size, warn_of_frames
-from agcam.data.images import Facts, check_image, read_image, turn_upright
+from agcam.data.images import Facts, check_image, check_mask_mode, read_image, turn_upright
 from agcam.data.label_map import LabelMap
 from agcam.data.transforms import Transform
 from agcam.errors import DataError
@@ -97,6 +97,9 @@ class FileSource:
         for item in items:
             try:
                 checked, faults, odd_frame = _check(item, class_names)
+                by_color = item.label_map is not None and item.label_map.by_color
+                if item.mask is not None and read_mask is not None and not by_color:
+                    check_mask_mode(item.mask)
             except DataError as error:
                 checked, faults, odd_frame = None, [str(error)], None
             if faults and on_error == "raise":
