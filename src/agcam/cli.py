@@ -107,7 +107,10 @@ class TrainCLI(LightningCLI):
         except AgcamError:
             raise
         except Exception as error:  # as above, of a stranger's settings
-            raise ModelError(f"{path}: its settings make no classifier ({brief(error)})") from error
+            raise ModelError(
+                f"{path}: its settings are not those of this version's model ({brief(error)}); resume with the version "
+                "that wrote it, or start from its weights: --model.weights"
+            ) from error
         if fitting:
             check_seed(checkpoint, given.get("seed_everything"), Path(path))
             if run := tracked_run(checkpoint):
@@ -120,17 +123,6 @@ class TrainCLI(LightningCLI):
         """Leave out the weights that training began with where a checkpoint's replace them."""
         with restored_later() if self._get(self.config, "ckpt_path") else nullcontext():
             super().instantiate_classes()
-
-    def _parse_ckpt_path(self) -> None:
-        """As LightningCLI's, which takes the model's settings from the checkpoint; what does not fit is one line."""
-        try:
-            super()._parse_ckpt_path()
-        except Exception as error:  # jsonargparse raises what settings of anybody's make it stumble over
-            path = self.config[self.config["subcommand"]]["ckpt_path"]
-            raise ModelError(
-                f"{path}: its settings are not those of this version's model ({brief(error)}); resume with the version "
-                "that wrote it, or start from its weights: --model.weights"
-            ) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the explanation callback and its switch, and what a loss of NaN does."""
