@@ -106,6 +106,7 @@ def test_a_scheduler_that_watches_nothing_is_refused(strict: bool, tmp_path: Pat
     assert trainer.global_step == (0 if strict else 5)
 
 
+@pytest.mark.filterwarnings("ignore:no boxes in the explained batches")
 def test_localization_is_not_watched_where_no_object_is_known(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,7 +106,7 @@ def test_no_door_imports_what_settings_name(
         if door in RESUMED:
             assert (door, status) == (door, 2)
             assert sum(line.startswith("error: ") for line in said.splitlines()) == 1
-            assert (str(path) in said) == (kind in (*ALL_DOORS, "list", "loss"))
+            assert str(path) in said
         elif not door.endswith("from_checkpoint"):
             assert (door, status) == (door, 0)  # what settings name beside the model is not looked at
     __import__(module)
@@ -119,5 +119,5 @@ def test_settings_of_another_version_are_one_line(tmp_path: Path, capsys: pytest
     assert doors(path, tmp_path)["fit"]() == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"error: {path}: its settings are not those of this version's model (")
-    assert "model.patience" in line
+    assert "no model.patience" in line
     assert line.endswith("resume with the version that wrote it, or start from its weights: --model.weights")

@@ -45,7 +45,8 @@ def model_beside(checkpoint: Mapping[str, Any], given: Mapping[str, Any], fittin
     stored = {n: v for n, v in checkpoint.get("hyper_parameters", {}).items() if not n.startswith("_")}
     if unknown := sorted(stored.keys() - defaults.keys()):
         raise ModelError(
-            f"{path}: its settings {', '.join(unknown)} are none of ViTClassifier's; was it written by another version?"
+            f"{path}: its settings are not those of this version's model (no {', '.join(f'model.{n}' for n in unknown)}); "
+            "resume with the version that wrote it, or start from its weights: --model.weights"
         )
     if not stored:  # weights alone: nothing contradicts what is given
         return dict(given)
