@@ -44,8 +44,9 @@ def model_beside(checkpoint: Mapping[str, Any], given: Mapping[str, Any], fittin
     defaults = {name: p.default for name, p in parameters.items() if name != "self"}
     stored = {n: v for n, v in checkpoint.get("hyper_parameters", {}).items() if not n.startswith("_")}
     if unknown := sorted(stored.keys() - defaults.keys()):
+        named = ", ".join(f"model.{name}" for name in unknown)
         raise ModelError(
-            f"{path}: its settings are not those of this version's model (no {', '.join(f'model.{n}' for n in unknown)}); "
+            f"{path}: its settings are not those of this version's model (no {named}); "
             "resume with the version that wrote it, or start from its weights: --model.weights"
         )
     if not stored:  # weights alone: nothing contradicts what is given
