@@ -26,8 +26,9 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # before it is free: afterwards the file may be another process's lock
-            (folder / _LOCK).unlink()
+        if lock.lock_counter == 1:  # not within another block
+            with suppress(OSError):  # before it is free: afterwards the file may be another process's lock
+                (folder / _LOCK).unlink()
         lock.release()
 
 
