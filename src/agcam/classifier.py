@@ -13,14 +13,15 @@ from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
+from torchmetrics import MetricCollection
 
 from agcam.callbacks.freezing import Freezing, below
 from agcam.data.batch import Batch, owned
 from agcam.data.input_config import InputConfig, from_timm
 from agcam.errors import ModelError, brief
+from agcam.evaluation import class_scores, warn_of_absent
 from agcam.losses import LossName, choose_loss, image_losses
+from agcam.metrics.means import ImageMean
 from agcam.mixing import Mixing, make_mixing
 from agcam.model_options import check_backbone_args, check_options
 from agcam.plain_settings import check_plain
@@ -35,7 +36,9 @@ class ViTClassifier(LightningModule):
     Gradients are clipped and accumulated by `--trainer.gradient_clip_val` and `--trainer.accumulate_grad_batches`.
 
     Logs `train/loss`, `val/loss`, `test/loss` and, for single-label data, `val/accuracy` and `val/top5`, for
-    multi-label data `val/map` (macro average precision). What the data say of themselves (`class_names`,
+    multi-label data `val/map`: the mean of the classes' average precisions, over the classes that some image shows
+    (a warning names the others). Batches and processes make no difference to the figures of validation and test,
+    and NaN in any image's logits makes them NaN. What the data say of themselves (`class_names`,
     `multilabel`, `input`) is taken from the data module and travels in the checkpoint.
 
     Args:
@@ -102,6 +105,7 @@ class ViTClassifier(LightningModule):
         self._mixing: Mixing | None = None
         self.step_losses = torch.empty(0)
         """(B,) of the latest training batch."""
+        self._absent: dict[str, object] = {}
         if class_names is not None and multilabel is not None:
             self._build(class_names, multilabel)
 
@@ -192,18 +196,9 @@ class ViTClassifier(LightningModule):
             raise ModelError(f"timm cannot make {h['backbone']!r} with {args}: {why[:300]}{hint}") from error
         if h["weights"] and not are_restored():
             load_weights(self.backbone, Path(h["weights"]).expanduser())
-        classes = len(class_names)
-        metrics: dict[str, Any]
-        if multilabel:
-            metrics = {"map": MultilabelAveragePrecision(classes, validate_args=False)}
-        else:
-            metrics = {
-                name: MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
-                for name, k in (("accuracy", 1), ("top5", 5))
-            }
-        scores = MetricCollection(metrics)
-        self.val_loss, self.val_scores = MeanMetric(), scores.clone("val/")
-        self.test_loss, self.test_scores = MeanMetric(), scores.clone("test/")
+        scores = class_scores(multilabel)
+        self.val_loss, self.val_scores = ImageMean(), scores.clone("val/")
+        self.test_loss, self.test_scores = ImageMean(), scores.clone("test/")
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
@@ -265,23 +260,30 @@ class ViTClassifier(LightningModule):
         """As `validation_step`."""
         return self._evaluate(batch, "test", self.test_loss, self.test_scores)
 
+    def on_validation_epoch_end(self) -> None:
+        """Name the classes that `val/map` leaves out."""
+        if not self.trainer.sanity_checking:
+            warn_of_absent(self.val_scores, "val", self.class_names, self._absent)
+
+    def on_test_epoch_end(self) -> None:
+        """As `on_validation_epoch_end`."""
+        warn_of_absent(self.test_scores, "test", self.class_names, self._absent)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with layer-wise learning rates, warm-up and cosine by step."""
         names = ("lr", "weight_decay", "layer_decay", "warmup_epochs")
         return optimizer_and_schedule(self.backbone, self.trainer, **{name: self.hparams[name] for name in names})
 
-    def _evaluate(self, batch: Batch, stage: str, loss: MeanMetric, scores: MetricCollection) -> Tensor:
+    def _evaluate(self, batch: Batch, stage: str, loss: ImageMean, scores: MetricCollection) -> Tensor:
         mirrored: Tensor | None = self(batch.image.flip(-1)) if self.hparams["test_time_flip"] else None
         logits: Tensor = self(batch.image)  # last, because the explanation's tape keeps the latest forward
-        if mirrored is not None:
-            logits = (logits + mirrored) / 2
         logits = at_least_single(logits)
+        if mirrored is not None:
+            logits = (logits + at_least_single(mirrored)) / 2
         mine = owned(batch.index, self.global_rank, self.trainer.world_size)
-        if mine.any():
-            # --trainer.precision converts metrics along with the model, and once more at each log
-            loss.set_dtype(torch.float32)
-            loss.update(image_losses(self._loss_name, logits[mine], batch.label[mine], self.multilabel))
-            scores.update(logits[mine], batch.label[mine].long())
+        own, label = logits[mine], batch.label[mine]
+        loss.update(image_losses(self._loss_name, own, label, self.multilabel))
+        scores.update(own, label)
         self.log(f"{stage}/loss", loss, batch_size=len(batch))
         self.log_dict(scores, batch_size=len(batch), prog_bar=True)
         return logits

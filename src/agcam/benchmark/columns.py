@@ -27,8 +27,8 @@ NAN = float("nan")
 
 def _spread(rows: Tensor, chosen: Tensor) -> Tensor:
     """Rows of the chosen pairs among those of all pairs, NaN elsewhere."""
-    spread = torch.full((len(chosen), *rows.shape[1:]), NAN, device=rows.device)
-    spread[chosen] = rows.float()
+    spread = torch.full((len(chosen), *rows.shape[1:]), NAN, device=chosen.device)
+    spread[chosen] = rows.float().to(chosen.device)
     return spread
 
 
@@ -72,7 +72,7 @@ def max_box_acc(case: Case) -> dict[str, Tensor]:
     ious, counted = best_ious(case.heatmaps, case.boxes, case.size, THRESHOLDS, largest=True)
     hits = (ious >= 0.5).float()
     hits[~counted] = NAN
-    right = hits * case.correct[:, None]
+    right = hits * case.correct[:, None].to(hits.device)
     return {"box_hits": hits, "top1_box_hits": right}
 
 

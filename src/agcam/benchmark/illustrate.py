@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agcam.benchmark import plots, run
+from agcam.benchmark import plots
 from agcam.benchmark.peaks import peaks
 from agcam.benchmark.results import Results
 from agcam.benchmark.run import Job
@@ -18,7 +18,7 @@ from agcam.data.batch import Batch, collate
 from agcam.data.source import TransformedDataset
 from agcam.data.transforms import Transform, to_pixels
 from agcam.explainers.explain import explain
-from agcam.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
+from agcam.ground_truth import box_truth, labelled_targets, mask_truth
 from agcam.panel import Shown, write_panel
 
 _SHOWN = 6
@@ -74,8 +74,6 @@ def _shown(shard: Shard, job: Job, plan: Plan, places: Sequence[int], rows: dict
         if method.label in shard.columns:
             explanation = explain(model, batch.image, targets, method.name, **method.options)
             maps[method.label] = explanation.heatmaps[pairs.image, pairs.slot].cpu()
-            if method.name == "random" and "seed" not in method.options:
-                maps[method.label] = _measured_noise(maps[method.label], shard, job, plan, places, pairs)
             first = explanation.logits.argmax(1).tolist()
     boxes, _ = box_truth(batch, pairs)
     masks, _, masked = mask_truth(batch, pairs)
@@ -114,21 +112,6 @@ def _curves(shard: Shard, plan: Plan, label: str, row: int) -> dict[str, list[fl
     known = [c for score in plan.scores for c in score.curves if c.column in columns and c.name in _SHOWN_CURVES]
     curves = {curve.name: columns[curve.column][row, curve.part] for curve in known}
     return {name: values.tolist() for name, values in curves.items() if not np.isnan(values).any()}
-
-
-def _measured_noise(maps: Tensor, shard: Shard, job: Job, plan: Plan, places: Sequence[int], pairs: Pairs) -> Tensor:
-    """The noise (P, h, w) that was measured: other noise for other images, which depends on their batch."""
-    noise = torch.empty_like(maps)
-    counts = dict(zip(*(found.tolist() for found in np.unique(shard.pairs["index"], return_counts=True)), strict=True))
-    for number, (image, slot) in enumerate(zip(pairs.image.tolist(), pairs.slot.tolist(), strict=True)):
-        place = places[image]
-        first = place - place % run.SHARD  # of its shard
-        start = place - (place - first) % plan.batch_size
-        batch = job.positions[start : min(start + plan.batch_size, first + run.SHARD)]
-        classes = max(1, *(counts.get(position, 0) for position in batch))
-        generator = torch.Generator().manual_seed(batch[0])
-        noise[number] = torch.rand(len(batch), classes, *maps.shape[1:], generator=generator)[place - start, slot]
-    return noise
 
 
 def _spread(job: Job, count: int) -> list[int]:

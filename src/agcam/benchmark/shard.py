@@ -79,8 +79,6 @@ def measure(model: nn.Module, multilabel: bool, batch: Batch, plan: Plan) -> Sha
     _note_images(found, batch, pairs, logits, multilabel)
     for method in plan.methods:
         options = dict(method.options)
-        if method.name == "random":  # other noise for other images
-            options.setdefault("seed", int(batch.index[0]))
         try:
             run = partial(explain, model, batch.image, targets, method.name, **options)
             seconds, explanation = _timed(run)

@@ -266,9 +266,9 @@ class ExplanationCallback(L.Callback):
             maps = explanation.heatmaps[pairs.image, pairs.slot]
             found = scoring.figures(maps, objects, correct)
             scoring.remember(found, keys, keep, maps)
-            scoring.means.update(found[counted])
+            scoring.means.update(found[counted.cpu()])
             explanations[method] = explanation
-            figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted].tolist()]
+            figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
         if any(shown):
             self.panel.add(show(model, batch, pairs.keep(wanted), explanations, figures))
 

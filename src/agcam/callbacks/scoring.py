@@ -81,14 +81,17 @@ class Scoring(nn.Module):
         self.memory = Memory()
 
     def figures(self, maps: Tensor, objects: Objects | None, correct: Tensor) -> Tensor:
-        """The figures (P, F) float64 of P heatmaps, NaN where an object is not known; drift is not among them.
+        """The figures (P, F) of P heatmaps, NaN where an object is not known; drift is not among them.
 
         Args:
             maps: (P, h, w) on the patch grid.
             objects: of the P pairs.
             correct: (P,) bool, whether the image is classified right.
+
+        Returns:
+            Float64 on the CPU.
         """
-        found = torch.full((len(maps), len(FIGURES)), float("nan"), dtype=torch.float64, device=maps.device)
+        found = torch.full((len(maps), len(FIGURES)), float("nan"), dtype=torch.float64)
         found[:, _ENTROPY] = map_entropy(maps)
         if objects is None:
             return found
@@ -99,7 +102,8 @@ class Scoring(nn.Module):
         overlap, counted = score(large, objects.boxes, masks, size, objects.ignore, self.threshold, self.protocol)
         overlap[~counted] = float("nan")
         hits = pointing_hits(large, objects.masks)
-        found[known, :_ENTROPY] = torch.cat([overlap, torch.stack([hits, *reasons(hits, correct[known])], 1)], 1)
+        flags = torch.stack([hits, *reasons(hits, correct[known])], 1).cpu()
+        found[known.cpu(), :_ENTROPY] = torch.cat([overlap, flags], 1)
         return found
 
     def remember(self, found: Tensor, keys: Sequence[tuple[int, int]], keep: Tensor, maps: Tensor) -> None:

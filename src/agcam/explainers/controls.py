@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agcam.explainers.noise import uniform
 from agcam.explainers.tape import Recording
 
 
 def random(recording: Recording, targets: Tensor, *, seed: int = 0) -> Tensor:
-    """Uniform noise in [0, 1), (B, T, h, w); the same noise on every call with a seed, the global RNG untouched."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(*targets.shape, *recording.grid, generator=generator)
-    return noise.to(targets.device)
+    """Uniform noise in [0, 1), (B, T, h, w).
+
+    An image, a class and a seed have the same noise on every call, whatever else is in the batch. No random number is
+    drawn from torch.
+    """
+    return uniform(recording.images, targets, recording.grid, seed)
 
 
 def center(recording: Recording, targets: Tensor) -> Tensor:

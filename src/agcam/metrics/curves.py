@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from agcam.errors import InputError
+from agcam.metrics import sums
 
 
 class CurvePair(Metric):
-    """Sums of two curves over images, (2, F) float64, and the number of images.
+    """Sums of two curves over images, (2, F), and the number of images.
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W); neither copied nor moved nor saved with the metric.
@@ -31,7 +32,7 @@ class CurvePair(Metric):
         # in a tuple, where torch does not take it for a part of the metric
         self._held = (model,)
         self.batch_size = batch_size
-        self.add_state("sums", torch.zeros(2, steps, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", sums.zeros(2, steps), dist_reduce_fx=sums.merged)
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @property
@@ -41,9 +42,10 @@ class CurvePair(Metric):
 
     def add(self, first: Tensor, second: Tensor) -> None:
         """Add the curves (F, B) of a batch of images."""
-        self.sums += torch.stack([first.double().sum(1), second.double().sum(1)]).to(self.sums)
+        self.sums = sums.plus(self.sums, torch.stack([first.T, second.T], 1))
         self.count += first.shape[1]
 
     def means(self) -> tuple[Tensor, Tensor]:
-        """The mean curves, (F,) float64 each; NaN where no image was added."""
-        return self.sums[0] / self.count, self.sums[1] / self.count
+        """The mean curves, (F,) float64 on the CPU each; NaN where no image was added."""
+        first, second = sums.read(self.sums) / self.count.cpu()
+        return first, second

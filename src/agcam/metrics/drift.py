@@ -10,7 +10,7 @@ from agcam.metrics.checks import check_heatmaps
 
 
 def map_drift(before: Tensor, after: Tensor) -> Tensor:
-    """1 − Spearman's rank correlation (B,) float64 between two heatmaps of each image, in [0, 2].
+    """1 − Spearman's rank correlation (B,) float64 on the CPU between two heatmaps of each image, in [0, 2].
 
     0: the cells are ranked as before; 1: no relation; 2: the other way round. Only ranks count, so that neither units
     nor contrast matter. Equal cells share their mean rank. NaN where one of the two maps is constant: it ranks nothing.
@@ -26,7 +26,7 @@ def map_drift(before: Tensor, after: Tensor) -> Tensor:
     check_heatmaps(after)
     if before.shape != after.shape:
         raise InputError(f"drift compares heatmaps of one shape, found {tuple(before.shape)} and {tuple(after.shape)}")
-    first, second = (_ranks(maps.flatten(1)) for maps in (before, after))
+    first, second = (_ranks(maps.detach().cpu().flatten(1)) for maps in (before, after))
     spread = first.square().sum(1) * second.square().sum(1)
     return (1 - (first * second).sum(1) / spread.sqrt()).clamp(0, 2)
 

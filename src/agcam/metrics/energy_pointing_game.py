@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from agcam.metrics import sums
 from agcam.metrics.checks import check_heatmaps, check_masks
 from agcam.metrics.maps import upsample
 
 
 def energy_shares(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> Tensor:
-    """Share (B,) float64, in [0, 1], of each heatmap's energy that lies on the object.
+    """Share (B,) float32, in [0, 1], of each heatmap's energy that lies on the object.
 
     Energy is the non-negative part of the upsampled heatmap in its own units: it is not scaled to [0, 1] first, which
     would give a map without zeros different shares. So a constant positive map scores the object's share of the
@@ -30,8 +31,9 @@ def energy_shares(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None)
     check_heatmaps(heatmaps)
     truth = check_masks(heatmaps, masks, ignore)
     if not len(heatmaps):
-        return torch.zeros(0, dtype=torch.float64, device=heatmaps.device)
-    energy = upsample(heatmaps, (int(truth.shape[1]), int(truth.shape[2]))).clamp_min(0).double()
+        return torch.zeros(0, device=heatmaps.device)
+    energy = upsample(heatmaps, (int(truth.shape[1]), int(truth.shape[2]))).clamp_min(0)
+    energy = energy / energy.amax((1, 2), keepdim=True).clamp_min(torch.finfo(energy.dtype).tiny)  # no overflow below
     if ignore is not None:
         energy = energy * ~ignore
     total = energy.sum((1, 2))
@@ -55,14 +57,15 @@ class EnergyPointingGame(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("shares", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("shares", sums.zeros(), dist_reduce_fx=sums.merged)
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
         """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
-        self.shares += energy_shares(heatmaps, masks, ignore).sum().to(self.shares)
+        self.shares = sums.plus(self.shares, energy_shares(heatmaps, masks, ignore))
         self.count += len(heatmaps)
 
     def compute(self) -> dict[str, Tensor]:
         """`energy_pointing_game` (NaN where no image was scored) and `count` of images."""
-        return {"energy_pointing_game": (self.shares / self.count).float(), "count": self.count}
+        share = sums.read(self.shares) / self.count.cpu()
+        return {"energy_pointing_game": share.float().to(self.device), "count": self.count}

@@ -27,7 +27,7 @@ def box_hits(
         iou: in (0, 1], what a hit needs at least.
 
     Returns:
-        (B,) bool hits, and (B,) bool: which images have a box at all; the others are left out.
+        On the CPU (B,) bool hits, and (B,) bool: which images have a box at all; the others are left out.
     """
     ious, counted = best_ious(heatmaps, boxes, image_size, torch.tensor([threshold]), largest=True)
     return ious[:, 0] >= iou, counted
@@ -54,7 +54,7 @@ class _FixedBoxAccuracy(Metric):
         self.count += counted.sum().to(self.count)
 
     def _share(self) -> Tensor:
-        return (self.hits.double() / self.count).float()
+        return self.hits / self.count
 
 
 class GTKnownLoc(_FixedBoxAccuracy):

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from agcam.errors import InputError
+from agcam.metrics import sums
 from agcam.metrics.checks import check_boxes, check_heatmaps, check_masks
 from agcam.metrics.maps import contour_boxes, fill_boxes, min_max, upsample
 
@@ -53,7 +54,7 @@ class Localization(Metric):
             raise InputError(f"protocol must be 'corrected' or 'leem2024', found {protocol!r}")
         self.threshold = threshold
         self.protocol = protocol
-        self.add_state("sums", torch.zeros(len(NAMES), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", sums.zeros(len(NAMES)), dist_reduce_fx=sums.merged)
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
@@ -74,13 +75,13 @@ class Localization(Metric):
             ignore: (B, H, W) bool, pixels to leave out; with masks only.
         """
         figures, counted = score(heatmaps, boxes, masks, image_size, ignore, self.threshold, self.protocol)
-        self.sums += figures[counted].sum(0).to(self.sums)
+        self.sums = sums.plus(self.sums, figures[counted])
         self.count += counted.sum().to(self.count)
 
     def compute(self) -> dict[str, Tensor]:
         """The five means and `count`, the number of images scored; NaN where no image was."""
-        means = self.sums / self.count
-        return dict(zip(NAMES, means.float(), strict=True)) | {"count": self.count}
+        means = (sums.read(self.sums) / self.count.cpu()).float().to(self.device)
+        return dict(zip(NAMES, means, strict=True)) | {"count": self.count}
 
 
 def score(
@@ -95,7 +96,7 @@ def score(
     """The five figures image by image; arguments as in `Localization`.
 
     Returns:
-        (B, 5) float64 in the order of `NAMES`, and (B,) bool: which images can be scored.
+        On the CPU (B, 5) float64 in the order of `NAMES`, and (B,) bool: which images can be scored.
 
     Raises:
         InputError: shapes do not fit, boxes or masks are malformed, or a heatmap is not finite.
@@ -118,7 +119,7 @@ def score(
         filled = [fill_boxes(entry, size, inclusive=parity) for entry in check_boxes(heatmaps, boxes, image_size)]
         truth = torch.from_numpy(np.stack(filled) if filled else np.zeros((0, *size), bool)).to(heatmaps.device)
     if not len(heatmaps):
-        empty = torch.zeros(0, len(NAMES), dtype=torch.float64, device=heatmaps.device)
+        empty = torch.zeros(0, len(NAMES), dtype=torch.float64)
         return empty, empty[:, 0].bool()
 
     predicted = min_max(upsample(heatmaps, size)) > threshold
@@ -154,4 +155,4 @@ def _overlap(predicted: Tensor, truth: Tensor, ignore: Tensor | None, parity: bo
 
 def _count(pixels: Tensor) -> Tensor:
     # int32 holds 2·10⁹ pixels, and adds up twice as fast as the int64 that is the default for bool
-    return pixels.sum((1, 2), dtype=torch.int32).double()
+    return pixels.sum((1, 2), dtype=torch.int32).cpu().double()

@@ -44,8 +44,9 @@ def best_ious(
         largest: only the box of the contour that encloses the largest area counts.
 
     Returns:
-        (B, T) float64, IoU in [0, 1], 0 where nothing is above the threshold (a constant map); and (B,) bool, which
-        images have a box at all: the others are left out. `ious[counted] >= 0.5` are the per-image hits.
+        On the CPU, where contours are found: (B, T) float64, IoU in [0, 1], 0 where nothing is above the threshold (a
+        constant map); and (B,) bool, which images have a box at all: the others are left out. `ious[counted] >= 0.5`
+        are the per-image hits.
 
     Raises:
         InputError: shapes do not fit, or a heatmap is not finite.
@@ -62,7 +63,7 @@ def best_ious(
         for row in torch.nonzero(counted)[:, 0].tolist():
             level = levels[row].cpu().numpy()
             ious[row] = torch.from_numpy(_best_by_level(level, truth[row].numpy(), len(thresholds), largest))
-    return ious.to(heatmaps.device), counted.to(heatmaps.device)
+    return ious, counted
 
 
 def _best_by_level(level: np.ndarray, truth: np.ndarray, steps: int, largest: bool) -> np.ndarray:
@@ -99,13 +100,13 @@ class _BoxAccuracy(Metric):
     def update(self, heatmaps: Tensor, boxes: Sequence[Tensor], image_size: tuple[int, int]) -> None:
         """Score heatmaps (B, h, w) against per-image boxes (n, 4) xyxy in pixels of the image (H, W)."""
         ious, counted = best_ious(heatmaps, boxes, image_size, self.thresholds, self.largest)
-        wanted = torch.tensor(self.ious, dtype=torch.float64, device=ious.device)
+        wanted = torch.tensor(self.ious, dtype=torch.float64)
         self.hits += (ious[counted][:, None] >= wanted[:, None]).sum(0).to(self.hits)
         self.count += counted.sum().to(self.count)
 
     def _accuracies(self) -> tuple[Tensor, Tensor, Tensor]:
         """For each IoU: the best accuracy, the threshold that gives it, the accuracy at threshold 0.5."""
-        accuracy = (self.hits.double() / self.count).float()
+        accuracy = self.hits / self.count
         best, place = accuracy.max(1)
         threshold = torch.where(self.count > 0, self.thresholds.to(best.device)[place], torch.nan)
         return best, threshold, accuracy[:, round(FIXED * len(self.thresholds))]

@@ -11,7 +11,7 @@ from agcam.metrics.checks import check_heatmaps
 
 
 def map_entropy(heatmaps: Tensor) -> Tensor:
-    """Entropy (B,) float64 of each heatmap, read as a distribution, as a share of the largest possible one.
+    """Entropy (B,) float64 on the CPU of each heatmap, read as a distribution, as a share of the largest possible one.
 
     0: all heat in one cell; 1: the same everywhere. Heat is the part above 0, as in the energy pointing game. NaN for
     a map without any, and for maps of a single cell.
@@ -23,7 +23,7 @@ def map_entropy(heatmaps: Tensor) -> Tensor:
         InputError: shapes do not fit, or a heatmap is not finite.
     """
     check_heatmaps(heatmaps)
-    heat = heatmaps.double().flatten(1).clamp_min(0)
+    heat = heatmaps.detach().cpu().double().flatten(1).clamp_min(0)
     heat = heat / heat.amax(1, keepdim=True)  # before the sum, which could overflow
     shares = heat / heat.sum(1, keepdim=True)
     cells = heat.shape[1]

@@ -56,4 +56,4 @@ class PointingGame(Metric):
 
     def compute(self) -> Tensor:
         """The share of hits; NaN where no image was scored."""
-        return (self.hits.double() / self.count).float()
+        return self.hits / self.count

@@ -49,11 +49,13 @@ def pixel_histograms(
 def average_precision(histograms: Tensor) -> Tensor:
     """Average precision (…,) in [0, 1] from histograms (…, 2, T + 1): precision summed over the steps of recall.
 
-    The last operating point keeps every pixel, so recall always reaches 1. NaN where there is no object pixel.
+    It is made in float64, on the CPU. The last operating point keeps every pixel, so recall always reaches 1. NaN
+    where there is no object pixel.
     """
-    kept = histograms.double().flip(-1).cumsum(-1)
+    passing = histograms.cpu().double().flip(-1)
+    kept = passing.cumsum(-1)
     precision = kept[..., 1, :] / kept.sum(-2).clamp_min(1)
-    gained = histograms[..., 1, :].double().flip(-1) / kept[..., 1, -1:]
+    gained = passing[..., 1, :] / kept[..., 1, -1:]
     return (precision * gained).sum(-1)
 
 
@@ -90,4 +92,4 @@ class PxAP(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`pxap` (NaN where no image was scored) and `count` of images."""
-        return {"pxap": average_precision(self.histogram).float(), "count": self.count}
+        return {"pxap": average_precision(self.histogram).float().to(self.device), "count": self.count}

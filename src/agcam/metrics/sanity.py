@@ -13,6 +13,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.functional.regression import spearman_corrcoef
 
 from agcam.errors import InputError, ModelError
+from agcam.metrics import sums
 from agcam.metrics.checks import check_heatmaps
 from agcam.metrics.maps import min_max, upsample
 
@@ -28,8 +29,8 @@ class Similarity(NamedTuple):
     """How alike two heatmaps of each image are.
 
     Attributes:
-        spearman: (…, B) float64 in [-1, 1], rank correlation.
-        ssim: (…, B) float64 in [-1, 1], structural similarity.
+        spearman: (…, B) float32 in [-1, 1], rank correlation.
+        ssim: (…, B) float32 in [-1, 1], structural similarity.
     """
 
     spearman: Tensor
@@ -139,7 +140,7 @@ def similarity(before: Tensor, after: Tensor, image_size: tuple[int, int]) -> Si
     shown = [min_max(upsample(heatmaps, image_size))[:, None] for heatmaps in pair]
     alike = structural_similarity_index_measure(shown[0], shown[1], data_range=1.0, reduction="none")
     assert isinstance(alike, Tensor)  # a pair only where the full image is asked for
-    return Similarity(torch.where(varied, ranked, 0.0).double(), alike.reshape(-1).double())
+    return Similarity(torch.where(varied, ranked, 0.0), alike.reshape(-1))
 
 
 def parameter_randomisation(
@@ -205,8 +206,8 @@ class ParameterRandomisation(Metric):
         self._held = (model, explain)
         self.mode: Mode = mode
         self.seed = seed
-        self.add_state("spearman", torch.zeros(len(self.parts), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("ssim", torch.zeros(len(self.parts), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("spearman", sums.zeros(len(self.parts)), dist_reduce_fx=sums.merged)
+        self.add_state("ssim", sums.zeros(len(self.parts)), dist_reduce_fx=sums.merged)
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, images: Tensor) -> None:
@@ -215,14 +216,13 @@ class ParameterRandomisation(Metric):
             return
         model, explain = self._held
         spearman, ssim = parameter_randomisation(model, images, explain, self.mode, self.seed)
-        self.spearman += spearman.sum(1).to(self.spearman)
-        self.ssim += ssim.sum(1).to(self.ssim)
+        self.spearman = sums.plus(self.spearman, spearman.T)
+        self.ssim = sums.plus(self.ssim, ssim.T)
         self.count += len(images)
 
     def compute(self) -> dict[str, Tensor]:
         """`spearman` and `ssim` (S,), in the order of `parts` (NaN where no image was scored); `count` of images."""
-        return {
-            "spearman": (self.spearman / self.count).float(),
-            "ssim": (self.ssim / self.count).float(),
-            "count": self.count,
-        }
+        spearman, ssim = (
+            (sums.read(total) / self.count.cpu()).float().to(self.device) for total in (self.spearman, self.ssim)
+        )
+        return {"spearman": spearman, "ssim": ssim, "count": self.count}

@@ -8,8 +8,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from agcam.metrics import sums
+from agcam.metrics.average_precision import average_precision
 from agcam.metrics.checks import check_heatmaps, check_masks
 from agcam.metrics.maps import min_max, upsample
+
+_ONE = 2**36
+"""What 1 is as a whole number: its product with the pixels of an image fits into int64."""
 
 
 class SegmentationCounts(NamedTuple):
@@ -18,7 +23,7 @@ class SegmentationCounts(NamedTuple):
     Attributes:
         pixels: (B, 6) int64: intersection and union of the background, of the foreground, then correct pixels and
             all pixels (ignored ones excepted).
-        precisions: (B, 2) float64: average precision over both classes, and of the foreground alone.
+        precisions: (B, 2) float32: average precision over both classes, and of the foreground alone.
         counted: (B,) bool: images with an object pixel; the others are left out.
     """
 
@@ -46,52 +51,35 @@ def segmentation_counts(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None =
     valid = torch.ones_like(truth) if ignore is None else ~ignore.flatten(1)
     if not len(heatmaps):
         pixels = torch.zeros(0, 6, dtype=torch.int64, device=heatmaps.device)
-        return SegmentationCounts(pixels, pixels[:, :2].double(), pixels[:, 0].bool())
-    maps = min_max(upsample(heatmaps, (int(masks.shape[1]), int(masks.shape[2])))).flatten(1).double()
-    found = maps > maps.mean(1, keepdim=True)
+        return SegmentationCounts(pixels, pixels[:, :2].float(), pixels[:, 0].bool())
+    maps = min_max(upsample(heatmaps, (int(masks.shape[1]), int(masks.shape[2])))).flatten(1)
+    # whole numbers: neither their sum nor 1 - map rounds, so that no pixel crosses the mean or ties with another
+    level = (maps * _ONE).long()
+    found = level * level.shape[1] > level.sum(1, keepdim=True)
 
     def overlap(one: Tensor, other: Tensor) -> list[Tensor]:
         return [(one & other & valid).sum(1), ((one | other) & valid).sum(1)]
 
     correct = ((found == truth) & valid).sum(1)
     both = average_precision(
-        torch.cat([1 - maps, maps], 1), torch.cat([~truth, truth], 1), torch.cat([valid, valid], 1)
+        torch.cat([_ONE - level, level], 1), torch.cat([~truth, truth], 1), torch.cat([valid, valid], 1)
     )
     return SegmentationCounts(
         torch.stack([*overlap(~found, ~truth), *overlap(found, truth), correct, valid.sum(1)], 1),
-        torch.stack([both, average_precision(maps, truth, valid)], 1),
+        torch.stack([both, average_precision(level, truth, valid)], 1),
         (truth & valid).any(1),
     )
-
-
-def average_precision(scores: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Average precision (B,) float64 of ranking pixels by score, equal scores taken together; 0 without positives.
-
-    Args:
-        scores: (B, N).
-        truth: (B, N) bool, the positives.
-        valid: (B, N) bool, the pixels that count.
-    """
-    length = scores.shape[1]
-    scores, order = scores.sort(dim=1, descending=True)
-    positive = (truth & valid).gather(1, order)
-    hits, seen = positive.cumsum(1), valid.gather(1, order).cumsum(1)
-    ends = torch.ones_like(positive)
-    ends[:, :-1] = scores[:, 1:] != scores[:, :-1]
-    place = torch.arange(length, device=scores.device).expand_as(order)
-    end = torch.where(ends, place, length).flip(1).cummin(1).values.flip(1)
-    precision = hits.gather(1, end).double() / seen.gather(1, end).clamp_min(1)
-    return (precision * positive).sum(1) / hits[:, -1].clamp_min(1)
 
 
 class Segmentation(Metric):
     """Pixel accuracy, mIoU and mAP, each in [0, 1], of heatmaps cut at their mean. Chefer et al. 2021.
 
     Pixel accuracy and mIoU are ratios of pixels counted over the whole data set; mIoU is the mean of background's and
-    foreground's. mAP is that of the published code, so that published figures can be compared: for each image the
-    average precision over the pixels of both classes together, scored 1 - map as background and map as foreground,
-    then the mean over images. A large background lifts it, so `foreground_ap`, the map's own average precision on the
-    object's pixels, stands beside it. Images without an object pixel are left out.
+    foreground's, and what is neither there nor found anywhere counts as 0, as in the published code. mAP is that of
+    the published code, so that published figures can be compared: for each image the average precision over the
+    pixels of both classes together, scored 1 - map as background and map as foreground, then the mean over images. A
+    large background lifts it, so `foreground_ap`, the map's own average precision on the object's pixels, stands
+    beside it. Images without an object pixel are left out.
 
     Example:
         >>> metric = Segmentation()
@@ -107,26 +95,25 @@ class Segmentation(Metric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("pixels", torch.zeros(6, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("precisions", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("precisions", sums.zeros(2), dist_reduce_fx=sums.merged)
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
         """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
         pixels, precisions, counted = segmentation_counts(heatmaps, masks, ignore)
         self.pixels += pixels[counted].sum(0).to(self.pixels)
-        self.precisions += precisions[counted].sum(0).to(self.precisions)
+        self.precisions = sums.plus(self.precisions, precisions[counted])
         self.count += counted.sum().to(self.count)
 
     def compute(self) -> dict[str, Tensor]:
         """`pixel_accuracy`, `miou`, `map`, `foreground_ap` (NaN where no image was scored) and `count` of images."""
-        correct, total = self.pixels[4:].double()
-        # a class that is neither there nor found has IoU 0, as in the published code
-        ious = self.pixels[:4:2].double() / self.pixels[1:4:2].clamp_min(1)
-        both, foreground = self.precisions / self.count
+        correct, total = self.pixels[4:]
+        ious = self.pixels[:4:2] / self.pixels[1:4:2].clamp_min(1)
+        both, foreground = (sums.read(self.precisions) / self.count.cpu()).float().to(self.device)
         return {
-            "pixel_accuracy": (correct / total).float(),
-            "miou": torch.where(self.count > 0, ious.mean(), torch.nan).float(),
-            "map": both.float(),
-            "foreground_ap": foreground.float(),
+            "pixel_accuracy": correct / total,
+            "miou": torch.where(self.count > 0, ious.mean(), torch.nan),
+            "map": both,
+            "foreground_ap": foreground,
             "count": self.count,
         }
