@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from agcam.errors import ModelError
+from agcam.plain_state import plain
 from agcam.tracking import wandb_project
 from agcam.weights import read_checkpoint
 from agcam.whole_file import whole_file
@@ -27,8 +28,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save to a local path; others are left to Lightning.
 
         Raises:
+            InputError: if what is to be saved could not be read again; nothing is written.
             OutputError: if the disk is full, …; what was there before is whole.
         """
+        checkpoint = plain(checkpoint)
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return

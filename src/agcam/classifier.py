@@ -10,7 +10,7 @@ from typing import Any, Self
 import timm
 import torch
 from lightning import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
@@ -138,8 +138,9 @@ class ViTClassifier(LightningModule):
             if self.hparams["freeze_epochs"] < 0:
                 for parameter in below(self.backbone):
                     parameter.requires_grad_(False)
-            for averaging in self._averaging():  # Lightning set it up before the backbone was there to be copied
-                averaging.setup(self.trainer, self, stage)
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # Lightning's list of callbacks
+                if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
+                    callback.setup(self.trainer, self, stage)  # which it was before there was a backbone to be copied
 
     def _fit_data(self, data: Any, stage: str) -> None:
         if not self.class_names:
