@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import Any
 
 import lightning as L
@@ -23,6 +24,8 @@ class StopCallback(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Note who answers, before Lightning registers."""
         self._before = None
+        if threading.current_thread() is not threading.main_thread():  # where nobody may say who answers
+            return
         if _requeues(trainer):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning would call it, too
         elif callable(answer := signal.getsignal(signal.SIGTERM)):
