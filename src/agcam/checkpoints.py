@@ -13,6 +13,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from agcam.data.listing import shown
 from agcam.errors import ModelError
+from agcam.plain_state import plain
 from agcam.tracking import wandb_project
 from agcam.weights import read_checkpoint
 from agcam.whole_file import whole_file
@@ -31,8 +32,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save to a local path; others are left to Lightning.
 
         Raises:
+            InputError: if what is to be saved could not be read again; nothing is written.
             OutputError: if the disk is full, …; what was there before is whole.
         """
+        checkpoint = plain(checkpoint)
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return

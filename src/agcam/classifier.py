@@ -8,7 +8,7 @@ from typing import Any, Self
 import timm
 import torch
 from lightning import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -24,7 +24,7 @@ from agcam.losses import LossName, choose_loss, image_losses
 from agcam.metrics.means import ImageMean
 from agcam.mixing import Mixing, make_mixing
 from agcam.model_options import check_backbone_args, check_options
-from agcam.plain_settings import check_plain
+from agcam.plain_state import plain
 from agcam.precision import at_least_single, check_trainable, in_precision_of, keep_batches
 from agcam.schedule import optimizer_and_schedule, warn_of_unreached
 from agcam.weights import are_restored, load_weights, read_settings
@@ -120,16 +120,17 @@ class ViTClassifier(LightningModule):
         keep_batches(self.trainer)
         if stage == "fit":
             check_trainable(self.trainer.precision)
-            check_plain(self.hparams, "model")
+            self.hparams.update(plain({"hyper_parameters": dict(self.hparams)})["hyper_parameters"])
             warn_of_unreached(self.trainer, self.hparams)
             self._mixing = make_mixing(self.hparams["mixup"], self.hparams["cutmix"], len(self.class_names))
             if self.hparams["freeze_epochs"] < 0:
                 for parameter in below(self.backbone):
                     parameter.requires_grad_(False)
-            for averaging in self._averaging():  # Lightning set it up before the backbone was there to be copied
-                averaging.setup(self.trainer, self, stage)
-                if isinstance(self.trainer.precision_plugin, DoublePrecision):  # converts the model alone
-                    self.trainer.precision_plugin.convert_module(averaging._average_model)  # type: ignore[arg-type]  # just made
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # Lightning's list of callbacks
+                if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
+                    callback.setup(self.trainer, self, stage)  # which it was before there was a backbone to be copied
+                    if isinstance(self.trainer.precision_plugin, DoublePrecision):  # converts the model alone
+                        self.trainer.precision_plugin.convert_module(callback._average_model)  # type: ignore[arg-type]  # just made
 
     def _fit_data(self, data: Any, stage: str) -> None:
         if not self.class_names:

@@ -17,15 +17,18 @@ from jsonargparse import Namespace
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status, say_interrupted
 from agcam.callbacks.finite import FiniteCallback, OnNan
+from agcam.callbacks.last_checkpoint import keep_last
 from agcam.callbacks.monitors import MonitorCheck
 from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
+from agcam.callbacks.stopping import StopCallback
 from agcam.callbacks.summary import SummaryCallback
 from agcam.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
 from agcam.classifier import ViTClassifier
@@ -37,7 +40,7 @@ from agcam.export import export_command
 from agcam.held_folder import hold
 from agcam.home import with_home, without_home
 from agcam.idle_options import warn_of_idle
-from agcam.interrupt import INTERRUPTED, interruptible
+from agcam.interrupt import TERMINATED, interruptible, status_of
 from agcam.precision import check_installed
 from agcam.progress import watched
 from agcam.resumed_options import check_seed, model_beside
@@ -162,7 +165,8 @@ class TrainCLI(LightningCLI):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         # first, so that nothing that ends slowly keeps what went wrong from being told
-        callbacks[:0] = [FailureCallback(), FiniteCallback(self._get(self.config, "on_nan")), MonitorCheck()]
+        own = [FailureCallback(), StopCallback(), FiniteCallback(self._get(self.config, "on_nan")), MonitorCheck()]
+        callbacks[:] = [*own, *keep_last(callbacks)]
         if self._get(self.config, "explain"):
             check_strategy(trainer.strategy)
         else:
@@ -196,7 +200,10 @@ class _SaveConfig(SaveConfigCallback):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the training command; returns its exit status. A bad input is one line on stderr; so is Ctrl-C, with 130."""
+    """Run the training command; returns its exit status.
+
+    A bad input is one line on stderr, with 2. So is being stopped: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+    """
     given = list(sys.argv[1:] if args is None else args)
     try:
         with interruptible():
@@ -217,12 +224,14 @@ def main(args: Sequence[str] | None = None) -> int:
                 },
                 args=None if args is None else given,
             )
+    except SIGTERMException:  # on SLURM, and said already
+        return TERMINATED
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning has caught
-            return INTERRUPTED
+            return status_of(end.__context__)
         raise
-    except KeyboardInterrupt:  # before it could
-        return say_interrupted()
+    except KeyboardInterrupt as interrupt:  # before it could
+        return say_interrupted(interrupt)
     except Exception as error:
         return exit_status(error)
     return 0

@@ -23,13 +23,17 @@ from agcam.explain_images import Explainable, explain_images, find_images
 from agcam.explainers.anatomy import dissect
 from agcam.export import open_exported
 from agcam.held_folder import held
-from agcam.interrupt import INTERRUPTED, interruptible
+from agcam.interrupt import interruptible, status_of
 from agcam.progress import progress
 from agcam.report.command import add_report
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the explaining command; its exit status is 0, 1 where an image failed, 2 for bad input, 130 for Ctrl-C."""
+    """Run the explaining command; returns its exit status.
+
+    That is 0, 1 where an image failed, 2 for bad input, and where it was stopped 130 for Ctrl-C, 143 for SIGTERM, 129
+    for SIGHUP.
+    """
     parser = _parser()
     options, rest = parser.parse_known_args(args)
     options.data_options = rest
@@ -39,10 +43,10 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         with interruptible():
             return int(options.run(options))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         again = "; the same command goes on where it was" if options.command == "benchmark" else ""
         print(f"interrupted{again}", file=sys.stderr)  # noqa: T201  # the command's own voice
-        return INTERRUPTED
+        return status_of(interrupt)
     except Exception as error:
         plain = in_one_line(error)
         if not isinstance(plain, AgcamError):

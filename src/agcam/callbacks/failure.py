@@ -16,9 +16,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from agcam.errors import AgcamError, InputError, in_one_line
-from agcam.interrupt import INTERRUPTED, end_at_next
+from agcam.interrupt import end_at_next, status_of
 
 _SECONDS_TO_END = 20.0
 _SECONDS_TO_COUNT = 3.0
@@ -35,10 +36,11 @@ class FailureCallback(L.Callback):
         """Report before anything else can wait for a process that will not answer."""
         if trainer.state.fn == TrainerFn.FITTING:
             exception.go_on = how_to_go_on(trainer)  # type: ignore[attr-defined]  # exceptions take attributes
-        if isinstance(exception, KeyboardInterrupt):
+        if isinstance(exception, (KeyboardInterrupt, SIGTERMException)):
             end_at_next()  # Lightning has just had it ignored
             if trainer.is_global_zero:
-                say_interrupted(getattr(exception, "go_on", ""))
+                say_interrupted(exception, getattr(exception, "go_on", ""))
+            _end_children(trainer, 0)
         if trainer.world_size == 1 or not isinstance(exception, Exception):
             return
         first = report(exception)
@@ -88,10 +90,10 @@ def exit_status(error: Exception) -> int:
     return 2 if ours else 1
 
 
-def say_interrupted(go_on: str = "") -> int:
-    """Say that Ctrl-C ended the command, and how to go on; returns the exit status."""
+def say_interrupted(interrupt: BaseException, go_on: str = "") -> int:
+    """Say that a signal ended the command, and how to go on; returns the exit status."""
     print(f"interrupted. {go_on}".rstrip(), file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
-    return INTERRUPTED
+    return status_of(interrupt)
 
 
 def how_to_go_on(trainer: L.Trainer) -> str:
@@ -154,6 +156,7 @@ def _end_children(trainer: L.Trainer, grace: float) -> None:
             child.wait(max(0.0, deadline - time.monotonic()))
         if child.poll() is None:
             child.kill()
+    children.clear()  # else Lightning's observer kills this process, too, before it can say with which status it ends
 
 
 def _first_line(error: Exception) -> str:
