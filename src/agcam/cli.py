@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from rich.console import Console
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
+from agcam.adverts import drop_adverts
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status, say_interrupted
 from agcam.callbacks.finite import FiniteCallback, OnNan
@@ -30,11 +31,14 @@ from agcam.classifier import ViTClassifier
 from agcam.completion import add_completion
 from agcam.data.module import ImageDataModule
 from agcam.data.yaml_file import read_yaml
-from agcam.errors import AgcamError, InputError, brief
+from agcam.debug import add_debug, debuggable
+from agcam.errors import AgcamError, InputError
 from agcam.export import export_command
 from agcam.held_folder import hold
 from agcam.home import with_home, without_home
 from agcam.interrupt import INTERRUPTED, interruptible
+from agcam.trainer_checks import check_trainer
+from agcam.options import add_replaced, blame, given_to_command, plain_texts, refused
 from agcam.progress import watched
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
 from agcam.tuning import TUNING, TuningTrainer
@@ -58,10 +62,12 @@ class TrainCLI(LightningCLI):
         """Add completion to the command as a whole."""
         super().setup_parser(*args, **kwargs)
         add_completion(self.parser)
+        add_debug(self.parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and look at the checkpoint before LightningCLI reads it: its own errors are tracebacks."""
-        files = _config_files(sys.argv[1:] if args is None else args)
+        given = sys.argv[1:] if args is None else args
+        files = _config_files(given)
         for file in files:
             read_yaml(file)  # for its errors, which name file and line
         try:
@@ -69,8 +75,7 @@ class TrainCLI(LightningCLI):
         except AgcamError:
             raise
         except Exception as error:  # jsonargparse raises what an odd structure makes it stumble over
-            where = f"{', '.join(map(str, files))}: " if files else ""
-            raise InputError(f"{where}{brief(error, 800)}") from error
+            raise blame(error, given_to_command(parser, given, files)) from error
         config = self.config[self.config["subcommand"]]
         if config["quiet"]:
             if "verbose" in config:  # the table of validate and test
@@ -81,10 +86,12 @@ class TrainCLI(LightningCLI):
         for section in ("model", "data"):  # they travel in checkpoints
             if section in config:
                 config[section] = without_home(config[section])
-        config["trainer"] = with_home(config["trainer"])
+        config["trainer"] = with_home(plain_texts(config["trainer"]))
         path = with_home(config.get("ckpt_path"))
-        if not path or path in ("best", "hpc", "registry"):
+        if not path or path in ("hpc", "registry"):
             return
+        if path == "best":
+            raise InputError("--ckpt_path best: no run is in progress whose best one it could be; name a file, or last")
         config["ckpt_path"] = path
         folders = run_folders(config["trainer"])
         if path == "last":  # Lightning would look into the new run's folder only
@@ -104,7 +111,17 @@ class TrainCLI(LightningCLI):
             default="stop",
             help="what a training step does whose loss or gradients are not finite: stop the run, or skip the step",
         )
+        add_debug(parser)
+        add_replaced(parser)
         parser.add_argument("--quiet", action="store_true", help="no progress and no tables; only what went wrong")
+
+    def instantiate_classes(self) -> None:
+        """As LightningCLI's; what classes refuse is about their options."""
+        drop_adverts()
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            raise refused(error) from error
 
     def before_fit(self) -> None:
         """Open the trackers first: one that cannot begin, or a folder of another run, should cost nothing."""
@@ -132,6 +149,7 @@ class TrainCLI(LightningCLI):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         # first, so that nothing that ends slowly keeps what went wrong from being told
         callbacks[:0] = [FailureCallback(), FiniteCallback(self._get(self.config, "on_nan"))]
+        check_trainer(trainer)
         if self._get(self.config, "explain"):
             check_strategy(trainer.strategy)
         else:
@@ -164,6 +182,7 @@ class _SaveConfig(SaveConfigCallback):
         log_config(trainer.loggers, json.loads(self.parser.dump(self.config, skip_none=False, format="json")))
 
 
+@debuggable
 def main(args: Sequence[str] | None = None) -> int:
     """Run the training command; returns its exit status. A bad input is one line on stderr; so is Ctrl-C, with 130."""
     given = list(sys.argv[1:] if args is None else args)
@@ -179,6 +198,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 save_config_kwargs={"save_to_log_dir": False},
                 trainer_class=TuningTrainer,
                 seed_everything_default=0,
+                auto_configure_optimizers=False,
                 trainer_defaults={"callbacks": [SummaryCallback(), ResumingCallback()]},
                 parser_kwargs={
                     "description": "Train a Vision Transformer and see where it looks.",
