@@ -37,10 +37,10 @@ from agcam.export import export_command
 from agcam.held_folder import hold
 from agcam.home import with_home, without_home
 from agcam.interrupt import INTERRUPTED, interruptible
-from agcam.trainer_checks import check_trainer
 from agcam.options import add_replaced, blame, given_to_command, plain_texts, refused
 from agcam.progress import watched
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
+from agcam.trainer_checks import check_trainer
 from agcam.tuning import TUNING, TuningTrainer
 from agcam.whole_file import write_whole
 
@@ -55,8 +55,8 @@ class TrainCLI(LightningCLI):
         return {name: hidden for name, hidden in LightningCLI.subcommands().items() if name != "predict"} | own
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Have errors raised, so that they are one line, as all of ours."""
-        return super().init_parser(**kwargs | {"exit_on_error": False})
+        """Have errors raised, so that they are one line, as all of ours; and a mistyped name taken for no other."""
+        return super().init_parser(**kwargs | {"exit_on_error": False, "allow_abbrev": False})
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Add completion to the command as a whole."""

@@ -29,7 +29,7 @@ class UnexpectedError(Exception):
     """A bug's line as another process told it; the commands print it as it is."""
 
 
-def brief(error: Exception, most: int = 300) -> str:
+def brief(error: Exception | str, most: int = 300) -> str:
     """What another library says went wrong, as part of a line: it may quote half a file."""
     said = " ".join(str(error).split())
     return f"{said[:most]}…" if len(said) > most else said or type(error).__name__

@@ -38,12 +38,7 @@ def main(args: Sequence[str] | None = None) -> int:
     logging.getLogger("timm").setLevel(logging.WARNING)
     try:
         with interruptible():
-            parser = _parser()
-            options, options.data_options = parser.parse_known_args(given)
-            if options.data_options and (
-                options.command != "benchmark" or not options.data_options[0].startswith("--data")
-            ):
-                raise unknown_option(options.data_options[0], parser, options.command)
+            options = _parse(given)
             return int(options.run(options))
     except KeyboardInterrupt:
         again = "; the same command goes on where it was" if given[:1] == ["benchmark"] else ""
@@ -51,6 +46,15 @@ def main(args: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:
         return say(error)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    options, rest = parser.parse_known_args(args)
+    if rest and (options.command != "benchmark" or not rest[0].startswith("--data")):
+        raise unknown_option(rest[0], parser, options.command)
+    options.data_options = rest
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

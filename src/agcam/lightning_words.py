@@ -30,8 +30,8 @@ def in_our_words(error: Exception) -> str:
         known = ", ".join(["auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators())])
         return f"--trainer.accelerator {_bare(found[1])}: there is no such accelerator; known are {known}"
     if found := re.search(r"invalid strategy name: `strategy=(.*?)`", said):
-        known = [name for name in StrategyRegistry.available_strategies() if "_find_unused" not in name]
-        return f"--trainer.strategy {_bare(found[1])}: there is no such strategy; known are {', '.join(sorted(known))}"
+        known = ", ".join(n for n in sorted(StrategyRegistry.available_strategies()) if "_find_unused" not in n)
+        return f"--trainer.strategy {_bare(found[1])}: there is no such strategy; known are {known}"
     if found := re.search(r"`--ntasks=(\d+)` in your SLURM bash script", said):
         return (
             f"SLURM_NTASKS is {found[1]} and SLURM_NTASKS_PER_NODE is not set: ask SLURM for --ntasks-per-node="

@@ -24,8 +24,8 @@ def raised_at(error: BaseException) -> tuple[str, str, str]:
         frames = [(name, int(line)) for name, line in _FRAME.findall(said)]
         if found := _LAST.match(said.strip().splitlines()[-1]):
             kind, said = found[1].rpartition(".")[2], found[2] or ""
-        return kind, brief(Exception(said)) if said else "no message", _place(frames)
-    return kind, brief(Exception(said)) if said.strip() else "no message", _place(frames)
+        return kind, brief(said) if said else "no message", _place(frames)
+    return kind, brief(said) if said.strip() else "no message", _place(frames)
 
 
 def raised_in(error: BaseException, *packages: str) -> bool:

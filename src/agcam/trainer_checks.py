@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import lightning as L
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from agcam.errors import InputError
 

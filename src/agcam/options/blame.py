@@ -76,7 +76,8 @@ def given_to_command(parser: StandardParser, args: Sequence[str], files: Sequenc
 
 def _guilty(given: Given, message: str) -> Path | None:
     """The configuration that fails by itself."""
-    others = [arg for arg in given.args[1:] if arg.startswith("--") and not arg.startswith("--config")]
+    named = {"-c", "--config", *map(str, given.files)}
+    others = [arg for arg in given.args[1:] if arg not in named and not arg.startswith("--config=")]
     if len(given.files) == 1 and not others:
         return given.files[0]
     return next((file for file in given.files if given.fails_alone(file, message)), None)
@@ -89,19 +90,26 @@ def _sentence(problem: Problem, source: Source | None, given: Given) -> str:
     of = f" (of {problem.owner.rpartition('.')[2]})" if problem.owner else ""
     if not problem.key:
         return problem.said
+    owner = problem.owner.rpartition(".")[2]
     if problem.kind == "unknown":
         near = near_option(problem.key, given.parser, problem.owner, problem.owner_key)
-        known = f"did you mean {'' if in_file else '--'}{near}?" if near else f"{given.help} lists them"
-        return f"{name}: no such option{of}; {known}"
+        instead = _instead([near], "" if in_file else "--") if near else f"{given.help} lists them"
+        return f"{name}: no such option{of}; {instead}"
     if problem.kind == "missing":
-        return f"{name} is missing{f'; {problem.owner.rpartition(chr(46))[2]} needs it' if problem.owner else ''}"
+        return f"{name} is missing{f'; {owner} needs it' if owner else ''}"
     if problem.kind == "class":
         bases = [kind.strip("<>").removeprefix("class ").strip("'") for kind in problem.expected]
-        near = near_classes(problem.found or "", [base for base in bases if "." in base])
-        known = f"; known are {', '.join(near)}" if len(near) > 1 else f"; did you mean {near[0]}?" if near else ""
-        return f"{name}: no class {problem.found!r} is known here{known}"
+        instead = _instead(near_classes(problem.found or "", [base for base in bases if "." in base]))
+        return f"{name}: no class {problem.found!r} is known here{'; ' * bool(instead)}{instead}"
     found = "" if problem.found is None else f", found {_as_written(problem)}"
     return f"{name}{of}: {problem.said}{found}{_hint(problem, source)}"
+
+
+def _instead(names: Sequence[str], dashes: str = "") -> str:
+    """What else there is."""
+    if len(names) > 1:
+        return f"known are {', '.join(names)}"
+    return f"did you mean {dashes}{names[0]}?" if names else ""
 
 
 def _as_written(problem: Problem) -> str:

@@ -56,7 +56,8 @@ def _load(path: str) -> type | None:
 
 def _subclasses(kind: type | None) -> Iterable[type]:
     """Public subclasses at any depth, those of tests left out."""
-    for child in kind.__subclasses__() if kind is not None else []:
+    children: list[type] = kind.__subclasses__() if kind is not None else []
+    for child in children:
         if not child.__name__.startswith(("_", "Dummy")) and child.__module__.partition(".")[0] in (
             "agcam",
             "lightning",

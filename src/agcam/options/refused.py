@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 from agcam.errors import AgcamError, InputError
 from agcam.foreign_errors import as_ours, root_cause
 from agcam.options.problem import read_problem
@@ -25,8 +27,16 @@ def refused(error: Exception) -> Exception:
     problem = read_problem(str(error))
     name = problem.owner.rpartition(".")[2] or f"--{problem.key}" * bool(problem.key)
     kind, said, where = raised_at(root)
+    name = name or _maker(root)
     if raised_in(root, "jsonargparse"):
         said = problem.said or said
     elif not refused_in(root, where.partition("/")[0]):  # it stumbled over a value
         said = f"{said} ({kind} at {where})"
     return InputError(f"{name}: {said}" if name else said)
+
+
+def _maker(error: BaseException) -> str:
+    """The name of the class whose method raised; empty if none did."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    maker = frames[-1][0].f_locals.get("self") if frames else None
+    return "" if maker is None else type(maker).__name__

@@ -36,7 +36,7 @@ class Source:
 
 
 def find_source(key: str, args: Sequence[str], files: Sequence[Path], found: str | None = None) -> Source | None:
-    """The place that gives `key`: the nearest to its full name; of several such that with the value `found`, or the last.
+    """The place that gives `key`, or most of its name; of several the one with the value `found`, or the last.
 
     Args:
         key: an option's name with dots.
