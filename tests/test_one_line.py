@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +13,13 @@ from typing import Any
 import pytest
 import torch
 
+from agcam.benchmark import run as benchmark_run
+from agcam.benchmark.shard import Plan
+from agcam.classifier import ViTClassifier
 from agcam.cli import main
+from agcam.errors import AgcamError, InputError, UnexpectedError
 from agcam.explain_cli import main as explain_main
+from agcam.one_line import say
 from agcam.options import plain_texts
 from command_lines import SMALL, TINY_MODEL
 from processes import free_port, start
@@ -183,6 +190,49 @@ def test_a_bug_in_a_loader_worker_is_one_line_with_its_place(
     error = the_error(capsys.readouterr().err)
     assert error.startswith("unexpected KeyError: 'nothing' (at ")
     assert f"test_one_line.py:{LINE}, from agcam/data/source.py:" in error
+
+
+def test_a_bug_in_two_processes_is_one_line_of_both(tmp_path: Path) -> None:
+    shared = {**ELASTIC, **MEETING, "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    command = [*FIT, "--trainer.devices=2", "--trainer.strategy=ddp", f"--trainer.default_root_dir={tmp_path}"]
+    runs = [
+        start(command, tmp_path / rank, shared | {"RANK": rank, "LOCAL_RANK": rank}, before=_break_the_step)
+        for rank in ("0", "1")
+    ]
+    assert [run.wait() for run in runs] == [1, 1]
+    printed = "".join(run.printed for run in runs)
+    assert "Traceback" not in printed
+    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert re.match(r"error: process \d of 2: unexpected KeyError: 'nothing' \(at .*; run again with --debug", line)
+
+
+def _break_the_step() -> None:
+    ViTClassifier.training_step = _bug  # type: ignore[method-assign]  # in a process of its own
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (KeyError("x"), UnexpectedError, "process 1 of 2: unexpected KeyError: 'x' (at "),
+        (MemoryError(), AgcamError, "process 1 of 2: memory ran out; take smaller batches"),
+        (InputError("what is wrong"), AgcamError, "process 1 of 2: what is wrong"),
+    ],
+)
+def test_a_process_of_a_benchmark_hands_its_line_over(
+    error: Exception, kind: type[Exception], said: str, tmp_path: Path
+) -> None:
+    told: queue.Queue[Exception] = queue.Queue()
+    plan = Plan(methods=(), scores=(), against_masks=False, batch_size=1)
+    with pytest.raises(SystemExit):
+        benchmark_run._worker(partial(_raise, error), plan, tmp_path, 1, ["cpu", "cpu"], told)
+    found = told.get_nowait()
+    assert type(found) is kind
+    assert str(found).startswith(said)
+    assert say(found) == (1 if kind is UnexpectedError else 2)
 
 
 def test_a_bug_while_options_become_objects_is_no_option_s_fault(
