@@ -21,28 +21,13 @@ from agcam.errors import AgcamError, InputError, UnexpectedError
 from agcam.explain_cli import main as explain_main
 from agcam.one_line import say
 from agcam.options import plain_texts
-from command_lines import SMALL, TINY_MODEL
+from last_line import ELASTIC, FIT, MEETING, the_error
 from processes import free_port, start
-
-DATA = ["--data=Shapes", "--data.train_size=4", "--data.val_size=2", "--data.batch_size=2", "--data.num_workers=0"]
-SHORT = ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_checkpointing=false", "--explain=false"]
-FIT = ["fit", *SMALL, *TINY_MODEL, *DATA, *SHORT]
-ELASTIC = {"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "test"}
-DDP = ["--trainer.devices=1", "--trainer.strategy=ddp"]
-MEETING = {"MASTER_ADDR": "127.0.0.1"}
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def the_error(printed: str) -> str:
-    assert "Traceback" not in printed
-    lines = [line for line in printed.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    assert printed.splitlines()[-1] == lines[0]
-    return lines[0].removeprefix("error: ")
 
 
 @pytest.mark.parametrize(
@@ -93,53 +78,6 @@ def test_a_package_that_is_not_installed_is_named(hidden: list[str], logger: str
     run = start([*FIT, f"--trainer.logger={{class_path: {logger}}}"], tmp_path / "out", before=partial(_hide, hidden))
     assert run.wait() == 2
     assert said in the_error(run.printed)
-
-
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
-        ({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "x"}, "SLURM_NTASKS is 4 and SLURM_NTASKS_PER_NODE is not set"),
-        (
-            ELASTIC | MEETING | {"MASTER_PORT": "abc", "WORLD_SIZE": "1"},
-            "variable MASTER_PORT is 'abc', expected a whole",
-        ),
-        (
-            ELASTIC | MEETING | {"MASTER_PORT": "1", "WORLD_SIZE": ""},
-            "variable WORLD_SIZE is '', expected a whole number",
-        ),
-        (ELASTIC | MEETING | {"MASTER_PORT": "1", "WORLD_SIZE": "2"}, "does not match the world size (2)"),
-        ({"LOCAL_RANK": "x"}, "variable LOCAL_RANK is 'x', expected a whole number"),
-    ],
-)
-def test_a_variable_of_the_environment_that_is_odd_is_named(
-    environment: dict[str, str], said: str, tmp_path: Path
-) -> None:
-    run = start([*FIT, *DDP, f"--trainer.default_root_dir={tmp_path}"], tmp_path / "out", environment)
-    assert run.wait() == 2
-    assert said in the_error(run.printed)
-
-
-def test_a_variable_that_lightning_reads_on_import_is_named(tmp_path: Path) -> None:
-    run = start([], tmp_path / "out", {"RANK": ""}, "agcam.commands", before=_begin_anew)
-    assert run.wait() == 2
-    assert the_error(run.printed).startswith("the environment variable RANK is '', expected a whole number")
-
-
-def test_a_world_size_that_nobody_needs_hides_no_error(tmp_path: Path) -> None:
-    run = start([*FIT, "--data.train_size=0"], tmp_path / "out", {"WORLD_SIZE": ""})
-    assert run.wait() == 2
-    assert the_error(run.printed) == "data.train_size must be a number of images, at least 1, found 0"
-
-
-def test_a_port_in_use_is_named(tmp_path: Path) -> None:
-    import socket
-
-    with socket.create_server(("127.0.0.1", free_port())) as taken:
-        port = str(taken.getsockname()[1])
-        environment = ELASTIC | MEETING | {"MASTER_PORT": port, "WORLD_SIZE": "1"}
-        run = start([*FIT, *DDP, f"--trainer.default_root_dir={tmp_path}"], tmp_path / "out", environment)
-        assert run.wait() == 2
-    assert the_error(run.printed).startswith(f"port {port} is taken by another process; set MASTER_PORT to a free one")
 
 
 def _step_of(raising: Callable[[], object], *args: Any, **kwargs: Any) -> None:
@@ -325,14 +263,3 @@ def _hide(names: list[str]) -> None:
         return known(name)
 
     importlib.metadata.distribution = distribution
-
-
-def _begin_anew() -> None:
-    """Forget what was imported, as in a process that has just begun; and have the module's `main` be train.py's."""
-    for name in [
-        name for name in sys.modules if name.partition(".")[0] in ("agcam", "lightning", "lightning_utilities")
-    ]:
-        del sys.modules[name]
-    import agcam.commands
-
-    agcam.commands.main = lambda args: agcam.commands.train()  # type: ignore[attr-defined]
