@@ -9,7 +9,7 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-from agcam.cli import main  # after the environment is set
+from agcam.commands import train  # after the environment is set
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(train())

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
+from agcam.adverts import drop_adverts
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status, say_interrupted
 from agcam.callbacks.finite import FiniteCallback, OnNan
@@ -35,16 +36,19 @@ from agcam.classifier import ViTClassifier
 from agcam.completion import add_completion
 from agcam.data.module import ImageDataModule
 from agcam.data.yaml_file import read_yaml
+from agcam.debug import add_debug, debuggable
 from agcam.errors import AgcamError, InputError, ModelError, brief
 from agcam.export import export_command
 from agcam.held_folder import hold
 from agcam.home import with_home, without_home
 from agcam.idle_options import warn_of_idle
 from agcam.interrupt import TERMINATED, interruptible, status_of
+from agcam.options import add_replaced, blame, given_to_command, plain_texts, refused
 from agcam.precision import check_installed
 from agcam.progress import watched
 from agcam.resumed_options import check_seed, model_beside
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
+from agcam.trainer_checks import check_trainer
 from agcam.tuning import TUNING, TuningTrainer
 from agcam.weights import restored_later
 from agcam.whole_file import write_whole
@@ -60,17 +64,19 @@ class TrainCLI(LightningCLI):
         return {name: hidden for name, hidden in LightningCLI.subcommands().items() if name != "predict"} | own
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Have errors raised, so that they are one line, as all of ours."""
-        return super().init_parser(**kwargs | {"exit_on_error": False})
+        """Have errors raised, so that they are one line, as all of ours; and a mistyped name taken for no other."""
+        return super().init_parser(**kwargs | {"exit_on_error": False, "allow_abbrev": False})
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Add completion to the command as a whole."""
         super().setup_parser(*args, **kwargs)
         add_completion(self.parser)
+        add_debug(self.parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and look at the checkpoint before LightningCLI reads it: its own errors are tracebacks."""
-        files = _config_files(sys.argv[1:] if args is None else args)
+        given = sys.argv[1:] if args is None else args
+        files = _config_files(given)
         for file in files:
             read_yaml(file)  # for its errors, which name file and line
         try:
@@ -78,8 +84,7 @@ class TrainCLI(LightningCLI):
         except AgcamError:
             raise
         except Exception as error:  # jsonargparse raises what an odd structure makes it stumble over
-            where = f"{', '.join(map(str, files))}: " if files else ""
-            raise InputError(f"{where}{brief(error, 800)}") from error
+            raise blame(error, given_to_command(parser, given, files)) from error
         config = self.config[self.config["subcommand"]]
         if config["quiet"]:
             if "verbose" in config:  # the table of validate and test
@@ -90,13 +95,15 @@ class TrainCLI(LightningCLI):
         for section in ("model", "data"):  # they travel in checkpoints
             if section in config:
                 config[section] = without_home(config[section])
-        config["trainer"] = with_home(config["trainer"])
+        config["trainer"] = with_home(plain_texts(config["trainer"]))
         command = self.config["subcommand"]
         check_installed(config["trainer"].get("precision"))
         warn_of_idle(sys.argv[1:] if args is None else args, command, config["explain"])
         path = with_home(config.get("ckpt_path"))
-        if not path or path in ("best", "hpc", "registry"):
+        if not path or path in ("hpc", "registry"):
             return
+        if path == "best":
+            raise InputError("--ckpt_path best: no run is in progress whose best one it could be; name a file, or last")
         config["ckpt_path"] = path
         folders = run_folders(config["trainer"])
         if path == "last":  # Lightning would look into the new run's folder only
@@ -122,11 +129,6 @@ class TrainCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Do nothing: `parse_arguments` has settled it; in Lightning's own the checkpoint overrules every option."""
 
-    def instantiate_classes(self) -> None:
-        """Leave out the weights that training began with where a checkpoint's replace them."""
-        with restored_later() if self._get(self.config, "ckpt_path") else nullcontext():
-            super().instantiate_classes()
-
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the explanation callback and its switch, and what a loss of NaN does."""
         parser.add_lightning_class_args(ExplanationCallback, "explanation")
@@ -138,7 +140,21 @@ class TrainCLI(LightningCLI):
             default="stop",
             help="what a training step does whose loss or gradients are not finite: stop the run, or skip the step",
         )
+        add_debug(parser)
+        add_replaced(parser)
         parser.add_argument("--quiet", action="store_true", help="no progress and no tables; only what went wrong")
+
+    def instantiate_classes(self) -> None:
+        """As LightningCLI's; what classes refuse is about their options.
+
+        Weights that training began with are left out where a checkpoint's replace them.
+        """
+        drop_adverts()
+        try:
+            with restored_later() if self._get(self.config, "ckpt_path") else nullcontext():
+                super().instantiate_classes()
+        except Exception as error:
+            raise refused(error) from error
 
     def before_fit(self) -> None:
         """Open the trackers first: one that cannot begin, or a folder of another run, should cost nothing."""
@@ -167,6 +183,7 @@ class TrainCLI(LightningCLI):
         # first, so that nothing that ends slowly keeps what went wrong from being told
         own = [FailureCallback(), StopCallback(), FiniteCallback(self._get(self.config, "on_nan")), MonitorCheck()]
         callbacks[:] = [*own, *keep_last(callbacks)]
+        check_trainer(trainer)
         if self._get(self.config, "explain"):
             check_strategy(trainer.strategy)
         else:
@@ -199,6 +216,7 @@ class _SaveConfig(SaveConfigCallback):
         log_config(trainer.loggers, json.loads(self.parser.dump(self.config, skip_none=False, format="json")))
 
 
+@debuggable
 def main(args: Sequence[str] | None = None) -> int:
     """Run the training command; returns its exit status.
 
@@ -217,6 +235,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 save_config_kwargs={"save_to_log_dir": False},
                 trainer_class=TuningTrainer,
                 seed_everything_default=0,
+                auto_configure_optimizers=False,
                 trainer_defaults={"callbacks": [SummaryCallback(), ResumingCallback()]},
                 parser_kwargs={
                     "description": "Train a Vision Transformer and see where it looks.",

@@ -17,46 +17,52 @@ from rich.console import Console
 
 from agcam.benchmark.command import add_benchmark, add_compare
 from agcam.classifier import ViTClassifier
+from agcam.command_options import OneLineParser, unknown_option
 from agcam.completion import add_completion
-from agcam.errors import AgcamError, InputError, in_one_line
+from agcam.debug import add_debug, debuggable
+from agcam.errors import InputError
 from agcam.explain_images import Explainable, explain_images, find_images
 from agcam.explainers.anatomy import dissect
 from agcam.export import open_exported
 from agcam.held_folder import held
 from agcam.interrupt import interruptible, status_of
+from agcam.one_line import say
 from agcam.progress import progress
 from agcam.report.command import add_report
 
 
+@debuggable
 def main(args: Sequence[str] | None = None) -> int:
     """Run the explaining command; returns its exit status.
 
     That is 0, 1 where an image failed, 2 for bad input, and where it was stopped 130 for Ctrl-C, 143 for SIGTERM, 129
     for SIGHUP.
     """
-    parser = _parser()
-    options, rest = parser.parse_known_args(args)
-    options.data_options = rest
-    if rest and (options.command != "benchmark" or not rest[0].startswith("--data")):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    given = list(sys.argv[1:] if args is None else args)
     logging.getLogger("timm").setLevel(logging.WARNING)
     try:
         with interruptible():
+            options = _parse(given)
             return int(options.run(options))
     except KeyboardInterrupt as interrupt:
-        again = "; the same command goes on where it was" if options.command == "benchmark" else ""
+        again = "; the same command goes on where it was" if given[:1] == ["benchmark"] else ""
         print(f"interrupted{again}", file=sys.stderr)  # noqa: T201  # the command's own voice
         return status_of(interrupt)
     except Exception as error:
-        plain = in_one_line(error)
-        if not isinstance(plain, AgcamError):
-            raise
-        print(f"error: {plain}", file=sys.stderr)  # noqa: T201  # as above
-        return 2
+        return say(error)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    options, rest = parser.parse_known_args(args)
+    if rest and (options.command != "benchmark" or not rest[0].startswith("--data")):
+        raise unknown_option(rest[0], parser, options.command)
+    options.data_options = rest
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description="Show where a Vision Transformer looks.",
         epilog="`%(prog)s COMMAND --help` tells more of each.",
         formatter_class=partial(argparse.HelpFormatter, max_help_position=14),
@@ -83,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     add_benchmark(commands, _add_model, _load)
     add_compare(commands)
     add_report(commands)
+    for command in (parser, *commands.choices.values()):
+        add_debug(command)
     return parser
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import fields
@@ -12,8 +11,10 @@ from typing import Any
 import safetensors.torch
 
 from agcam.classifier import ViTClassifier
+from agcam.command_options import OneLineParser
 from agcam.data.input_config import InputConfig
 from agcam.data.listing import read_text
+from agcam.debug import add_debug
 from agcam.errors import ModelError, brief
 from agcam.weights import check_sizes, read_weights
 from agcam.whole_file import write_whole
@@ -25,13 +26,14 @@ _CROP_MODE = {"squash": "squash", "center_crop": "center"}
 
 def export_command(args: Sequence[str]) -> int:
     """`train.py export`; returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         "train.py export",
         description=f"Write {_WEIGHTS}, {_CONFIG} and {_NAMES} as timm reads them: timm.create_model('local-dir:DIR', "
         "pretrained=True), explain.py images --checkpoint DIR, train.py fit --model.weights DIR.",
     )
     parser.add_argument("--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint of train.py")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
+    add_debug(parser)
     options = parser.parse_args(args)
     model = ViTClassifier.from_checkpoint(options.ckpt_path)
     export(model, options.output)
