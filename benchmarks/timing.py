@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import statistics
 import time
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from agcam.data.cores import usable_cores
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def machine(device: str) -> dict[str, str]:
     return {
         "device": name,
         "threads": str(torch.get_num_threads()),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(usable_cores()),
         "python": platform.python_version(),
         **versions,
         "date": datetime.date.today().isoformat(),

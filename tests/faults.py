@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import resource
 import signal
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,24 @@ from typing import Any
 import lightning as L
 
 FAULT = "AGCAM_TEST_FAULT"
+SIGNALS = {
+    "interrupt": signal.SIGINT,
+    "interrupt_slow": signal.SIGINT,
+    "terminate": signal.SIGTERM,
+    "requeue": signal.SIGUSR1,
+}
+_terminals: list[int] = []
+
+
+def on_a_terminal() -> None:
+    """Put this process on a terminal of its own, which it can close."""
+    os.setsid()
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+    for descriptor in (0, 1, 2):
+        os.dup2(theirs, descriptor)
+    os.close(theirs)
+    _terminals.append(ours)
 
 
 class Fault(L.Callback):
@@ -20,9 +40,10 @@ class Fault(L.Callback):
 
     `kill:STEP[:RANK]`, `raise:STEP[:RANK]`; `kill_in_save:N` before the n-th checkpoint is in its place;
     `kill_worker:STEP` kills a loader worker; `interrupt:STEP` is Ctrl-C, after `interrupt_slow:STEP` the run takes a
-    minute to end; `full:STEP` refuses files of more than 100 kB; `unlink:STEP:PATH:PATH…` removes files;
-    `nan_pixels:STEP[:RANK[:COUNT]]` spoils the first image of as many steps' batches, `nan_gradient:STEP[:RANK]` a
-    gradient.
+    minute to end; `terminate:STEP` is SIGTERM, `terminate_validation:BATCH` while it validates, `requeue:STEP` SLURM's
+    SIGUSR1 before the time is up; `hang_up:STEP` closes the terminal that `on_a_terminal` gave it; `full:STEP` refuses
+    files of more than 100 kB; `unlink:STEP:PATH:PATH…` removes files; `nan_pixels:STEP[:RANK[:COUNT]]` spoils the first
+    image of as many steps' batches, `nan_gradient:STEP[:RANK]` a gradient.
     """
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -42,8 +63,11 @@ class Fault(L.Callback):
         if kind and trainer.global_step == int(step) and trainer.global_rank == int(rank):
             if kind == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if kind in ("interrupt", "interrupt_slow"):
-                os.kill(os.getpid(), signal.SIGINT)
+            if kind in SIGNALS:
+                os.kill(os.getpid(), SIGNALS[kind])
+            if kind == "hang_up":
+                os.close(_terminals.pop())
+                time.sleep(10)  # the signal comes at once
             if kind == "full":
                 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
             if kind == "kill_worker":
@@ -52,6 +76,12 @@ class Fault(L.Callback):
                 raise ValueError("the disk is full\nand more of it")
         if kind == "nan_pixels" and _hit(trainer):
             batch.image[0] = float("nan")
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if os.environ.get(FAULT) == f"terminate_validation:{batch_idx}":
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if os.environ.get(FAULT, "").startswith("interrupt_slow"):

@@ -66,7 +66,11 @@ def start(
 
 
 def start_together(
-    arguments: Sequence[str], folder: Path, count: int, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    folder: Path,
+    count: int,
+    environment: Mapping[str, str] | None = None,
+    module: str = "agcam.cli.train",
 ) -> list[Started]:
     """The same command in `count` processes that know of each other, as torchrun would start them."""
     shared = {
@@ -81,7 +85,7 @@ def start_together(
     command = [*arguments, f"--trainer.devices={count}", "--trainer.strategy=ddp"]
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        start(command, folder / f"printed_{rank}", shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        start(command, folder / f"printed_{rank}", shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, module)
         for rank in range(count)
     ]
 

@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 
 from agcam.benchmark import shard
+from agcam.cli.data_config import open_split
 from agcam.cli.explain import main as explain
 from agcam.cli.train import main as train
-from agcam.data.config import open_split
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES
 from agcam.errors import DataError, ModelError

@@ -227,7 +227,7 @@ def test_a_folder_is_for_one_process_at_a_time(
         (["--devices", "0"], "--devices must be at least 1, found 0"),
         (["--limit", "0"], "--limit must be at least 1, found 0"),
         (["--checkpoint", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
-        (["--data.vals", "3"], "the data's options do not fit: "),
+        (["--data.vals", "3"], "--data.vals: no such option"),
     ],
 )
 def test_bad_input_is_one_clear_line(

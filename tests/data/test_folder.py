@@ -59,6 +59,30 @@ def test_the_test_split_is_its_own_folder_or_the_validation_split(split_root: Pa
     assert names(opened(split_root), "test") == {f"kea/{n:03d}.jpg" for n in range(5)}
 
 
+@pytest.mark.parametrize("name", ["valid", "validation", "Val", "Validation"])
+def test_the_validation_folder_has_several_names(name: str, split_root: Path) -> None:
+    expected = names(opened(split_root), "val")
+    (split_root / "val").rename(split_root / name)
+    data = opened(split_root)
+    assert names(data, "val") == names(data, "test") == expected
+    assert data.class_names == ["kea", "robin", "tui"]
+
+
+def test_two_folders_that_may_be_the_validation_set_are_refused(split_root: Path) -> None:
+    (split_root / "val").rename(split_root / "valid")
+    shutil.copytree(split_root / "valid", split_root / "validation")
+    with pytest.raises(DataError, match="valid and validation may both be the val set; keep one"):
+        opened(split_root)
+
+
+def test_valid_may_be_a_class(tmp_path: Path) -> None:
+    fill(tmp_path / "valid/2024", range(9))
+    fill(tmp_path / "invalid/2024", range(9))
+    data = opened(tmp_path)
+    assert data.class_names == ["invalid", "valid"]
+    assert len(data.open("train")) + len(data.open("val")) == 18
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_class_that_training_does_not_know_is_named(split_root: Path, split: str) -> None:
     fill(split_root / split / "moa", range(1))

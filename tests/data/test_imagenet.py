@@ -220,13 +220,58 @@ def test_a_wrong_mapping_is_named(root: Path, text: str, said: str) -> None:
         opened(root)
 
 
-def test_the_mapping_may_lie_inside_and_must_lie_somewhere(root: Path) -> None:
+def test_the_mapping_may_lie_inside(root: Path) -> None:
     mapping = root / "LOC_synset_mapping.txt"
     mapping.rename(root / "ILSVRC" / mapping.name)
     assert len(opened(root / "ILSVRC").class_names) == len(MAPPING)
-    (root / "ILSVRC" / mapping.name).unlink()
-    with pytest.raises(DataError, match=r"LOC_synset_mapping\.txt: no such file, nor beside ILSVRC/"):
+
+
+def test_without_the_mapping_classes_are_the_training_folders(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "LOC_synset_mapping.txt").unlink()
+    with caplog.at_level(logging.WARNING):
+        data = opened(root)
+    assert data.class_names == [TENCH, CRANE, MACHINE]
+    assert "no LOC_synset_mapping.txt; classes are these 3 folders and their names are WordNet ids" in caplog.text
+    assert [item.labels for item in data.open("val").items] == [(1,), (0,), (1,)]  # the boxes tell what is on them
+    annotate(annotation(root, 2), (COCK, WHOLE))
+    with pytest.raises(DataError, match=rf"unknown class, expected a WordNet id of .*CLS-LOC/train: .* says {COCK}"):
         opened(root)
+
+
+@pytest.fixture
+def repacked(tmp_path: Path) -> Path:
+    """As torchvision and most tutorials have it: train/ and val/ with class folders, and nothing else."""
+    for wnid in (CRANE, TENCH):
+        picture(tmp_path / "train" / wnid / f"{wnid}_1.JPEG")
+        picture(tmp_path / "val" / wnid / f"{wnid}_2.JPEG")
+    return tmp_path
+
+
+def test_folders_alone_are_read(repacked: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (repacked / "train" / CRANE / "notes.txt").write_text("seen at dusk")
+    with caplog.at_level(logging.WARNING):
+        data = opened(repacked)
+    assert data.class_names == [TENCH, CRANE]
+    assert [item.labels for item in data.open("train").items] == [(0,), (1,)]
+    assert [item.labels for item in data.open("val").items] == [(0,), (1,)]
+    assert f"{repacked / 'train'}: left out 1 file: 1 .txt" in caplog.text
+    (repacked / "LOC_synset_mapping.txt").write_text("".join(f"{k} {v}\n" for k, v in MAPPING.items()))
+    assert opened(repacked).class_names[:2] == ["tench", "cock"]  # the official indices again
+    assert [item.labels for item in opened(repacked).open("val").items] == [(0,), (2,)]
+
+
+def test_a_flat_validation_set_without_the_solution_says_what_is_needed(repacked: Path) -> None:
+    for path in sorted(repacked.glob("val/*/*")):
+        path.rename(repacked / "val" / path.name)
+        path.parent.rmdir()
+    with pytest.raises(DataError, match=r"its class is unknown; expected LOC_val_solution\.csv, .*or a class folder"):
+        opened(repacked)
+
+
+def test_another_folder_among_the_classes_is_named(repacked: Path) -> None:
+    picture(repacked / "train/tench/1.JPEG")
+    with pytest.raises(DataError, match=r"train: 'tench' where only WordNet ids as n01440764 may be; there is no LOC_"):
+        opened(repacked)
 
 
 def test_a_missing_root_says_what_was_expected_and_where_to_register(tmp_path: Path) -> None:

@@ -90,14 +90,6 @@ def test_boxes_and_masks_turn_with_an_exif_rotated_voc_image(voc: Path) -> None:
     assert np.array_equal(turned.boxes.T, [48 - y1, x0, 48 - y0, x1])
 
 
-def test_a_mask_drawn_on_the_upright_image_does_not_pass_for_one_of_the_stored_image(cub: Path) -> None:
-    mask = cub / "segmentations" / first_image(cub).relative_to(cub / "images").with_suffix(".png")
-    stored_with(first_image(cub), 6, slice(0, 40))
-    Image.fromarray(np.zeros((48, 40), np.uint8)).save(mask)
-    with pytest.raises(DataError, match=r"the mask is 40×48, its image .* is 48×40"):
-        cub_data(cub)
-
-
 @pytest.mark.parametrize("kind", ["gif", "png"])
 def test_of_an_animation_the_first_frame_is_read(kind: str, tmp_path: Path) -> None:
     first, second = (Image.new("RGB", (8, 6), color) for color in ("red", "blue"))

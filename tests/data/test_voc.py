@@ -94,10 +94,7 @@ def test_float_coordinates_are_kept(tree: Path) -> None:
     ("change", "said"),
     [
         (lambda t: t[:100], "not a readable XML file"),
-        (
-            lambda t: t.replace("<name>", "<name>un"),
-            "unknown class 'un.*expected one of circle, square.*--data.classes",
-        ),
+        (lambda t: t.replace("name>", "label>"), "unknown class ''; expected one of circle, square.*--data.classes"),
         (lambda t: t.replace("<xmax>", "<xmax>wide"), "xmax of a .* is 'wide.*expected a number"),
         (lambda t: t.replace("<bndbox>", "<box>").replace("</bndbox>", "</box>"), "xmin of a .* is None"),
     ],

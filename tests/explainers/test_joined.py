@@ -29,7 +29,7 @@ def test_joined_forwards_give_the_maps_that_each_gives_alone(family: str) -> Non
     torch.testing.assert_close(joined, expected, rtol=0, atol=1e-5 * float(expected.max()))
 
 
-@pytest.mark.parametrize("method", [method for method in methods() if method != "random"])
+@pytest.mark.parametrize("method", methods())
 def test_every_method_explains_joined_forwards(method: str) -> None:
     model = small_model()
     alone = [record(model, random_images(batch=batch, seed=batch)) for batch in (2, 1)]

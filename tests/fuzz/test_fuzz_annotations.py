@@ -55,6 +55,27 @@ def test_voc_annotations(examples: int, voc: Path) -> None:
 
 
 @inputs(150)
+def test_voc_annotations_that_declare_an_encoding(examples: int, voc: Path) -> None:
+    files = sorted(voc.glob("Annotations/*.xml"))
+    for path in files:
+        path.write_text(f'<?xml version="1.0" encoding="gb2312"?>\n{path.read_text()}')
+    name = "VOC annotations that declare an encoding"
+    fuzz_files(name, files, lambda: VOC2012(root=str(voc), classes=CLASSES), voc, examples)
+
+
+@inputs(150)
+def test_voc_label_maps(examples: int, voc: Path) -> None:
+    """Colors of the palette that `write_voc` paints masks with, in CVAT's list."""
+    colors = [(0, 0, 0), *((n * 67 % 256, n * 131 % 256, n * 199 % 256) for n in range(1, len(CLASSES) + 1))]
+    names = ["background", *CLASSES]
+    lines = [f"{name}:{r},{g},{b}::\n" for name, (r, g, b) in zip(names, colors, strict=True)]
+    (voc / "labelmap.txt").write_text("".join(["# label:color_rgb:parts:actions\n", *lines]))
+    opened(VOC2012(root=str(voc), classes=CLASSES))
+    files = [voc / "labelmap.txt"]
+    fuzz_files("VOC label maps", files, lambda: VOC2012(root=str(voc), classes=CLASSES), voc, examples)
+
+
+@inputs(150)
 def test_voc_image_sets(examples: int, voc: Path) -> None:
     files = sorted(voc.glob("ImageSets/Main/*.txt"))
     fuzz_files("VOC image sets", files, lambda: VOC2012(root=str(voc), classes=CLASSES), voc, examples)

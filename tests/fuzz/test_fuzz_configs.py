@@ -12,8 +12,8 @@ from harness import fuzz, inputs
 from hypothesis import strategies as st
 from mutations import broken_text, broken_value
 
+from agcam.cli.data_config import open_split
 from agcam.cli.train import TrainCLI, main
-from agcam.data.config import open_split
 from agcam.data.input_config import InputConfig
 
 VALID = """\

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_sum
 
+from agcam.metrics import sums
+
 SIZE = (40, 48)
 
 
@@ -48,7 +50,7 @@ def summed(*metrics: Metric) -> Metric:
     total = copy.copy(metrics[0])
     total.reset()
     for name, reduction in total._reductions.items():
-        assert reduction is dim_zero_sum, f"{name} cannot be summed over processes"
-        setattr(total, name, torch.stack([getattr(metric, name) for metric in metrics]).sum(0))
+        assert reduction in (dim_zero_sum, sums.merged), f"{name} cannot be summed over processes"
+        setattr(total, name, reduction(torch.stack([getattr(metric, name) for metric in metrics])))
     total._update_count = 1
     return total

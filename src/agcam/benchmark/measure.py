@@ -64,8 +64,6 @@ def measure(
     found.shown = np.flatnonzero(np.isin(found.pairs["index"], list(shown)))
     for method in config.methods:
         options = dict(method.options)
-        if method.name == "random":  # other noise for other images
-            options.setdefault("seed", int(batch.index[0]))
         try:
             run = partial(explain, model, batch.image, targets, method.name, **options)
             seconds, explanation = _timed(run)

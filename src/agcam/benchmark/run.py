@@ -19,10 +19,11 @@ from torch.utils.data import DataLoader
 from agcam.benchmark import shard as shards
 from agcam.benchmark.measure import BenchmarkConfig, measure
 from agcam.console.interrupt import undisturbed
+from agcam.console.one_line import describe, show_traceback
 from agcam.data.batch import collate
 from agcam.data.source import Source, TransformedDataset
 from agcam.data.transforms import Transform
-from agcam.errors import AgcamError, InputError, brief
+from agcam.errors import AgcamError, InputError, UnexpectedError, brief
 from agcam.io.atomic import write_whole
 from agcam.io.text import shown
 from agcam.training.loaded import LoadedModel
@@ -155,8 +156,8 @@ def _spread(
         while any(process.is_alive() for process in processes) or not told.empty():
             with suppress(queue.Empty):
                 said = told.get(timeout=0.2)
-                if isinstance(said, str):
-                    raise AgcamError(said)
+                if isinstance(said, Exception):
+                    raise said
                 done(said)
             for rank, process in enumerate(processes):
                 if process.exitcode not in (None, 0) and told.empty():
@@ -195,8 +196,11 @@ def _worker(
 
     try:
         _work(open_job(), config, output, rank, len(devices), devices[rank], done)
-    except AgcamError as error:
-        told.put(f"process {rank} of {len(devices)}: {error}")
+    except Exception as error:
+        show_traceback(error)
+        line, status = describe(error)
+        kind = AgcamError if status == 2 else UnexpectedError
+        told.put(kind(f"process {rank} of {len(devices)}: {line}"))
         raise SystemExit(1) from error
 
 

@@ -11,7 +11,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from agcam.callbacks.gallery import explained_images, show, spread
-from agcam.callbacks.scoring import FIGURES, GroundTruth, Scoring, find_objects
+from agcam.callbacks.scoring import FIGURES, WITHOUT_OBJECTS, GroundTruth, Scoring, find_objects, has_objects
+from agcam.callbacks.self_check import check_explainable
 from agcam.callbacks.timeline import REMEMBERED, GalleryBy, Memory, Panel
 from agcam.data.batch import Batch, join_batches, owned
 from agcam.data.ground_truth import labelled_targets, predicted_targets
@@ -93,18 +94,21 @@ class ExplanationCallback(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Which images are shown, so that a run that goes on shows the same ones."""
-        return {"shown": self.panel.chosen}
+        return {"shown": self.panel.chosen, "gallery": self._gallery()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the images of the run that is resumed."""
-        self.panel.chosen = dict(state_dict.get("shown", {}))
+        """Go on with the images of the run that is resumed, unless the gallery is to be another."""
+        if state_dict.get("gallery", self._gallery()) == self._gallery():
+            self.panel.chosen = dict(state_dict.get("shown", {}))
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """See to it that no tracker can stop the run."""
         protect(trainer)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the heatmaps of another run."""
+        """Try whether the model can be explained; forget the heatmaps of another run."""
+        if trainer.enable_validation and self.max_batches > 0:
+            check_explainable(trainer, cast(ViTClassifier, pl_module), self.scoring)
         for scoring in self.scoring.values():
             scoring.memory = Memory()
 
@@ -176,6 +180,16 @@ class ExplanationCallback(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """As `on_train_end`, for validation and test."""
         self._writer.wait()
+
+    def logged_names(self, dataset: Any) -> list[str]:
+        """What is logged in an explained epoch of `fit`, of the figures that a validation set allows."""
+        known = has_objects(dataset, self.ground_truth)
+        figures = [*FIGURES, "count"] if known else [name for name in FIGURES if name in WITHOUT_OBJECTS]
+        prefixes = [f"val/loc_{method}" if number else "val/loc" for number, method in enumerate(self.scoring)]
+        return [f"{prefix}/{figure}" for prefix in prefixes for figure in figures]
+
+    def _gallery(self) -> list[Any]:
+        return [self.panel.size, self.panel.by]
 
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.sanity_checking:
@@ -253,9 +267,9 @@ class ExplanationCallback(L.Callback):
             maps = explanation.heatmaps[pairs.image, pairs.slot]
             found = scoring.figures(maps, objects, correct)
             scoring.remember(found, keys, keep, maps)
-            scoring.means.update(found[counted])
+            scoring.means.update(found[counted.cpu()])
             explanations[method] = explanation
-            figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted].tolist()]
+            figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
         if any(shown):
             self.panel.add(show(model, batch, pairs.keep(wanted), explanations, figures))
 

@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 from contextlib import suppress
 from typing import Any
 
@@ -16,9 +15,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from agcam.console.interrupt import INTERRUPTED, end_at_next
-from agcam.errors import AgcamError, InputError, in_one_line
+from agcam.console.interrupt import end_at_next, status_of
+from agcam.console.one_line import describe, show_traceback
+from agcam.errors import InputError
 
 _SECONDS_TO_END = 20.0
 _SECONDS_TO_COUNT = 3.0
@@ -35,10 +36,11 @@ class FailureCallback(L.Callback):
         """Report before anything else can wait for a process that will not answer."""
         if trainer.state.fn == TrainerFn.FITTING:
             exception.go_on = how_to_go_on(trainer)  # type: ignore[attr-defined]  # exceptions take attributes
-        if isinstance(exception, KeyboardInterrupt):
+        if isinstance(exception, (KeyboardInterrupt, SIGTERMException)):
             end_at_next()  # Lightning has just had it ignored
             if trainer.is_global_zero:
-                say_interrupted(getattr(exception, "go_on", ""))
+                say_interrupted(exception, getattr(exception, "go_on", ""))
+            _end_children(trainer, 0)
         if trainer.world_size == 1 or not isinstance(exception, Exception):
             return
         first = report(exception)
@@ -49,49 +51,37 @@ class FailureCallback(L.Callback):
 
 
 def report(error: Exception) -> bool:
-    """Print an error as one line on stderr, naming the process if there are several; False if another has reported.
-
-    An error that is not ours is a traceback as well.
-    """
+    """Print an error as one line on stderr, naming the process if there are several; False if another has reported."""
     if hasattr(error, "reported"):
         return bool(error.reported)
     rank, world_size = _place()
     number = 1 if world_size == 1 else _failures()
     error.reported = number == 1  # type: ignore[attr-defined]  # as above
-    plain = in_one_line(error)
-    ours = isinstance(plain, AgcamError)
-    said = str(plain) if ours else f"{type(error).__name__}: {_first_line(error)}"
-    if ours and (go_on := getattr(error, "go_on", "")):
-        said = f"{said}. {go_on}"
+    said, status = describe(error)
+    if go_on := getattr(error, "go_on", ""):
+        said = f"{said.rstrip('.')}. {go_on}"
     if number is None:
         said = f"ended because process 0 is gone ({said})"
-    elif number == 1 and not ours:
-        traceback.print_exception(error)
+    elif number == 1:
+        show_traceback(error)
     if number in (None, 1):
         where = f"process {rank} of {world_size}: " if world_size > 1 else ""
         print(f"error: {where}{said}", file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
-    if ours and rank == 0:
+    if status == 2 and rank == 0:
         _keep_count(world_size)
     return number == 1
 
 
 def exit_status(error: Exception) -> int:
-    """Report an error that ended a command, and say with which status: 2 for ours, 1 for others among processes.
-
-    Raises:
-        Exception: `error` itself, if it is not ours and there is but one process.
-    """
-    ours = isinstance(in_one_line(error), AgcamError)
-    if not ours and _place()[1] == 1:
-        raise error
+    """Report an error that ended a command; returns 2 for what a user can change, 1 for what nobody expected."""
     report(error)
-    return 2 if ours else 1
+    return describe(error)[1]
 
 
-def say_interrupted(go_on: str = "") -> int:
-    """Say that Ctrl-C ended the command, and how to go on; returns the exit status."""
+def say_interrupted(interrupt: BaseException, go_on: str = "") -> int:
+    """Say that a signal ended the command, and how to go on; returns the exit status."""
     print(f"interrupted. {go_on}".rstrip(), file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
-    return INTERRUPTED
+    return status_of(interrupt)
 
 
 def how_to_go_on(trainer: L.Trainer) -> str:
@@ -121,7 +111,8 @@ def _place() -> tuple[int, int]:
     """This process's number, and how many there are."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
-    return int(getattr(rank_zero_only, "rank", 0) or 0), int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = os.environ.get("WORLD_SIZE", "")
+    return int(getattr(rank_zero_only, "rank", 0) or 0), int(world_size) if world_size.isdecimal() else 1
 
 
 def _failures() -> int | None:
@@ -154,7 +145,4 @@ def _end_children(trainer: L.Trainer, grace: float) -> None:
             child.wait(max(0.0, deadline - time.monotonic()))
         if child.poll() is None:
             child.kill()
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), "no message")
+    children.clear()  # else Lightning's observer kills this process, too, before it can say with which status it ends

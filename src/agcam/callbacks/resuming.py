@@ -8,11 +8,12 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from agcam.data.samplers import ResumableSampler, TrainingLoader, derive_seed, run_seed
 from agcam.tracking import run_id
+from agcam.training.plain_state import check_states
 
 
 class ResumingCallback(L.Callback):
@@ -36,6 +37,15 @@ class ResumingCallback(L.Callback):
         """Go on with the seed that the run began with."""
         self._seed = int(state_dict["seed"])
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse what could be saved and not resumed, before hours are spent on it.
+
+        Raises:
+            InputError: as `check_states`.
+        """
+        if trainer.checkpoint_callbacks:
+            check_states(trainer, pl_module)
+
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Complete what Lightning is about to restore."""
         if trainer.state.fn != TrainerFn.FITTING:
@@ -56,6 +66,7 @@ class ResumingCallback(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Tell the loader where to go on."""
         self._tracker_run = run_id(trainer.loggers)
+        _resume_averaging(trainer, pl_module)
         loader = trainer.train_dataloader
         if not isinstance(loader, TrainingLoader):
             return
@@ -82,6 +93,17 @@ def tracked_run(checkpoint: dict[str, Any]) -> str | None:
     state = states.get(ResumingCallback.__name__) if isinstance(states, dict) else None
     run = state.get("tracker_run") if isinstance(state, dict) else None
     return run if isinstance(run, str) else None
+
+
+def _resume_averaging(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    """Have stochastic weight averaging take its schedule up at once: by itself it would at the next epoch's start."""
+    for averaging in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning's list of callbacks
+        if isinstance(averaging, StochasticWeightAveraging) and averaging._scheduler_state is not None:
+            groups = trainer.optimizers[0].param_groups
+            rates = [group["lr"] for group in groups]
+            averaging.on_train_epoch_start(trainer, pl_module)
+            for group, rate in zip(groups, rates, strict=True):  # making the schedule has taken its first step
+                group["lr"] = rate
 
 
 def _finish_batch(trainer: L.Trainer, loop: dict[str, Any]) -> None:

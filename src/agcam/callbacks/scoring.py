@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from agcam.metrics.means import ImageMeans
 
 GroundTruth = Literal["boxes", "masks"]
 FIGURES = (*NAMES, "pointing_game", "right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")
+WITHOUT_OBJECTS = ("entropy", "drift")
+"""Those that need no boxes or masks."""
 _ENTROPY = FIGURES.index("entropy")
 
 
@@ -54,6 +56,15 @@ def find_objects(batch: Batch, pairs: Pairs, ground_truth: GroundTruth) -> Objec
     return Objects(known, torch.stack(filled).to(pairs.image.device), boxes, None)
 
 
+def has_objects(dataset: Any, ground_truth: GroundTruth) -> bool:
+    """Whether a data set knows where objects are; true where it does not say so without reading all its images."""
+    source = getattr(dataset, "source", None)
+    items = getattr(getattr(source, "source", source), "items", None)  # a cache's source has them
+    if items is None:
+        return True
+    return any((item.mask if ground_truth == "masks" else item.boxes) is not None for item in items)
+
+
 class Scoring(nn.Module):
     """The figures of one explanation method: `FIGURES` of each image, and their means over a data set.
 
@@ -70,14 +81,17 @@ class Scoring(nn.Module):
         self.memory = Memory()
 
     def figures(self, maps: Tensor, objects: Objects | None, correct: Tensor) -> Tensor:
-        """The figures (P, F) float64 of P heatmaps, NaN where an object is not known; drift is not among them.
+        """The figures (P, F) of P heatmaps, NaN where an object is not known; drift is not among them.
 
         Args:
             maps: (P, h, w) on the patch grid.
             objects: of the P pairs.
             correct: (P,) bool, whether the image is classified right.
+
+        Returns:
+            Float64 on the CPU.
         """
-        found = torch.full((len(maps), len(FIGURES)), float("nan"), dtype=torch.float64, device=maps.device)
+        found = torch.full((len(maps), len(FIGURES)), float("nan"), dtype=torch.float64)
         found[:, _ENTROPY] = map_entropy(maps)
         if objects is None:
             return found
@@ -88,7 +102,8 @@ class Scoring(nn.Module):
         overlap, counted = score(large, objects.boxes, masks, size, objects.ignore, self.threshold, self.protocol)
         overlap[~counted] = float("nan")
         hits = pointing_hits(large, objects.masks)
-        found[known, :_ENTROPY] = torch.cat([overlap, torch.stack([hits, *reasons(hits, correct[known])], 1)], 1)
+        flags = torch.stack([hits, *reasons(hits, correct[known])], 1).cpu()
+        found[known.cpu(), :_ENTROPY] = torch.cat([overlap, flags], 1)
         return found
 
     def remember(self, found: Tensor, keys: Sequence[tuple[int, int]], keep: Tensor, maps: Tensor) -> None:

@@ -19,8 +19,8 @@ from agcam.benchmark.illustrate import illustrate
 from agcam.benchmark.measure import BenchmarkConfig
 from agcam.benchmark.run import Job, count_shards, run, shard_path
 from agcam.benchmark.shard import Shard, read_all
+from agcam.cli.data_config import find_config, open_split
 from agcam.console.progress import open_console, progress
-from agcam.data.config import find_config, open_split
 from agcam.data.module import Split
 from agcam.errors import AgcamError, InputError
 from agcam.explainers.vit_parts import inspect_vit

@@ -14,42 +14,52 @@ import torch
 from rich.console import Console
 
 from agcam.cli.benchmark import add_benchmark, add_compare
+from agcam.cli.command_options import OneLineParser, unknown_option
 from agcam.cli.images import explain_images, find_images
 from agcam.cli.report import add_report
-from agcam.console.interrupt import INTERRUPTED, interruptible
+from agcam.console.debug import add_debug, debuggable
+from agcam.console.interrupt import interruptible, status_of
+from agcam.console.one_line import say
 from agcam.console.progress import progress
-from agcam.errors import AgcamError, InputError, in_one_line
+from agcam.errors import InputError
 from agcam.explainers.vit_parts import inspect_vit
 from agcam.io.lock import held
 from agcam.training.loaded import LoadedModel, load_timm, load_trained
 
 
+@debuggable
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the explaining command; its exit status is 0, 1 where an image failed, 2 for bad input, 130 for Ctrl-C."""
-    parser = make_parser()
-    options, rest = parser.parse_known_args(args)
-    options.data_options = rest
-    if rest and (options.command != "benchmark" or not rest[0].startswith("--data")):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    """Run the explaining command; returns its exit status.
+
+    That is 0, 1 where an image failed, 2 for bad input, and where it was stopped 130 for Ctrl-C, 143 for SIGTERM, 129
+    for SIGHUP.
+    """
+    given = list(sys.argv[1:] if args is None else args)
     logging.getLogger("timm").setLevel(logging.WARNING)
     try:
         with interruptible():
+            options = _parse(given)
             return int(options.run(options))
-    except KeyboardInterrupt:
-        again = "; the same command goes on where it was" if options.command == "benchmark" else ""
+    except KeyboardInterrupt as interrupt:
+        again = "; the same command goes on where it was" if given[:1] == ["benchmark"] else ""
         print(f"interrupted{again}", file=sys.stderr)  # noqa: T201  # the command's own voice
-        return INTERRUPTED
+        return status_of(interrupt)
     except Exception as error:
-        plain = in_one_line(error)
-        if not isinstance(plain, AgcamError):
-            raise
-        print(f"error: {plain}", file=sys.stderr)  # noqa: T201  # as above
-        return 2
+        return say(error)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = make_parser()
+    options, rest = parser.parse_known_args(args)
+    if rest and (options.command != "benchmark" or not rest[0].startswith("--data")):
+        raise unknown_option(rest[0], parser, options.command)
+    options.data_options = rest
+    return options
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of these commands."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description="Show where a Vision Transformer looks.",
         epilog="`%(prog)s COMMAND --help` tells more of each.",
         formatter_class=partial(argparse.HelpFormatter, max_help_position=14),
@@ -75,6 +85,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_benchmark(commands, _add_model, _load)
     add_compare(commands)
     add_report(commands)
+    for command in (parser, *commands.choices.values()):
+        add_debug(command)
     return parser
 
 

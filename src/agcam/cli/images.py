@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from agcam.explainers.explain import check_image_batch, explain_recording
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.recorder import record
 from agcam.io.atomic import whole_file, write_whole
+from agcam.io.image_files import find_image_files, say_left_out
 from agcam.io.images import SUFFIXES, read_image
 from agcam.io.names import safe_name
 from agcam.io.redact import without_home
@@ -28,6 +31,7 @@ from agcam.io.text import name_of_file
 from agcam.training.loaded import LoadedModel
 from agcam.visualization import overlay as render
 
+log = logging.getLogger(__name__)
 _VIEW_SIDE = 448
 
 
@@ -40,23 +44,28 @@ class Outcome:
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """Files as given, folders searched through, sorted.
+    """Files as given, folders searched through, sorted. The log says what was left out of folders.
 
     Raises:
         DataError: if an input does not exist or there is no image at all.
     """
     found: list[Path] = []
+    left_out = Counter[str]()
     for path in inputs:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            files = find_image_files(path)
+            found += files.paths
+            left_out += files.left_out
         elif path.is_file():
             found.append(path)
         else:
             raise DataError(f"{path}: no such file or folder")
+    where = ", ".join(map(str, inputs))
     if not found:
-        raise DataError(
-            f"no image in {', '.join(map(str, inputs))}; expected files ending in {', '.join(sorted(SUFFIXES))}"
-        )
+        but = f" ({say_left_out(left_out)})" if left_out else ""
+        raise DataError(f"no image in {where}; expected files ending in {', '.join(sorted(SUFFIXES))}{but}")
+    if left_out:
+        log.warning("%s: %s", where, say_left_out(left_out))
     return list(dict.fromkeys(found))
 
 

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from agcam.console.debug import debugging
+from agcam.console.one_line import say
+
 # Idle OpenMP threads go to sleep after some 50 µs: spinning longer takes the cores that loader workers need, sleeping
 # at once makes small models wait for them to wake. Read when torch is loaded, which the imports below lead to.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -57,7 +60,12 @@ def main(args: Sequence[str] | None = None) -> int:
         hint = f"Did you mean {close[0]}? " if close else ""
         print(f"error: no command {given[0]!r}. {hint}There are {', '.join(COMMANDS)}", file=sys.stderr)  # noqa: T201  # the command's own voice
         return 2
-    return int(import_module(module).main(None if args is None else given))
+    with debugging(given):
+        try:
+            run = import_module(module).main
+        except Exception as error:  # Lightning looks at the environment when it is imported, and may end there
+            return say(error)
+        return int(run(None if args is None else given))
 
 
 def usage(name: str) -> str:

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,32 @@ from jsonargparse import Namespace
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status, say_interrupted
 from agcam.callbacks.finite import FiniteCallback, OnNan
+from agcam.callbacks.last_checkpoint import keep_last
+from agcam.callbacks.monitors import MonitorCheck
 from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
+from agcam.callbacks.stopping import StopCallback
 from agcam.cli.explain import make_parser as explain_parser
+from agcam.cli.idle_options import warn_of_idle
+from agcam.cli.options import add_replaced, blame, given_to_command, plain_texts, refused
+from agcam.cli.resumed_options import check_seed, model_beside
 from agcam.cli.summary import SummaryCallback
+from agcam.cli.trainer_checks import check_trainer
 from agcam.cli.tuning import TUNING, TuningTrainer
+from agcam.console.adverts import drop_adverts
 from agcam.console.completion import add_completion
-from agcam.console.interrupt import INTERRUPTED, interruptible
+from agcam.console.debug import add_debug, debuggable
+from agcam.console.interrupt import TERMINATED, interruptible, status_of
 from agcam.console.progress import watched
 from agcam.data.module import ImageDataModule
-from agcam.errors import AgcamError, InputError, brief
+from agcam.errors import AgcamError, InputError, ModelError, brief
 from agcam.io.atomic import write_whole
 from agcam.io.lock import hold
 from agcam.io.redact import with_home, without_home
@@ -40,6 +51,8 @@ from agcam.tracking import continue_run, log_config, open_trackers, protect, run
 from agcam.training.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
 from agcam.training.classifier import ViTClassifier
 from agcam.training.export import export_command
+from agcam.training.precision import check_installed
+from agcam.training.weights import restored_later
 
 
 class TrainCLI(LightningCLI):
@@ -52,17 +65,19 @@ class TrainCLI(LightningCLI):
         return {name: hidden for name, hidden in LightningCLI.subcommands().items() if name != "predict"} | own
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Have errors raised, so that they are one line, as all of ours."""
-        return super().init_parser(**kwargs | {"exit_on_error": False})
+        """Have errors raised, so that they are one line, as all of ours; and a mistyped name taken for no other."""
+        return super().init_parser(**kwargs | {"exit_on_error": False, "allow_abbrev": False})
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Add completion to the command as a whole."""
         super().setup_parser(*args, **kwargs)
         add_completion(self.parser, explain_parser)
+        add_debug(self.parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and look at the checkpoint before LightningCLI reads it: its own errors are tracebacks."""
-        files = _config_files(sys.argv[1:] if args is None else args)
+        given = sys.argv[1:] if args is None else args
+        files = _config_files(given)
         for file in files:
             read_yaml(file)  # for its errors, which name file and line
         try:
@@ -70,8 +85,7 @@ class TrainCLI(LightningCLI):
         except AgcamError:
             raise
         except Exception as error:  # jsonargparse raises what an odd structure makes it stumble over
-            where = f"{', '.join(map(str, files))}: " if files else ""
-            raise InputError(f"{where}{brief(error, 800)}") from error
+            raise blame(error, given_to_command(parser, given, files)) from error
         config = self.config[self.config["subcommand"]]
         if config["quiet"]:
             if "verbose" in config:  # the table of validate and test
@@ -82,17 +96,39 @@ class TrainCLI(LightningCLI):
         for section in ("model", "data"):  # they travel in checkpoints
             if section in config:
                 config[section] = without_home(config[section])
-        config["trainer"] = with_home(config["trainer"])
+        config["trainer"] = with_home(plain_texts(config["trainer"]))
+        command = self.config["subcommand"]
+        check_installed(config["trainer"].get("precision"))
+        warn_of_idle(sys.argv[1:] if args is None else args, command, config["explain"])
         path = with_home(config.get("ckpt_path"))
-        if not path or path in ("best", "hpc", "registry"):
+        if not path or path in ("hpc", "registry"):
             return
+        if path == "best":
+            raise InputError("--ckpt_path best: no run is in progress whose best one it could be; name a file, or last")
         config["ckpt_path"] = path
         folders = run_folders(config["trainer"])
         if path == "last":  # Lightning would look into the new run's folder only
             path = config["ckpt_path"] = str(last_checkpoint(folders))
-        run = tracked_run(open_checkpoint(Path(path), folders))
-        if run and self.config["subcommand"] == "fit":
-            continue_run(config["trainer"].get("logger"), run)
+        checkpoint = open_checkpoint(Path(path), folders)
+        given = parser.parse_args(args, env=False, defaults=False)[command]
+        fitting = command == "fit"
+        try:
+            model = model_beside(checkpoint, without_home(vars(given).get("model", {})), fitting, Path(path))
+            self.config = parser.parse_object({command: {"model": model}}, self.config)
+        except AgcamError:
+            raise
+        except Exception as error:  # as above, of a stranger's settings
+            raise ModelError(
+                f"{path}: its settings are not those of this version's model ({brief(error)}); resume with the version "
+                "that wrote it, or start from its weights: --model.weights"
+            ) from error
+        if fitting:
+            check_seed(checkpoint, given.get("seed_everything"), Path(path))
+            if run := tracked_run(checkpoint):
+                continue_run(self.config[command]["trainer"].get("logger"), run)
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: `parse_arguments` has settled it; in Lightning's own the checkpoint overrules every option."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the explanation callback and its switch, and what a loss of NaN does."""
@@ -105,7 +141,21 @@ class TrainCLI(LightningCLI):
             default="stop",
             help="what a training step does whose loss or gradients are not finite: stop the run, or skip the step",
         )
+        add_debug(parser)
+        add_replaced(parser)
         parser.add_argument("--quiet", action="store_true", help="no progress and no tables; only what went wrong")
+
+    def instantiate_classes(self) -> None:
+        """As LightningCLI's; what classes refuse is about their options.
+
+        Weights that training began with are left out where a checkpoint's replace them.
+        """
+        drop_adverts()
+        try:
+            with restored_later() if self._get(self.config, "ckpt_path") else nullcontext():
+                super().instantiate_classes()
+        except Exception as error:
+            raise refused(error) from error
 
     def before_fit(self) -> None:
         """Open the trackers first: one that cannot begin, or a folder of another run, should cost nothing."""
@@ -132,7 +182,9 @@ class TrainCLI(LightningCLI):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         # first, so that nothing that ends slowly keeps what went wrong from being told
-        callbacks[:0] = [FailureCallback(), FiniteCallback(self._get(self.config, "on_nan"))]
+        own = [FailureCallback(), StopCallback(), FiniteCallback(self._get(self.config, "on_nan")), MonitorCheck()]
+        callbacks[:] = [*own, *keep_last(callbacks)]
+        check_trainer(trainer)
         if self._get(self.config, "explain"):
             check_strategy(trainer.strategy)
         else:
@@ -165,8 +217,12 @@ class _SaveConfig(SaveConfigCallback):
         log_config(trainer.loggers, json.loads(self.parser.dump(self.config, skip_none=False, format="json")))
 
 
+@debuggable
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the training command; returns its exit status. A bad input is one line on stderr; so is Ctrl-C, with 130."""
+    """Run the training command; returns its exit status.
+
+    A bad input is one line on stderr, with 2. So is being stopped: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+    """
     given = list(sys.argv[1:] if args is None else args)
     try:
         with interruptible():
@@ -180,6 +236,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 save_config_kwargs={"save_to_log_dir": False},
                 trainer_class=TuningTrainer,
                 seed_everything_default=0,
+                auto_configure_optimizers=False,
                 trainer_defaults={"callbacks": [SummaryCallback(), ResumingCallback()]},
                 parser_kwargs={
                     "description": "Train a Vision Transformer and see where it looks.",
@@ -187,12 +244,14 @@ def main(args: Sequence[str] | None = None) -> int:
                 },
                 args=None if args is None else given,
             )
+    except SIGTERMException:  # on SLURM, and said already
+        return TERMINATED
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning has caught
-            return INTERRUPTED
+            return status_of(end.__context__)
         raise
-    except KeyboardInterrupt:  # before it could
-        return say_interrupted()
+    except KeyboardInterrupt as interrupt:  # before it could
+        return say_interrupted(interrupt)
     except Exception as error:
         return exit_status(error)
     return 0

@@ -46,6 +46,11 @@ class TuningTrainer(L.Trainer):
             mode: how the rate rises.
             early_stop_threshold: stop where the loss exceeds so many times the smallest; null for never.
         """
+        if num_training < 1 or not 0 < min_lr < max_lr:
+            raise InputError(
+                f"--num_training is {num_training}, --min_lr {min_lr:g}, --max_lr {max_lr:g}; expected at least one "
+                "step, and rates above 0, the smaller first"
+            )
         folder = self._prepare()
         # as many epochs as the steps may take, and no validation between them
         self.fit_loop.max_epochs = max(self.max_epochs or 1, num_training)

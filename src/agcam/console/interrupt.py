@@ -1,36 +1,82 @@
-"""Ctrl-C: once for a clean stop, twice to end at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: once for a clean stop, twice to end at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-INTERRUPTED = 130
-"""Exit status, as shells expect it: 128 + SIGINT."""
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit status of Ctrl-C, as shells expect it."""
+TERMINATED = 128 + signal.SIGTERM
+"""Exit status of a scheduler's SIGTERM."""
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+_SECONDS_OF_ONE_REQUEST = 1.0
+_asked: list[float] = []
+"""When this process was first asked to stop; empty before."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks for a clean stop: Ctrl-C, the SIGTERM of a scheduler, the SIGHUP of a terminal that closes.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+        """Exit status."""
+
+
+def status_of(interrupt: BaseException) -> int:
+    """Exit status of a command that was interrupted; whoever raised it."""
+    return interrupt.status if isinstance(interrupt, Interrupted) else INTERRUPTED
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the first Ctrl-C raise `KeyboardInterrupt`, and the second end the process whatever it is doing."""
+    """Let the first signal raise `Interrupted`, and the second end the process whatever it is doing.
+
+    Who ends jobs may send SIGTERM or SIGHUP to a process and again to its group: within a second that is one request.
+    """
     if threading.current_thread() is not threading.main_thread():  # which alone gets signals, and may ask for them
         yield
         return
-    before: Any = signal.signal(signal.SIGINT, _first)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:  # nohup's way to have it ignored
+        numbers.append(_HANGUP)
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        if number == _HANGUP:
+            _leave_closed(terminals)
+        _answer(number)
+
+    before: dict[int, Any] = {number: signal.signal(number, answer) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked.clear()
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Start processes that no Ctrl-C reaches: whoever starts them ends them."""
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Start processes that neither Ctrl-C nor a closing terminal reaches: whoever starts them ends them.
+
+    On Windows both reach them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *([] if _HANGUP is None else [_HANGUP])})
     try:
         yield
     finally:
@@ -39,13 +85,22 @@ def undisturbed() -> Iterator[None]:
 
 def end_at_next() -> None:
     """Have the next Ctrl-C end the process."""
-    signal.signal(signal.SIGINT, _second)
+    _asked.append(time.monotonic())
+    signal.signal(signal.SIGINT, lambda number, frame: _answer(number))
 
 
-def _first(number: int, frame: FrameType | None) -> None:
-    end_at_next()
-    raise KeyboardInterrupt
+def _answer(number: int) -> None:
+    if not _asked:
+        _asked.append(time.monotonic())
+        raise Interrupted(number)
+    if number == signal.SIGINT or time.monotonic() - _asked[0] > _SECONDS_OF_ONE_REQUEST:
+        os._exit(128 + number)
 
 
-def _second(number: int, frame: FrameType | None) -> None:
-    os._exit(INTERRUPTED)
+def _leave_closed(terminals: list[int]) -> None:
+    """Have output that went to a terminal go nowhere if that was closed, where writing would fail."""
+    for descriptor in terminals:
+        if not os.isatty(descriptor):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -15,9 +14,11 @@ from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
+from filelock import BaseFileLock, FileLock, Timeout
 
 from agcam.console.progress import progress
 from agcam.data.batch import Example
+from agcam.data.cores import usable_cores
 from agcam.data.source import FileSource, Source
 from agcam.errors import DataError
 
@@ -118,8 +119,8 @@ class CachedSource:
         part = self.path.with_suffix(".part")
         with _explained(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.with_suffix(".lock").open("w") as lock:  # freed when its holder ends, however it ends
-                _wait_for(lock, self.path)
+            lock = FileLock(self.path.with_suffix(".lock"), thread_local=False)  # freed however its holder ends
+            with _alone(lock, self.path):
                 if (fault := self._open()) is None:
                     return
                 if fault != "is missing":
@@ -139,7 +140,7 @@ class CachedSource:
     def _write(self, file: BinaryIO) -> None:
         index = np.zeros(len(self), _ROW)
         file.seek(_HEADER.size + index.nbytes)
-        workers = len(os.sched_getaffinity(0))
+        workers = usable_cores()
         with ThreadPoolExecutor(workers) as pool, progress("caching", len(self)) as done:
             for first in range(0, len(self), 16 * workers):  # a few at a time: what is decoded waits in memory
                 rows = range(first, min(first + 16 * workers, len(self)))
@@ -180,17 +181,24 @@ def _digests(source: FileSource, size: int) -> tuple[str, bytes]:
             except OSError as error:
                 raise DataError(f"{path}: cannot be read ({error})") from error
             state.update(f"{path.absolute()}\n{found.st_size} {found.st_mtime_ns}\n".encode())
-        if item.mask is not None:  # its values may be made from the label
-            state.update(f"{item.labels}\n".encode())
+        if item.mask is not None:  # its values may be made from the label, or from a list of classes
+            meaning = None if item.label_map is None else item.label_map.meaning
+            state.update(f"{item.labels}{'' if meaning is None else meaning}\n".encode())
     return which.hexdigest()[:16], state.digest()
 
 
-def _wait_for(lock: Any, path: Path) -> None:
+@contextmanager
+def _alone(lock: BaseFileLock, path: Path) -> Iterator[None]:
+    """The lock, at once or once its holder has built the cache."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(timeout=0)
+    except Timeout:
         log.warning("%s: another process is building this cache; waiting for it", path)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""CUB-200-2011 (Wah et al. 2011): 200 species of birds, one box each, segmentations where they were fetched."""
+"""CUB-200-2011 (Wah et al. 2011), 200 species of birds, one box each, and what is laid out like it, as NABirds is."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,21 @@ ARCHIVE = Archive(
     md5="97eceeb196236b17998738112f37df78",
     folder="CUB_200_2011",
 )
+_WORD = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][\w-]{0,63}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_Key = int | str
+_Table = dict[_Key, list[str]]
 
 
 class CUB200(ImageDataModule):
     """CUB-200-2011 in its official layout; validation and test are the official test split.
 
-    Masks are used where `segmentations/` lies in the data set's folder or beside it. Ids need not be contiguous,
-    so a part of the data set works as well. Boxes and masks are of the pixels as they lie on disk; where EXIF turns an
-    image, they turn along.
+    Masks are used where `segmentations/` lies in the data set's folder or beside it. Ids need neither be contiguous
+    nor numbers, so a part of the data set works as well, and so does NABirds (Van Horn et al. 2015): of the tree in
+    its `hierarchy.txt` the 555 leaves are classes. Boxes and masks are of the pixels as they lie on disk; where EXIF
+    turns an image, they turn along.
 
     Args:
-        root: folder with `images.txt`, or its parent.
+        root: folder with `images.txt`, or its parent if that is called `CUB_200_2011` or `nabirds`.
         download: fetch the official archive into `root` if it is not there.
         archive_url: where to fetch the archive from instead; its checksum must be the same.
         on_error: "raise" at the first bad image or box, or "skip" what is bad and say so.
@@ -53,7 +59,7 @@ class CUB200(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Fetch and unpack the archive if asked to."""
-        if self.download and not any((p / "images.txt").is_file() for p in (self.root, self.root / ARCHIVE.folder)):
+        if self.download and _folder(self.root) is None:
             fetch(self.archive, self.root)
 
     def open(self, split: Split) -> FileSource:
@@ -68,7 +74,7 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
     Raises:
         DataError: naming the file and line that is missing or wrong.
     """
-    folder = next((p for p in (root, root / ARCHIVE.folder) if (p / "images.txt").is_file()), None)
+    folder = _folder(root)
     if folder is None:
         raise DataError(
             f"{root}: no CUB-200-2011 here; expected images.txt, classes.txt, image_class_labels.txt, "
@@ -80,7 +86,8 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
     boxes = _table(folder / "bounding_boxes.txt", 4)
     splits = _table(folder / "train_test_split.txt", 1)
 
-    index = {class_id: i for i, class_id in enumerate(sorted(classes))}
+    names = _class_names(folder, classes, {label for (label,) in labels.values()})
+    index = {class_id: i for i, class_id in enumerate(names)}
     segmentations = next((p for p in (folder / "segmentations", folder.parent / "segmentations") if p.is_dir()), None)
     items = []
     for image_id, (path,) in paths.items():
@@ -91,7 +98,7 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
         if (flag == "1") != train:
             continue
         class_text = _lookup(labels, image_id, folder / "image_class_labels.txt")[0]
-        if (class_id := _id(class_text)) not in index:
+        if (class_id := _key(class_text)) not in index:
             raise DataError(
                 f"{folder / 'image_class_labels.txt'}: image {image_id} has class {shown(class_text)}, not in "
                 "classes.txt"
@@ -118,8 +125,23 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
         raise DataError(
             f"{folder / 'train_test_split.txt'}: no image is marked for {'training' if train else 'testing'}"
         )
-    names = [classes[class_id][0] for class_id in sorted(classes)]
-    return items, [name.split(".", 1)[-1].replace("_", " ") for name in names]
+    return items, list(names.values())
+
+
+def _folder(root: Path) -> Path | None:
+    return next((p for p in (root, root / ARCHIVE.folder, root / "nabirds") if (p / "images.txt").is_file()), None)
+
+
+def _class_names(folder: Path, classes: _Table, labels: set[str]) -> dict[_Key, str]:
+    """Names by id, in the order of the ids; of a hierarchy the leaves, and whatever is a label besides."""
+    ids = list(classes)
+    if (folder / "hierarchy.txt").is_file():
+        parents = {_key(parent) for (parent,) in _table(folder / "hierarchy.txt", 1).values()}
+        ids = [key for key in ids if key not in parents or str(key) in labels]
+    ids.sort(key=lambda key: (isinstance(key, str), key))
+    names = {key: re.sub(r"^\d+\.", "", classes[key][0]).replace("_", " ") for key in ids}
+    shared = Counter(names.values())
+    return {key: name if shared[name] == 1 else f"{name} ({key})" for key, name in names.items()}
 
 
 def _read_mask(item: Item) -> np.ndarray:
@@ -133,29 +155,32 @@ def _read_mask(item: Item) -> np.ndarray:
     return np.where(read_mask(item.mask) > 127, value, 0).astype(np.uint8)
 
 
-def _table(path: Path, columns: int) -> dict[int, list[str]]:
+def _table(path: Path, columns: int) -> _Table:
     """`id value …` lines as a dictionary; a single value may hold spaces."""
-    rows: dict[int, list[str]] = {}
+    rows: _Table = {}
     try:
         for number, line in read_lines(path):
             text, *values = line.split(maxsplit=1) if columns == 1 else line.split()
-            if len(values) != columns or (key := _id(text)) is None:
+            if len(values) != columns or (key := _key(text)) is None:
                 raise DataError(f"{path}:{number}: found {shown(line)}, expected an id and {columns} value(s)")
             if key in rows:
                 raise DataError(f"{path}:{number}: id {key} appears twice")
             rows[key] = values
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; it belongs to CUB-200-2011") from None
+        raise DataError(f"{path}: no such file; it belongs to CUB-200-2011 and to NABirds") from None
     if not rows:
         raise DataError(f"{path}: the file is empty; expected a line for each id")
     return rows
 
 
-def _lookup(table: dict[int, list[str]], image_id: int, path: Path) -> list[str]:
+def _lookup(table: _Table, image_id: _Key, path: Path) -> list[str]:
     if image_id not in table:
         raise DataError(f"{path}: no line for image {image_id} of images.txt; the file may be truncated")
     return table[image_id]
 
 
-def _id(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+def _key(text: str) -> _Key | None:
+    """An id, a number (7 and 007 are one) or, as NABirds', a UUID or word; None for what looks like another column."""
+    if text.isascii() and text.isdigit():
+        return int(text) if len(text) <= 18 else None
+    return text if _WORD.fullmatch(text) else None

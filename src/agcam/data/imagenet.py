@@ -6,18 +6,20 @@ import csv
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agcam.data.folder import list_folders, list_images
+from agcam.data.folder import list_folders
+from agcam.data.frames import Size
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileSource, Item, OnError
-from agcam.data.xml_boxes import Box, box_of, name_of, read_objects
+from agcam.data.xml_boxes import Annotation, Box, box_of, name_of, read_annotation
 from agcam.errors import DataError, brief
+from agcam.io.image_files import find_image_files, say_left_out
 from agcam.io.text import name_of_file, read_text, shown
 
 log = logging.getLogger(__name__)
@@ -34,12 +36,13 @@ class ImageNet1k(ImageDataModule):
     """ImageNet-1k as image-net.org and Kaggle pack it; validation and test are the official validation set.
 
     A class's index is the place of its WordNet id among all ids of the synset mapping, so a data set that holds only
-    some of the class folders keeps the 1000 official indices. Validation images may lie in one folder or in class
-    folders. An image without annotation has no boxes and counts in no localization metric.
+    some of the class folders keeps the 1000 official indices. Without that file, classes are the training folders,
+    in the order of their ids and named by them. Validation images may lie in one folder or in class folders. An image
+    without annotation has no boxes and counts in no localization metric.
 
     Args:
         root: folder with `Data/CLS-LOC`, `Annotations/CLS-LOC` and `LOC_synset_mapping.txt`, or its parent; the text
-            files may lie in either.
+            files may lie in either. Or a folder with `train/n01440764/…` and `val/`, as many repack it.
         on_error: "raise" at the first bad image or box, or "skip" what is bad and say so.
         **kwargs: see `ImageDataModule`.
     """
@@ -62,7 +65,7 @@ class _Tree:
     images: Path
     annotations: Path
     train: bool
-    mapping: Path
+    classes: Path
     index: Mapping[str, int]
     solution: Path | None
     solved: Mapping[str, str]
@@ -74,29 +77,34 @@ def read_imagenet(root: Path, train: bool) -> tuple[list[Item], list[str]]:
     Raises:
         DataError: naming the folder, file or line that is missing or wrong.
     """
-    folder = next((p for p in (root, root / "ILSVRC") if (p / "Data" / "CLS-LOC").is_dir()), None)
-    if folder is None:
-        raise DataError(
-            f"{root}: no ImageNet here; expected Data/CLS-LOC/, Annotations/CLS-LOC/ and {MAPPING}. It cannot be "
-            "fetched for you: register at image-net.org, or on Kaggle (imagenet-object-localization-challenge)"
-        )
+    folder = next((p for p in (root, root / "ILSVRC") if (p / "Data" / "CLS-LOC").is_dir()), root)
+    data = folder / "Data" / "CLS-LOC"
+    if not data.is_dir():
+        data = root
+        if not any(_WNID.fullmatch(path.name) for path in root.glob("train/n*")):
+            raise DataError(
+                f"{root}: no ImageNet here; expected Data/CLS-LOC/, Annotations/CLS-LOC/ and {MAPPING}, or "
+                "train/n01440764/… and val/. It cannot be fetched for you: register at image-net.org, or on Kaggle "
+                "(imagenet-object-localization-challenge)"
+            )
     mapping, solution = _near(folder, MAPPING), _near(folder, SOLUTION)
-    if mapping is None:
-        raise DataError(f"{folder / MAPPING}: no such file, nor beside {folder.name}/; class indices come from it")
-    names = _read_mapping(mapping)
+    names = _names_of_folders(data / "train", say=train) if mapping is None else _read_mapping(mapping)
     split = "train" if train else "val"
     tree = _Tree(
-        images=folder / "Data" / "CLS-LOC" / split,
+        images=data / split,
         annotations=folder / "Annotations" / "CLS-LOC" / split,
         train=train,
-        mapping=mapping,
+        classes=mapping or data / "train",
         index={wnid: i for i, wnid in enumerate(names)},
         solution=None if train else solution,
         solved={} if train or solution is None else _read_solution(solution),
     )
-    items = [_read_item(tree, path, wnid) for path, wnid in _files(tree)]
+    files, left_out = _files(tree)
+    items = [_read_item(tree, path, wnid) for path, wnid in files]
     if not items:
         raise DataError(f"{tree.images}: no image; expected {'<wnid>/*.JPEG' if train else '*.JPEG'}")
+    if left_out:
+        log.warning("%s: %s", tree.images, say_left_out(left_out))
     bare = sum(item.boxes is None and item.fault is None for item in items)
     if bare:
         log.warning("%s: %d of %d images have no boxes; localization leaves them out", tree.images, bare, len(items))
@@ -105,6 +113,26 @@ def read_imagenet(root: Path, train: bool) -> tuple[list[Item], list[str]]:
 
 def _near(folder: Path, name: str) -> Path | None:
     return next((p / name for p in (folder, folder.absolute().parent) if (p / name).is_file()), None)
+
+
+def _names_of_folders(training: Path, say: bool) -> dict[str, str]:
+    """Class names by WordNet id where no file maps them: the ids of the training folders."""
+    folders = [folder.name for folder in list_folders(training)] if training.is_dir() else []
+    odd = next((name for name in folders if not _WNID.fullmatch(name)), None)
+    if odd is not None or not folders:
+        raise DataError(
+            f"{training}: {'no class folder' if odd is None else shown(odd)} where only WordNet ids as n01440764 may "
+            f"be; there is no {MAPPING} either, from which classes would come"
+        )
+    if say:
+        log.warning(
+            "%s: no %s; classes are these %d folders and their names are WordNet ids: indices are the official ones "
+            "only where all 1000 are there",
+            training,
+            MAPPING,
+            len(folders),
+        )
+    return {name: name for name in folders}
 
 
 def _read_mapping(path: Path) -> dict[str, str]:
@@ -168,16 +196,23 @@ def _read_solution(path: Path) -> dict[str, str]:
     return found
 
 
-def _files(tree: _Tree) -> Iterator[tuple[Path, str | None]]:
-    """Image files by path, each with the WordNet id of its folder; None for images outside of class folders."""
+def _files(tree: _Tree) -> tuple[list[tuple[Path, str | None]], Counter[str]]:
+    """Image files by path, each with the WordNet id of its folder, None outside of class folders; what is left out."""
     if not tree.images.is_dir():
         raise DataError(f"{tree.images}: no such folder; expected the images of this split")
+    files: list[tuple[Path, str | None]] = []
+    left_out = Counter[str]()
     for folder in list_folders(tree.images):
         if folder.name not in tree.index:
-            raise DataError(f"{folder}: no such class in {tree.mapping}; expected a WordNet id from there")
-        yield from ((path, folder.name) for path in list_images(folder))
+            raise DataError(f"{folder}: no such class in {tree.classes}; expected a WordNet id from there")
+        found = find_image_files(folder)
+        files += [(path, folder.name) for path in found.paths]
+        left_out += found.left_out
     if not tree.train:
-        yield from ((path, None) for path in list_images(tree.images, deep=False))
+        loose = find_image_files(tree.images, deep=False)
+        files += [(path, None) for path in loose.paths]
+        left_out += loose.left_out
+    return files, left_out
 
 
 def _read_item(tree: _Tree, path: Path, folder: str | None) -> Item:
@@ -186,7 +221,7 @@ def _read_item(tree: _Tree, path: Path, folder: str | None) -> Item:
         annotation = tree.annotations / f"{path.stem}.xml"
     name = name_of_file(path.relative_to(tree.images))
     try:
-        wnid, boxes = _read_annotation(tree, path, annotation, folder)
+        wnid, boxes, size = _read_annotation(tree, path, annotation, folder)
     except DataError as error:
         return Item(path, name, labels=(), fault=str(error))
     label = tree.index[wnid]
@@ -197,19 +232,23 @@ def _read_item(tree: _Tree, path: Path, folder: str | None) -> Item:
         boxes=np.array(boxes, dtype=np.float32) if boxes else None,
         box_labels=np.full(len(boxes), label, dtype=np.int64) if boxes else None,
         origin=annotation,
+        size=size,
     )
 
 
-def _read_annotation(tree: _Tree, path: Path, annotation: Path, folder: str | None) -> tuple[str, list[Box]]:
-    """An image's WordNet id and the boxes of its own class."""
+def _read_annotation(
+    tree: _Tree, path: Path, annotation: Path, folder: str | None
+) -> tuple[str, list[Box], Size | None]:
+    """An image's WordNet id, the boxes of its own class, and the size of the image that they were drawn on."""
     try:
-        objects = [(name_of(node), node) for node in read_objects(annotation)]
+        found = read_annotation(annotation)
     except FileNotFoundError:
-        objects = []
+        found = Annotation([], None, "")
+    objects = [(name_of(node), node) for node in found.objects]
     wnid = folder if tree.train and folder else _decide(tree, path, annotation, {n for n, _ in objects if n}, folder)
     # training files may hold boxes of other classes as well, and some of them name a dog in English
     own = [node for name, node in objects if name == wnid or not _WNID.fullmatch(name)]
-    return wnid, [box_of(node, annotation, _FIRST_PIXEL) for node in own]
+    return wnid, [box_of(node, annotation, _FIRST_PIXEL) for node in own], found.size
 
 
 def _decide(tree: _Tree, path: Path, annotation: Path, drawn: set[str], folder: str | None) -> str:
@@ -228,5 +267,5 @@ def _decide(tree: _Tree, path: Path, annotation: Path, drawn: set[str], folder: 
         raise DataError(f"{path}: its class is not clear, expected one that all agree on: {said}")
     (wnid,) = common
     if wnid not in tree.index:
-        raise DataError(f"{path}: unknown class, expected a WordNet id of {tree.mapping}: {said}")
+        raise DataError(f"{path}: unknown class, expected a WordNet id of {tree.classes}: {said}")
     return wnid

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
+
+from agcam.errors import InputError
 
 Resize = Literal["squash", "center_crop"]
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
@@ -36,7 +38,13 @@ class InputConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`.
+
+        Raises:
+            InputError: for a name that is none of its own.
+        """
+        if unknown := sorted(set(values) - {field.name for field in fields(cls)}):
+            raise InputError(f"model.input has no {', '.join(map(str, unknown))}; expected size, mean, std, …")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
 

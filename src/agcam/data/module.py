@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from agcam.data.batch import Batch, Sample, collate
 from agcam.data.cache import CachedSource
+from agcam.data.cores import usable_cores
 from agcam.data.input_config import InputConfig, Interpolation, Resize, Triple
 from agcam.data.labels import labels_of, warn_of_missing_classes
 from agcam.data.samplers import BalancedSampler, ResumableSampler, SeededDataset, TrainingLoader
@@ -62,7 +62,7 @@ class ImageDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
-        self.num_workers = min(8, len(os.sched_getaffinity(0))) if num_workers is None else num_workers
+        self.num_workers = min(8, usable_cores()) if num_workers is None else num_workers
         self.augmentation = augmentation
         self.balanced = balanced
         given = {"size": image_size, "mean": mean, "std": std, "interpolation": interpolation, "resize": resize}
@@ -92,6 +92,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Open the splits that a stage ("fit", "validate", "test") needs and fit the transforms to the model."""
+        if self.cache is None and self.cache_size is not None:  # not when it is made: jsonargparse buries messages
+            raise DataError(f"data.cache_size {self.cache_size} has no effect without data.cache; give both or neither")
         module = self.trainer.lightning_module if self.trainer else None
         model_config = getattr(module, "input_config", None)
         if isinstance(model_config, InputConfig):

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from agcam.data.batch import Batch, Sample
+from agcam.errors import InputError
 
 
 def run_seed() -> int:
@@ -132,8 +133,22 @@ class TrainingLoader(DataLoader[Sample]):
 
     def state_dict(self) -> dict[str, int]:
         """How far this epoch is; Lightning saves it in checkpoints."""
-        return {"epoch": getattr(self.sampler, "epoch", 0), "batches": self._given}
+        return {"epoch": getattr(self.sampler, "epoch", 0), "batches": self._given, "images": self._images()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches of `state_dict`, if it is that epoch that comes next."""
+        """Go on after the batches of `state_dict`, if it is that epoch that comes next.
+
+        Raises:
+            InputError: if a batch of all processes together has another size: place and schedule count batches.
+        """
+        if (before := state.get("images", self._images())) != self._images():
+            raise InputError(
+                f"--data.batch_size × processes is {self._images()}, the checkpoint's run has {before}, and its place "
+                "in data and schedule counts batches; give it the same, or start a new run from its weights "
+                "(--model.weights)"
+            )
         self._resumed = dict(state)
+
+    def _images(self) -> int:
+        """Images of a batch on all processes."""
+        return (self.batch_size or 1) * getattr(self.sampler, "num_replicas", 1)

@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from agcam.data.batch import IGNORE, Example, Sample
+from agcam.data.frames import Frame, Size, find_frame, place_boxes, upright_size, warn_of_frames
+from agcam.data.label_map import LabelMap
 from agcam.data.transforms import Transform
 from agcam.errors import DataError
-from agcam.io.images import check_image, read_image, turn_boxes, turn_upright
+from agcam.io.images import Facts, check_image, check_mask_mode, read_image, turn_upright
 
 log = logging.getLogger(__name__)
 OnError = Literal["raise", "skip"]
@@ -36,10 +38,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """Where the files of one example lie. Boxes (n, 4) xyxy and mask in pixels of the image as it lies on disk.
+    """Where the files of one example lie. Boxes (n, 4) xyxy in pixels of the image that was annotated.
 
-    So count VOC, CUB and ImageNet, made for MATLAB, which reads pixels as they lie. Where EXIF turns an image,
-    `FileSource` turns boxes and mask along.
+    `size` and the mask's own size tell which one that is (see `frames`); where they do not, it is the image as it lies
+    on disk. The items of a `FileSource` have their boxes in pixels of the image upright.
     """
 
     path: Path
@@ -50,10 +52,14 @@ class Item:
     mask: Path | None = None
     origin: Path | None = None
     """The file that the boxes come from, for messages."""
+    label_map: LabelMap | None = None
+    """What the mask's colors or values mean, where they are not class index + 1."""
     fault: str | None = None
     """What is wrong with the example, if its annotation could not be read."""
-    orientation: int = 1
-    """EXIF orientation of the image. `FileSource` sets it, and its items have boxes in pixels of the image upright."""
+    size: Size | None = None
+    """Width and height of the image that was annotated, where the annotation says so."""
+    mask_orientation: int = 1
+    """EXIF orientation by which the mask turns to lie on the upright image. `FileSource` sets it."""
     state: tuple[int, ...] = ()
     """Bytes and time of image and mask when `FileSource` looked at them."""
 
@@ -87,16 +93,23 @@ class FileSource:
         self._read_mask = read_mask
         self.items: list[Item] = []
         skipped: list[str] = []
+        frames: list[tuple[Path, Frame]] = []
         for item in items:
             try:
-                checked, faults = _check(item, class_names)
+                checked, faults, odd_frame = _check(item, class_names)
+                by_color = item.label_map is not None and item.label_map.by_color
+                if item.mask is not None and read_mask is not None and not by_color:
+                    check_mask_mode(item.mask)
             except DataError as error:
-                checked, faults = None, [str(error)]
+                checked, faults, odd_frame = None, [str(error)], None
             if faults and on_error == "raise":
                 raise DataError(f"{faults[0]}. Mend the file, or leave out what is bad with --data.on_error skip")
             skipped += faults
             if checked is not None:
                 self.items.append(checked)
+            if odd_frame is not None:
+                frames.append((item.path, odd_frame))
+        warn_of_frames(frames)
         if skipped:
             rest = f" … and {len(skipped) - 5} more" if len(skipped) > 5 else ""
             log.warning("left out %d bad files or boxes: %s%s", len(skipped), "; ".join(skipped[:5]), rest)
@@ -117,7 +130,7 @@ class FileSource:
             raise DataError(f"{changed}: has changed since the run began; put it back, or begin anew")
         mask = None
         if item.mask is not None and self._read_mask is not None:
-            mask = turn_upright(self._read_mask(item), item.orientation)
+            mask = turn_upright(self._read_mask(item), item.mask_orientation)
             if mask.shape != image.shape[:2]:
                 raise DataError(
                     f"{item.mask}: the mask is {mask.shape[1]}×{mask.shape[0]}, its image {item.path.name} is "
@@ -145,30 +158,56 @@ def warn_of_shared(train: Source, val: Source) -> None:
         )
 
 
-def _check(item: Item, class_names: list[str]) -> tuple[Item, list[str]]:
-    """The item with its boxes clipped to the image and the bad ones left out, and a line for each bad one."""
+def _check(item: Item, class_names: list[str]) -> tuple[Item, list[str], Frame | None]:
+    """An item ready to be read, a line for each bad box that it lost, and its frame if people should hear of it."""
     if item.fault is not None:
         raise DataError(item.fault)
     facts = check_image(item.path)
-    width, height, orientation = facts
-    item = replace(item, orientation=orientation, state=_state(item))
-    if item.mask is not None and (size := check_image(item.mask))[:2] != (width, height):
+    item = replace(item, state=_state(item))
+    told = []
+    if item.mask is not None:
+        item, frame = _turn_mask(item, item.mask, facts)
+        told.append(frame)
+    faults: list[str] = []
+    if item.boxes is not None and item.box_labels is not None and len(item.boxes):
+        item, faults, frame = _place(item, item.boxes, item.box_labels, facts, class_names)
+        told.append(frame)
+    return item, faults, next((frame for frame in told[::-1] if frame.scaled or not frame.clear), None)
+
+
+def _turn_mask(item: Item, mask: Path, facts: Facts) -> tuple[Item, Frame]:
+    """The item with the orientation of its mask."""
+    size = check_image(mask)[:2]
+    frame = find_frame(size, facts, scalable=False)
+    if frame is None:
         raise DataError(
-            f"{item.mask}: the mask is {size[0]}×{size[1]}, its image {item.path.name} is {width}×{height}; "
+            f"{mask}: the mask is {size[0]}×{size[1]}, its image {item.path.name} is {facts.width}×{facts.height}; "
             "they must be of one size"
         )
-    if item.boxes is None or item.box_labels is None:
-        return item, []
-    limits = np.array([width, height, width, height], dtype=np.float32)
-    boxes = np.clip(item.boxes, 0, limits).astype(np.float32)
-    good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & np.isfinite(item.boxes).all(1)
+    return replace(item, mask_orientation=frame.orientation), frame
+
+
+def _place(
+    item: Item, boxes: np.ndarray, labels: np.ndarray, facts: Facts, class_names: list[str]
+) -> tuple[Item, list[str], Frame]:
+    """The item with its boxes on the upright image, clipped to it and the bad ones left out, and a line for each."""
+    frame = find_frame(item.size, facts)
+    if frame is None:
+        width, height = item.size or (0, 0)
+        raise DataError(
+            f"{item.origin or item.path}: it says that its image is {width:g}×{height:g}, and {item.path} is "
+            f"{facts.width}×{facts.height}, of another shape, so where its boxes lie is not known; put the right image "
+            "there, or take <size> out of the annotation if it is wrong"
+        )
+    placed = np.clip(place_boxes(boxes, frame, facts), 0, np.array(upright_size(facts) * 2)).astype(np.float32)
+    good = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1]) & np.isfinite(boxes).all(1)
     faults = [
-        f"{item.origin or item.path}: box {tuple(round(float(v), 1) for v in item.boxes[i])} of "
-        f"{class_names[item.box_labels[i]]!r} is empty or outside its image {item.name} of {width}×{height} pixels; "
-        "expected xmin < xmax and ymin < ymax within it"
+        f"{item.origin or item.path}: box {tuple(round(float(v), 1) for v in boxes[i])} of "
+        f"{class_names[labels[i]]!r} is empty or outside its image {item.name} of {frame.size[0]:g}×{frame.size[1]:g} "
+        "pixels; expected xmin < xmax and ymin < ymax within it"
         for i in np.flatnonzero(~good)
     ]
-    return replace(item, boxes=turn_boxes(boxes[good], facts), box_labels=item.box_labels[good]), faults
+    return replace(item, boxes=placed[good], box_labels=labels[good]), faults, frame
 
 
 def _state(item: Item) -> tuple[int, ...]:

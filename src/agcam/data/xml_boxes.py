@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import math
+import re
 import xml.etree.ElementTree as ET
+from dataclasses import dataclass
 from pathlib import Path
 
 from agcam.errors import DataError, brief
 from agcam.io.text import shown
+from agcam.io.xml import decode_xml
 
 Box = tuple[float, float, float, float]
 MAX_BYTES = 1 << 22
 """Larger annotations are refused."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What an annotation says of one image.
+
+    Attributes:
+        objects: its `object` elements.
+        size: width and height of the image that was annotated; None where they are missing, 0 or no numbers.
+        filename: name of that image without its folders; empty where it is missing.
+    """
+
+    objects: list[ET.Element]
+    size: tuple[float, float] | None
+    filename: str
 
 
 class _NoDoctype(ET.TreeBuilder):
@@ -20,8 +39,8 @@ class _NoDoctype(ET.TreeBuilder):
         raise ValueError(f"it declares a document type, {name}; annotations have none")
 
 
-def read_objects(path: Path) -> list[ET.Element]:
-    """The `object` elements of an annotation.
+def read_annotation(path: Path) -> Annotation:
+    """Read an annotation in any encoding that it declares.
 
     Raises:
         FileNotFoundError: if there is none; what that means is for the caller to say.
@@ -32,11 +51,14 @@ def read_objects(path: Path) -> list[ET.Element]:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise DataError(f"{path}: larger than {MAX_BYTES:,} bytes; is it an annotation?")
-        return list(ET.fromstring(data, ET.XMLParser(target=_NoDoctype())).iter("object"))
+        root = ET.fromstring(decode_xml(data), ET.XMLParser(target=_NoDoctype()))
     except FileNotFoundError:
         raise
     except (ET.ParseError, OSError, ValueError, LookupError) as error:
         raise DataError(f"{path}: not a readable XML file ({brief(error)})") from error
+    width, height = (_positive(root.findtext(f"size/{side}")) for side in ("width", "height"))
+    filename = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
+    return Annotation(list(root.iter("object")), (width, height) if width and height else None, filename)
 
 
 def name_of(node: ET.Element) -> str:
@@ -65,3 +87,12 @@ def box_of(node: ET.Element, path: Path, first: int) -> Box:
             raise DataError(f"{path}: {side} of a {name_of(node)[:80]} is {found}, expected a number") from None
     left, top, right, bottom = corners
     return left - first, top - first, right - first + 1, bottom - first + 1
+
+
+def _positive(text: str | None) -> float | None:
+    """A side of an image; labelImg, for one, writes 0 where it does not know it."""
+    try:
+        side = float(text or "")
+    except ValueError:
+        return None
+    return side if math.isfinite(side) and side > 0 else None

@@ -6,7 +6,7 @@ import gzip
 import io
 import tarfile
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 from typing import IO
 
 from agcam.errors import DataError, brief
@@ -91,10 +91,10 @@ class _Bounded(io.RawIOBase):
 
 def _target(member: tarfile.TarInfo, file: Path, folder: Path) -> Path:
     """Where a member goes: inside of `folder`, as long as no link lies there, and none does."""
-    path = PurePosixPath(member.name)
+    path = PurePath(member.name)
     if not (member.isdir() or (member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse())):
         raise DataError(f"{file}: cannot be unpacked: {member.name!r} is neither file nor folder")
-    if path.is_absolute() or ".." in path.parts or member.size < 0 or "\0" in member.name:
+    if path.anchor or ".." in path.parts or member.size < 0 or "\0" in member.name:
         raise DataError(f"{file}: cannot be unpacked: {member.name!r} would leave the folder")
     return folder / path
 

@@ -15,10 +15,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from agcam.errors import DataError, brief
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".gif", ".bmp"),
+    *(".dib", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+}
 MAX_PIXELS = 100_000_000
 """Larger images are refused. One of this size takes 1.5 GB while it is read."""
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # by content; others would reach Ghostscript (EPS)
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "PPM")
+# by content; others would reach Ghostscript (EPS)
 _TURNS = {  # EXIF orientation: swap the axes, then mirror left and right, then top and bottom
     1: (False, False, False),
     2: (False, True, False),
@@ -85,9 +89,33 @@ def read_mask(path: Path) -> np.ndarray:
         indices, mode = np.array(image), image.mode
     if mode == "LA":
         indices = indices[..., 0]
-    if indices.ndim != 2 or indices.dtype != np.uint8:
-        raise DataError(f"{path}: a mask must be a palette or greyscale image of 8 bits, found mode {mode}")
+    _refuse_mode(indices.ndim == 2 and indices.dtype == np.uint8, mode, path)
     return indices
+
+
+def read_colors(path: Path) -> np.ndarray:
+    """Read an image as the colors of its pixels as they lie on disk, (H, W) int32 of 0xRRGGBB."""
+    with _open(path, "decoded") as image:
+        pixels = np.array(image.convert("RGB"), dtype=np.int32)
+    return pixels @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+
+
+def check_mask_mode(path: Path) -> None:
+    """Look, without decoding it, whether `read_mask` reads a file.
+
+    Raises:
+        DataError: if its pixels are no indices.
+    """
+    with _open(path, "looked at") as image:
+        _refuse_mode(image.mode in ("L", "LA", "P"), image.mode, path)
+
+
+def _refuse_mode(indices: bool, mode: str, path: Path) -> None:
+    if not indices:
+        raise DataError(
+            f"{path}: a mask must be a palette or greyscale image of 8 bits, found mode {mode}; data in VOC format may "
+            "give colors their classes in a labelmap.txt, or leave masks out (--data.masks false)"
+        )
 
 
 def check_image(path: Path) -> Facts:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from agcam.errors import InputError
 from agcam.io.atomic import cannot_write, make_folder
@@ -23,39 +22,30 @@ def held(folder: Path) -> Iterator[None]:
         InputError: if another process holds it.
         OutputError: if it cannot be made or written.
     """
-    with hold(folder):
-        try:
-            yield
-        finally:
-            with suppress(OSError):
+    lock = hold(folder)
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:  # not within another block
+            with suppress(OSError):  # before it is free: afterwards the file may be another process's lock
                 (folder / _LOCK).unlink()
+        lock.release()
 
 
-def hold(folder: Path) -> IO[str]:
-    """As `held`, until what is returned is closed or the process ends, however it ends.
+def hold(folder: Path) -> BaseFileLock:
+    """As `held`, until what is returned is released or collected, or the process ends, however it ends.
 
-    A POSIX lock: unlike flock's it does not live on in loader workers that outlive a killed process for a moment.
+    The operating system frees the lock of a killed process, also while its loader workers live on for a moment. A
+    process may hold a folder twice.
     """
     make_folder(folder)
-    while True:
-        try:
-            lock = (folder / _LOCK).open("w")
-        except OSError as error:
-            raise cannot_write(folder, error) from error
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is(lock, folder / _LOCK):
-                return lock
-        except (BlockingIOError, PermissionError):
-            lock.close()
-            raise InputError(
-                f"{folder}: another process is writing here; wait for it or choose another folder for the output"
-            ) from None
-        lock.close()  # its last holder has removed it meanwhile
-
-
-def _is(file: IO[str], path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+        lock = FileLock(folder / _LOCK, timeout=0, thread_local=False, is_singleton=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder}: another process is writing here; wait for it or choose another folder for the output"
+        ) from None
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return lock

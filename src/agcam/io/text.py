@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 
 from agcam.errors import DataError, brief
 
@@ -47,8 +47,8 @@ def inside(name: str, where: str) -> str:
     Raises:
         DataError: if it is absolute, goes up, or is no path at all.
     """
-    path = PurePosixPath(name)
-    within = path.parts and not path.is_absolute() and ".." not in path.parts
+    path = PurePath(name)
+    within = path.parts and not path.anchor and ".." not in path.parts  # C:x has an anchor, too
     longest = max((len(part.encode(errors="surrogatepass")) for part in path.parts), default=0)
     if not within or "\0" in name or len(name) > 1000 or longest > 250:
         raise DataError(f"{where}: {shown(name)} is no path to an image; expected one that stays inside the data set")

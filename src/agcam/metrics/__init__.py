@@ -1,4 +1,4 @@
-"""What heatmaps are worth: torchmetrics over pure functions, usable without the rest of agcam."""
+"""What heatmaps and classifiers are worth: torchmetrics over pure functions, usable without the rest of agcam."""
 
 from agcam.metrics.bootstrap import (
     PairedDifference,
@@ -7,6 +7,8 @@ from agcam.metrics.bootstrap import (
     paired_bootstrap,
     paired_bootstrap_of_mean,
 )
+from agcam.metrics.classification.mean_average_precision import MeanAveragePrecision
+from agcam.metrics.classification.top_k_accuracy import TopKAccuracy
 from agcam.metrics.faithfulness.abpc import ABPC
 from agcam.metrics.faithfulness.insertion_deletion import InsertionDeletion
 from agcam.metrics.faithfulness.positive_negative import PositiveNegative
@@ -20,7 +22,7 @@ from agcam.metrics.localization.pointing_game import PointingGame
 from agcam.metrics.localization.pxap import PxAP
 from agcam.metrics.localization.segmentation import Segmentation
 from agcam.metrics.map_statistics import map_drift, map_entropy, reasons
-from agcam.metrics.means import ImageMeans, SpecMetric
+from agcam.metrics.means import ImageMean, ImageMeans, SpecMetric
 from agcam.metrics.registry import metric_specs, register_metric
 from agcam.metrics.sanity import ParameterRandomization
 from agcam.metrics.spec import Curve, MetricSpec, Restriction, Value, column
@@ -31,11 +33,13 @@ __all__ = [
     "Curve",
     "EnergyPointingGame",
     "GTKnownLoc",
+    "ImageMean",
     "ImageMeans",
     "InsertionDeletion",
     "Localization",
     "MaxBoxAcc",
     "MaxBoxAccV2",
+    "MeanAveragePrecision",
     "MetricInputs",
     "MetricSpec",
     "PairedDifference",
@@ -47,6 +51,7 @@ __all__ = [
     "Segmentation",
     "SpecMetric",
     "Top1Loc",
+    "TopKAccuracy",
     "Value",
     "bootstrap_interval",
     "bootstrap_of_mean",

@@ -12,7 +12,7 @@ from agcam.metrics.checks import check_heatmaps
 
 
 def map_entropy(heatmaps: Tensor) -> Tensor:
-    """Entropy (B,) float64 of each heatmap, read as a distribution, as a share of the largest possible one.
+    """Entropy (B,) float64 on the CPU of each heatmap, read as a distribution, as a share of the largest possible one.
 
     0: all heat in one cell; 1: the same everywhere. Heat is the part above 0, as in the energy pointing game. NaN for
     a map without any, and for maps of a single cell.
@@ -24,7 +24,7 @@ def map_entropy(heatmaps: Tensor) -> Tensor:
         InputError: shapes do not fit, or a heatmap is not finite.
     """
     check_heatmaps(heatmaps)
-    heat = heatmaps.double().flatten(1).clamp_min(0)
+    heat = heatmaps.detach().cpu().double().flatten(1).clamp_min(0)
     heat = heat / heat.amax(1, keepdim=True)  # before the sum, which could overflow
     shares = heat / heat.sum(1, keepdim=True)
     cells = heat.shape[1]
@@ -48,7 +48,7 @@ def reasons(hits: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def map_drift(before: Tensor, after: Tensor) -> Tensor:
-    """1 − Spearman's rank correlation (B,) float64 between two heatmaps of each image, in [0, 2].
+    """1 − Spearman's rank correlation (B,) float64 on the CPU between two heatmaps of each image, in [0, 2].
 
     0: the cells are ranked as before; 1: no relation; 2: the other way round. Only ranks count, so that neither units
     nor contrast matter. Equal cells share their mean rank. NaN where one of the two maps is constant: it ranks nothing.
@@ -64,7 +64,7 @@ def map_drift(before: Tensor, after: Tensor) -> Tensor:
     check_heatmaps(after)
     if before.shape != after.shape:
         raise InputError(f"drift compares heatmaps of one shape, found {tuple(before.shape)} and {tuple(after.shape)}")
-    first, second = (_ranks(maps.flatten(1)) for maps in (before, after))
+    first, second = (_ranks(maps.detach().cpu().flatten(1)) for maps in (before, after))
     spread = first.square().sum(1) * second.square().sum(1)
     return (1 - (first * second).sum(1) / spread.sqrt()).clamp(0, 2)
 

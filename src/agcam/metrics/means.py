@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from agcam.errors import InputError
+from agcam.metrics import sums
 from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.spec import Curve, MetricSpec, Value
 
@@ -32,7 +33,7 @@ class RowMeans(Metric):
         self.width = width
         self.values = tuple(values)
         self.curves = tuple(curves)
-        self.add_state("sums", torch.zeros(width, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", sums.zeros(width), dist_reduce_fx=sums.merged)
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def add(self, rows: Tensor, counted: Tensor | None = None) -> None:
@@ -43,21 +44,21 @@ class RowMeans(Metric):
         """
         if rows.dim() != 2 or rows.shape[1] != self.width:
             raise InputError(f"rows must be (B, {self.width}), one an image, found {tuple(rows.shape)}")
-        rows = rows.detach()
-        kept = rows[~rows.isnan().any(1) if counted is None else counted]
-        self.sums += kept.sum(0, dtype=self.sums.dtype).to(self.sums)
+        rows = rows.detach().cpu()
+        kept = rows[~rows.isnan().any(1) if counted is None else counted.cpu()]
+        self.sums = sums.plus(self.sums, kept)
         self.count += len(kept)
 
     def mean(self) -> Tensor:
-        """Return the mean row (K,); NaN where no image was added."""
-        return self.sums / self.count
+        """Return the mean row (K,), float64 on the CPU; NaN where no image was added."""
+        return sums.read(self.sums) / self.count.cpu()
 
     def compute(self) -> Any:
         """Return each value and curve by its short name, and `count`: how many images count. NaN if none does."""
         mean = self.mean()
-        values = {value.short: value.of_mean(mean).float() for value in self.values}
+        values = {value.short: value.of_mean(mean).float().to(self.device) for value in self.values}
         curves = {
-            f"{curve.short}_curve" if curve.short in values else curve.short: mean[curve.part].float()
+            f"{curve.short}_curve" if curve.short in values else curve.short: mean[curve.part].float().to(self.device)
             for curve in self.curves
         }
         return values | curves | {"count": self.count}
@@ -87,6 +88,34 @@ class SpecMetric(RowMeans):
             self.add(rows)
 
 
+class ImageMean(Metric):
+    """Mean over images of one value, such as the loss. NaN in any image makes it NaN.
+
+    Example:
+        >>> metric = ImageMean()
+        >>> metric.update(losses)
+        >>> metric.compute()
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", sums.zeros(), dist_reduce_fx=sums.merged)
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor) -> None:
+        """Add the value (B,) of a batch of images."""
+        self.total = sums.plus(self.total, values)
+        self.count += len(values)
+
+    def compute(self) -> Tensor:
+        """Return the mean; NaN where no image was added."""
+        return (sums.read(self.total) / self.count.cpu()).float().to(self.device)
+
+
 class ImageMeans(Metric):
     """Mean over images of each of F named values. NaN leaves an image out of that value only.
 
@@ -106,7 +135,7 @@ class ImageMeans(Metric):
     def __init__(self, names: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.names = tuple(names)
-        self.add_state("sums", torch.zeros(len(names), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", sums.zeros(len(names)), dist_reduce_fx=sums.merged)
         self.add_state("counts", torch.zeros(len(names), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:
@@ -118,11 +147,11 @@ class ImageMeans(Metric):
         if values.dim() != 2 or values.shape[1] != len(self.names):
             raise InputError(f"values must be (B, {len(self.names)}), found {tuple(values.shape)}")
         known = ~values.isnan()
-        self.sums += values.nan_to_num(0.0).to(self.sums).sum(0)
+        self.sums = sums.plus(self.sums, values.nan_to_num(0.0, torch.inf, -torch.inf))
         self.counts += known.sum(0).to(self.counts)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the means by name, those of no image left out, and `count`: how many images the first value has."""
-        means = (self.sums / self.counts).float()
+        means = (sums.read(self.sums) / self.counts.cpu()).float().to(self.device)
         found = {name: means[k] for k, name in enumerate(self.names) if int(self.counts[k])}
         return found | {"count": self.counts[0]}

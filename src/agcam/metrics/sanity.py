@@ -32,8 +32,8 @@ class Similarity(NamedTuple):
     """How alike two heatmaps of each image are.
 
     Attributes:
-        spearman: (…, B) float64 in [-1, 1], rank correlation.
-        ssim: (…, B) float64 in [-1, 1], structural similarity.
+        spearman: (…, B) float32 in [-1, 1], rank correlation.
+        ssim: (…, B) float32 in [-1, 1], structural similarity.
     """
 
     spearman: Tensor
@@ -143,7 +143,7 @@ def similarity(before: Tensor, after: Tensor, image_size: tuple[int, int]) -> Si
     shown = [min_max(upsample(heatmaps, image_size))[:, None] for heatmaps in pair]
     alike = structural_similarity_index_measure(shown[0], shown[1], data_range=1.0, reduction="none")
     assert isinstance(alike, Tensor)  # a pair only where the full image is asked for
-    return Similarity(torch.where(varied, ranked, 0.0).double(), alike.reshape(-1).double())
+    return Similarity(torch.where(varied, ranked, 0.0), alike.reshape(-1))
 
 
 def parameter_randomization(
@@ -215,7 +215,7 @@ class ParameterRandomization(RowMeans):
 
     def compute(self) -> dict[str, Tensor]:
         """Return `spearman` and `ssim` (S,), in the order of `parts` (NaN where no image was scored), and `count`."""
-        spearman, ssim = self.mean().float().chunk(2)
+        spearman, ssim = self.mean().float().to(self.device).chunk(2)
         return {"spearman": spearman, "ssim": ssim, "count": self.count}
 
 

@@ -43,7 +43,10 @@ _RUN: dict[str, Word] = {
     ),
     "accuracy": Word("Accuracy", "Share of validation images whose top-1 class is right."),
     "top5": Word("Right among five", "Share of images whose true class is among the model's first five choices."),
-    "map": Word("Mean average precision", "How well present classes are ranked above absent ones. 1 is perfect."),
+    "map": Word(
+        "Mean average precision",
+        "How well each class's images are ranked above the others; classes that no image shows are left out.",
+    ),
     "loss": Word("Loss", "What training makes small: how far the model's answers are from the truth.", False),
     "lr": Word("Learning rate", "How large the steps of training are.", None),
 }

@@ -28,6 +28,7 @@ _FILES = {
 }
 _ORDER = ("iou", "pointing_game", "dice", "precision", "recall", "pixel_accuracy")
 _MORE = ("right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")
+_MOST_NAMES = 5
 _SHARES = ("accuracy", "top5", "map")
 Curves = dict[str, tuple[list[float], list[float]]]
 
@@ -41,7 +42,7 @@ def run_report(folder: Path) -> Report:
     panels = _panels(folder / "explanations")
     read = [(label, epoch, *read_panel(path)) for label, epoch, path in thin(panels)]
     frames = [Frame(label, epoch, shown) for label, epoch, shown, _ in read]
-    settings, curves = _settings(folder / "config.yaml"), _metrics(folder / "metrics.csv")
+    settings, (curves, others) = _settings(folder / "config.yaml"), _metrics(folder / "metrics.csv")
     named = _section(settings, "explanation").get("methods")
     methods = [str(name) for name in named] if isinstance(named, list) else []
     if not methods:
@@ -50,6 +51,10 @@ def run_report(folder: Path) -> Report:
     notes = []
     if len(read) < len(panels):
         notes.append(f"{len(read)} of {len(panels)} epochs, spread evenly; all of them are in explanations/.")
+    files = dict(_FILES)
+    if others:
+        kinds = list(dict.fromkeys(name.partition("/")[0] for name in others))
+        files["metrics.csv"] += f"; and what is logged by step and has no curve here: {_some(kinds)}"
     return Report(
         kind="run",
         title=f"Where the model looks: {_name(folder)}",
@@ -61,7 +66,7 @@ def run_report(folder: Path) -> Report:
         "explanation.gallery is 0; runs of older versions have none.",
         table=_table(curves, methods, first),
         charts=_charts(curves, first),
-        links=[Link(folder / name, what) for name, what in _FILES.items() if (folder / name).exists()],
+        links=[Link(folder / name, what) for name, what in files.items() if (folder / name).exists()],
         fill=read_fill(read[-1][3]) if read else Report.fill,
         notes=notes,
     )
@@ -94,23 +99,34 @@ def _section(settings: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _metrics(path: Path) -> Curves:
-    """By column of metrics.csv: epochs and the column's mean in each."""
+def _metrics(path: Path) -> tuple[Curves, list[str]]:
+    """By column of metrics.csv: epochs and the column's mean in each. And the columns that no epoch has a value of.
+
+    Learning rates and what a device does are logged by step.
+    """
     if not path.is_file():
-        return {}
+        return {}, []
     sums: dict[str, dict[int, list[float]]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 for name, text in row.items():
                     if text and name not in ("epoch", "step"):
-                        sums.setdefault(name, {}).setdefault(int(float(row["epoch"])), []).append(float(text))
+                        by_epoch = sums.setdefault(name, {})
+                        if row["epoch"]:
+                            by_epoch.setdefault(int(float(row["epoch"])), []).append(float(text))
     except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
         raise DataError(f"{path}: not the metrics of a run ({type(error).__name__}: {brief(error)})") from error
-    return {
+    curves = {
         name: ([float(e) for e in sorted(by)], [sum(by[e]) / len(by[e]) for e in sorted(by)])
         for name, by in sums.items()
+        if by
     }
+    return curves, sorted(sums.keys() - curves.keys())
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" if names[_MOST_NAMES:] else "")
 
 
 def _last(curves: Curves, name: str) -> float:

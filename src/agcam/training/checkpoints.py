@@ -13,8 +13,13 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from agcam.errors import ModelError
 from agcam.io.atomic import whole_file
+from agcam.io.text import shown
 from agcam.tracking import wandb_project
+from agcam.training.plain_state import plain
 from agcam.training.weights import read_checkpoint
+
+_INSTANTIATORS = ("lightning.pytorch.cli.instantiate_module", "pytorch_lightning.cli.instantiate_module")
+"""What Lightning notes in its own checkpoints."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -27,8 +32,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save to a local path; others are left to Lightning.
 
         Raises:
+            InputError: if what is to be saved could not be read again; nothing is written.
             OutputError: if the disk is full, …; what was there before is whole.
         """
+        checkpoint = plain(checkpoint)
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -79,18 +86,27 @@ def last_checkpoint(folders: Sequence[Path]) -> Path:
 
 
 def open_checkpoint(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
-    """What a checkpoint holds.
+    """What a checkpoint to resume holds.
 
     Raises:
         ModelError: as `read_checkpoint`; if a whole one lies beside it or in `folders`, the message names the newest.
+            If its settings name a class to import, as other LightningCLIs let them.
     """
     try:
-        return read_checkpoint(path)
+        found = read_checkpoint(path)
     except ModelError as error:
         others = (other for other in _newest([path.parent, *folders], "*.ckpt") if other.resolve() != path.resolve())
         previous = next((other for other in others if _is_whole(other)), None)
         hint = "" if previous is None else f". The previous whole one: --ckpt_path {previous}"
         raise ModelError(f"{error}{hint}") from error
+    settings = found.get("hyper_parameters", {})
+    for name in ("_class_path", "_instantiator"):
+        if name in settings and settings[name] not in _INSTANTIATORS:
+            raise ModelError(
+                f"{path}: its settings name {shown(str(settings[name]))} as {name}, which train.py neither writes nor "
+                "imports; if you know the file, start from its weights: --model.weights"
+            )
+    return found
 
 
 def _newest(folders: Sequence[Path], name: str) -> list[Path]:

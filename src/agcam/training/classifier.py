@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from pathlib import Path
 from typing import Any, Self
 
 import timm
 import torch
 from lightning import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.plugins import DoublePrecision
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MultilabelAveragePrecision
+from torchmetrics import MetricCollection
 
 from agcam.data.batch import Batch, owned
 from agcam.data.input_config import InputConfig, from_timm
 from agcam.errors import ModelError, brief
+from agcam.metrics.means import ImageMean
+from agcam.training.evaluation import class_scores, warn_of_absent
 from agcam.training.freezing import Freezing, below
 from agcam.training.losses import LossName, choose_loss, image_losses
 from agcam.training.mixing import Mixing, make_mixing
-from agcam.training.optim import optimizer_and_schedule
-from agcam.training.weights import load_weights, read_settings
-
-_LIMITS = {
-    "drop_path": (0, 1),
-    "label_smoothing": (0, 1),
-    "mixup": (0, math.inf),
-    "cutmix": (0, math.inf),
-    "ema": (0, 1),
-    "freeze_epochs": (-1, math.inf),
-    "unfreeze_blocks_per_epoch": (0, math.inf),
-}
-_LOADING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
+from agcam.training.model_options import check_backbone_args, check_options
+from agcam.training.optim import optimizer_and_schedule, warn_of_unreached
+from agcam.training.plain_state import plain
+from agcam.training.precision import at_least_single, check_trainable, in_precision_of, keep_batches
+from agcam.training.weights import are_restored, load_weights, read_settings
 
 
 class ViTClassifier(LightningModule):
@@ -43,7 +36,9 @@ class ViTClassifier(LightningModule):
     Gradients are clipped and accumulated by `--trainer.gradient_clip_val` and `--trainer.accumulate_grad_batches`.
 
     Logs `train/loss`, `val/loss`, `test/loss` and, for single-label data, `val/accuracy` and `val/top5`, for
-    multi-label data `val/map` (macro average precision). What the data say of themselves (`class_names`,
+    multi-label data `val/map`: the mean of the classes' average precisions, over the classes that some image shows
+    (a warning names the others). Batches and processes make no difference to the figures of validation and test,
+    and NaN in any image's logits makes them NaN. What the data say of themselves (`class_names`,
     `multilabel`, `input`) is taken from the data module and travels in the checkpoint.
 
     Args:
@@ -100,19 +95,7 @@ class ViTClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if pretrained and weights:
-            raise ModelError("give model.pretrained or model.weights, not both")
-        for name, (low, high) in _LIMITS.items():
-            if not low <= self.hparams[name] < high:
-                below_high = f" and less than {high}" if high < math.inf else ""
-                raise ModelError(f"model.{name} is {self.hparams[name]}, expected at least {low}{below_high}")
-        if freeze_epochs < 0 < unfreeze_blocks_per_epoch:
-            raise ModelError("model.freeze_epochs -1 never frees a block; leave out model.unfreeze_blocks_per_epoch")
-        if not timm.is_model(backbone):
-            close = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=4, cutoff=0.5))
-            raise ModelError(
-                f"timm has no model {backbone!r}; see timm.list_models(){f' (close: {close})' if close else ''}"
-            )
+        check_options(self.hparams)
         cfg = timm.get_pretrained_cfg(backbone)
         self.input_config = (
             InputConfig.from_dict(input) if input else from_timm(cfg.to_dict() if cfg else {}, image_size)
@@ -122,6 +105,7 @@ class ViTClassifier(LightningModule):
         self._mixing: Mixing | None = None
         self.step_losses = torch.empty(0)
         """(B,) of the latest training batch."""
+        self._absent: dict[str, object] = {}
         if class_names is not None and multilabel is not None:
             self._build(class_names, multilabel)
 
@@ -133,13 +117,20 @@ class ViTClassifier(LightningModule):
                 raise ModelError("ViTClassifier needs class_names and multilabel, or a data module that knows them")
         else:
             self._fit_data(data, stage)
+        keep_batches(self.trainer)
         if stage == "fit":
+            check_trainable(self.trainer.precision)
+            self.hparams.update(plain({"hyper_parameters": dict(self.hparams)})["hyper_parameters"])
+            warn_of_unreached(self.trainer, self.hparams)
             self._mixing = make_mixing(self.hparams["mixup"], self.hparams["cutmix"], len(self.class_names))
             if self.hparams["freeze_epochs"] < 0:
                 for parameter in below(self.backbone):
                     parameter.requires_grad_(False)
-            for averaging in self._averaging():  # Lightning set it up before the backbone was there to be copied
-                averaging.setup(self.trainer, self, stage)
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # Lightning's list of callbacks
+                if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
+                    callback.setup(self.trainer, self, stage)  # which it was before there was a backbone to be copied
+                    if isinstance(self.trainer.precision_plugin, DoublePrecision):  # converts the model alone
+                        self.trainer.precision_plugin.convert_module(callback._average_model)  # type: ignore[arg-type]  # just made
 
     def _fit_data(self, data: Any, stage: str) -> None:
         if not self.class_names:
@@ -173,6 +164,16 @@ class ViTClassifier(LightningModule):
                 averaging.on_save_checkpoint(self.trainer, self, checkpoint)
                 del checkpoint["averaging_state"], checkpoint["current_model_state"]
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from the weights that were trained, not from their average, where averaging is switched off."""
+        fitting = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        if fitting and not self._averaging() and "current_model_state" in checkpoint:
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
+
+    def logged_names(self) -> list[str]:
+        """What is logged in an epoch of `fit` with a validation; known after `setup`."""
+        return ["train/loss", "val/loss", *map(str, self.val_scores)]
+
     def _averaging(self) -> list[WeightAveraging]:
         if self._trainer is None:  # a model that is saved by a trainer that it was never fitted by
             return []
@@ -184,30 +185,21 @@ class ViTClassifier(LightningModule):
         self._loss_name = choose_loss(h["loss"], multilabel)
         h["class_names"], h["multilabel"] = list(class_names), multilabel
         self.class_names, self.multilabel = list(class_names), multilabel
-        if loading := _LOADING & set(h["backbone_args"] or {}):  # settings may come from a checkpoint, of anybody's
-            raise ModelError(f"model.backbone_args: no {', '.join(sorted(loading))} here; use model.weights")
+        check_backbone_args(h["backbone_args"] or {})
         size = {"img_size": h["image_size"]} if h["image_size"] else {}
         args = {"num_classes": len(class_names), "drop_path_rate": h["drop_path"], **size, **(h["backbone_args"] or {})}
         try:
-            self.backbone = timm.create_model(h["backbone"], pretrained=h["pretrained"], **args)
+            fetch = h["pretrained"] and not are_restored()
+            self.backbone = timm.create_model(h["backbone"], pretrained=fetch, **args)
         except Exception as error:  # timm raises whatever its model's constructor or the network raises
             why = " ".join(str(error).split())
             hint = "; it may have a fixed size: leave out model.image_size" if size and _of_size(why) else ""
             raise ModelError(f"timm cannot make {h['backbone']!r} with {args}: {why[:300]}{hint}") from error
-        if h["weights"]:
+        if h["weights"] and not are_restored():
             load_weights(self.backbone, Path(h["weights"]).expanduser())
-        classes = len(class_names)
-        metrics: dict[str, Any]
-        if multilabel:
-            metrics = {"map": MultilabelAveragePrecision(classes, validate_args=False)}
-        else:
-            metrics = {
-                name: MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
-                for name, k in (("accuracy", 1), ("top5", 5))
-            }
-        scores = MetricCollection(metrics)
-        self.val_loss, self.val_scores = MeanMetric(), scores.clone("val/")
-        self.test_loss, self.test_scores = MeanMetric(), scores.clone("test/")
+        scores = class_scores(multilabel)
+        self.val_loss, self.val_scores = ImageMean(), scores.clone("val/")
+        self.test_loss, self.test_scores = ImageMean(), scores.clone("test/")
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
@@ -242,7 +234,7 @@ class ViTClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of normalised images (B, 3, H, W)."""
-        logits: Tensor = self.backbone(images)
+        logits: Tensor = self.backbone(in_precision_of(self.backbone, images))
         return logits
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -255,7 +247,7 @@ class ViTClassifier(LightningModule):
         if self._mixing is not None:
             images, label = self._mixing(images, label)
         smoothing = self.hparams["label_smoothing"]
-        losses = image_losses(self._loss_name, self(images), label, self.multilabel, smoothing)
+        losses = image_losses(self._loss_name, at_least_single(self(images)), label, self.multilabel, smoothing)
         self.step_losses = losses.detach()
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
@@ -269,20 +261,30 @@ class ViTClassifier(LightningModule):
         """As `validation_step`."""
         return self._evaluate(batch, "test", self.test_loss, self.test_scores)
 
+    def on_validation_epoch_end(self) -> None:
+        """Name the classes that `val/map` leaves out."""
+        if not self.trainer.sanity_checking:
+            warn_of_absent(self.val_scores, "val", self.class_names, self._absent)
+
+    def on_test_epoch_end(self) -> None:
+        """As `on_validation_epoch_end`."""
+        warn_of_absent(self.test_scores, "test", self.class_names, self._absent)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with layer-wise learning rates, warm-up and cosine by step."""
         names = ("lr", "weight_decay", "layer_decay", "warmup_epochs")
         return optimizer_and_schedule(self.backbone, self.trainer, **{name: self.hparams[name] for name in names})
 
-    def _evaluate(self, batch: Batch, stage: str, loss: MeanMetric, scores: MetricCollection) -> Tensor:
+    def _evaluate(self, batch: Batch, stage: str, loss: ImageMean, scores: MetricCollection) -> Tensor:
         mirrored: Tensor | None = self(batch.image.flip(-1)) if self.hparams["test_time_flip"] else None
         logits: Tensor = self(batch.image)  # last, because the explanation's tape keeps the latest forward
+        logits = at_least_single(logits)
         if mirrored is not None:
-            logits = (logits + mirrored) / 2
+            logits = (logits + at_least_single(mirrored)) / 2
         mine = owned(batch.index, self.global_rank, self.trainer.world_size)
-        if mine.any():
-            loss.update(image_losses(self._loss_name, logits[mine], batch.label[mine], self.multilabel))
-            scores.update(logits[mine], batch.label[mine].long())
+        own, label = logits[mine], batch.label[mine]
+        loss.update(image_losses(self._loss_name, own, label, self.multilabel))
+        scores.update(own, label)
         self.log(f"{stage}/loss", loss, batch_size=len(batch))
         self.log_dict(scores, batch_size=len(batch), prog_bar=True)
         return logits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import fields
@@ -11,6 +10,8 @@ from typing import Any
 
 import safetensors.torch
 
+from agcam.cli.command_options import OneLineParser
+from agcam.console.debug import add_debug
 from agcam.data.input_config import InputConfig
 from agcam.errors import ModelError, brief
 from agcam.io.atomic import write_whole
@@ -25,13 +26,14 @@ _CROP_MODE = {"squash": "squash", "center_crop": "center"}
 
 def export_command(args: Sequence[str]) -> int:
     """`train.py export`; returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         "train.py export",
         description=f"Write {_WEIGHTS}, {_CONFIG} and {_NAMES} as timm reads them: timm.create_model('local-dir:DIR', "
         "pretrained=True), explain.py images --checkpoint DIR, train.py fit --model.weights DIR.",
     )
     parser.add_argument("--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint of train.py")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
+    add_debug(parser)
     options = parser.parse_args(args)
     model = ViTClassifier.from_checkpoint(options.ckpt_path)
     export(model, options.output)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 import timm.optim
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from agcam.errors import ModelError
+
+warn = rank_zero_only(logging.getLogger(__name__).warning)
 
 
 def optimizer_and_schedule(
@@ -27,6 +33,9 @@ def optimizer_and_schedule(
 
     Parameters that want no gradient are left out. On CUDA the optimizer is one fused kernel, except under
     16-mixed precision, where Lightning cannot clip gradients with it.
+
+    A run that is resumed keeps moments and step count. Learning rates and weight decay are those of the arguments, so
+    its next step has the rate that a run of this length with these arguments has there.
 
     Raises:
         ModelError: if the training has no end, so that no cosine leads there.
@@ -51,8 +60,10 @@ def optimizer_and_schedule(
     total = max(1, int(steps))
     an_epoch: Any = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
     warmup = min(total - 1, round(warmup_epochs * an_epoch))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, warmup, total))
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": _Schedule(optimizer, warmup, total), "interval": "step"},
+    }
 
 
 def factor(step: int, warmup: int, total: int) -> float:
@@ -60,3 +71,51 @@ def factor(step: int, warmup: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+
+
+class _Schedule(LambdaLR):
+    """`factor` by step. From a checkpoint it takes the step alone: torch's would take the old run's rates, too."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, warmup: int, total: int) -> None:
+        self.total = total
+        self._decays = [group["weight_decay"] for group in optimizer.param_groups]
+        super().__init__(optimizer, lambda step: factor(step, warmup, total))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the step; write rates and weight decay into the optimizer, which was restored before this."""
+        state = {name: state_dict[name] for name in ("last_epoch", "_step_count") if name in state_dict}
+        super().load_state_dict(state | {"lr_lambdas": [None] * len(self.lr_lambdas)})
+        groups = self.optimizer.param_groups
+        for group, base, decay, of in zip(groups, self.base_lrs, self._decays, self.lr_lambdas, strict=True):
+            group["initial_lr"], group["weight_decay"] = base, decay
+            group["lr"] = base * of(self.last_epoch)
+        self._last_lr = [group["lr"] for group in groups]
+        if (before := state_dict.get("total", self.total)) != self.total:
+            warn(
+                "the run was to take %d optimizer steps and is to take %d now: step %d has the learning rate that it "
+                "has in a run of that length",
+                before,
+                self.total,
+                self.last_epoch,
+            )
+
+
+def warn_of_unreached(trainer: L.Trainer, settings: Mapping[str, Any]) -> None:
+    """Name the settings that count epochs and lead beyond the last one, so that they have no effect, or not all of it.
+
+    Args:
+        trainer: about to fit.
+        settings: arguments of `ViTClassifier`.
+    """
+    epochs = trainer.max_epochs
+    if getattr(trainer, "fast_dev_run", False) or epochs is None or epochs < 1:
+        return
+    if settings["warmup_epochs"] > epochs:
+        warn(
+            "model.warmup_epochs %g: training ends after %d, so the learning rate rises until its last step",
+            settings["warmup_epochs"],
+            epochs,
+        )
+    if settings["freeze_epochs"] >= epochs:
+        freed = " and model.unfreeze_blocks_per_epoch has no effect" if settings["unfreeze_blocks_per_epoch"] else ""
+        warn("model.freeze_epochs %d freezes the backbone in all %d epochs%s", settings["freeze_epochs"], epochs, freed)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,31 @@ from torch import Tensor, nn
 
 from agcam.errors import ModelError, brief
 from agcam.io.archives import refuse_bomb
+from agcam.io.text import shown
+from agcam.training.foreign_classes import foreign_classes, how_to_convert
+from agcam.training.weight_names import backbone_weights, first_names
 
 log = logging.getLogger(__name__)
 _HEADS = ("head.", "head_dist.", "fc.")
 _PARTS = ("hyper_parameters", "state_dict", "callbacks")
+_restored = ContextVar("weights are restored from a checkpoint", default=False)
 MAX_SIZE = 8192
 """Checkpoints whose settings name a larger width or image size are refused: what they build must fit their weights."""
+
+
+@contextmanager
+def restored_later() -> Iterator[None]:
+    """Models made inside get their weights from a checkpoint: what training began with is not loaded once more."""
+    token = _restored.set(True)
+    try:
+        yield
+    finally:
+        _restored.reset(token)
+
+
+def are_restored() -> bool:
+    """Whether the caller is inside `restored_later`."""
+    return _restored.get()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -28,18 +50,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: if it is missing, truncated, no checkpoint, or holds anything but tensors and plain values.
     """
-    try:
-        _refuse_compressed(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such checkpoint") from None
-    except Exception as error:  # torch's reader raises whatever a broken file makes it stumble over
-        raise ModelError(
-            f"{path}: not a whole checkpoint of tensors and plain values ({brief(error)}); expected a file "
-            "that train.py or torch.save wrote"
-        ) from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path}: holds a {type(found).__name__}, expected a checkpoint or a state dict")
+    found = _load(path, [])
     for part in _PARTS:  # of Lightning's checkpoints
         if not isinstance(found.get(part, {}), dict) or not all(isinstance(key, str) for key in found.get(part, ())):
             raise ModelError(f"{path}: its {part} have no names; expected a file that train.py or torch.save wrote")
@@ -82,45 +93,41 @@ def check_sizes(settings: dict[str, Any], weights: int, path: Path) -> None:
         )
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The backbone's state dict in a safetensors file, a `torch.save`d state dict or an agcam checkpoint.
+def read_weights(path: Path) -> dict[str, Any]:
+    """What a safetensors file, or one that `torch.save` wrote, holds: tensors by name, or dictionaries of such.
 
     Raises:
-        ModelError: as `read_checkpoint`, or if there are no tensors in it.
+        ModelError: as `read_checkpoint`, but that an `argparse.Namespace`, which training scripts leave in checkpoints
+            and timm reads as well, may be in it: it holds values and runs nothing.
     """
-    if path.suffix == ".safetensors":
-        try:
-            state = safetensors.torch.load_file(path)
-        except FileNotFoundError:
-            raise ModelError(f"{path}: no such weights file") from None
-        except Exception as error:  # as above; safetensors knows data types that torch does not
-            raise ModelError(f"{path}: not a readable safetensors file ({brief(error)})") from error
-    else:
-        found = read_checkpoint(path)
-        found = next((found[key] for key in ("state_dict", "model") if isinstance(found.get(key), dict)), found)
-        state = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    for prefix in ("module.", "backbone."):
-        if any(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    if not state:
-        raise ModelError(f"{path}: holds no weights; expected a state dict of tensors")
-    _check_weights(state, path)
-    return state
+    if path.suffix != ".safetensors":
+        return _load(path, [argparse.Namespace])
+    try:
+        return dict(safetensors.torch.load_file(path))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such weights file") from None
+    except Exception as error:  # as in `_load`; safetensors knows data types that torch does not
+        raise ModelError(f"{path}: not a readable safetensors file ({brief(error)})") from error
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:
     """Load a weights file into a timm model.
 
-    Weights made for another image or patch size, or named as their authors name them, go through the filter with which
+    The file may hold them in dictionaries and under names with a prefix, as training scripts save them. Weights made
+    for another image or patch size, or named as their authors name them, go through the filter with which
     timm loads its own pretrained weights: it resamples position and patch embeddings. A missing or misfit head keeps
     its fresh weights. The log tells of both.
 
     Raises:
         ModelError: if anything but the head is missing, unknown or of another shape; the message names it.
     """
-    state = read_weights(path)
     own = backbone.state_dict()
     heads = {key for key in own if key.startswith(_HEADS)}
+    state = backbone_weights(read_weights(path), {k: v for k, v in own.items() if k not in heads}, path)
+    if not state:
+        raise ModelError(f"{path}: holds no weights; expected a state dict of tensors")
+    _check_weights(state, path)
+    names = set(state)
     misfit, unknown = _misfit(state, own)
     if (misfit - heads) | unknown:
         state = _resampled(state, backbone, path)
@@ -129,15 +136,40 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         key = bad[0]
         have = tuple(state[key].shape) if key in state else "nothing"
         want = tuple(own[key].shape) if key in own else "no such weight"
+        strange = "" if names & own.keys() else f" Its names begin with {first_names(names)}."
         raise ModelError(
-            f"{path}: {len(bad)} weights do not fit {type(backbone).__name__}; {key!r} is {have} in the file, "
-            f"the model has {want}. Are model.backbone and model.image_size those that made the file?"
+            f"{path}: {len(bad)} weights do not fit {type(backbone).__name__}; {shown(key)} is {have} in the file, "
+            f"the model has {want}.{strange} Are model.backbone and model.image_size those that made the file?"
         )
     backbone.load_state_dict(
         {key: value for key, value in state.items() if key in own and key not in misfit}, strict=False
     )
     if misfit:
         log.warning("%s: the head (%s) does not fit and was made anew", path, ", ".join(sorted(misfit)))
+
+
+def _load(path: Path, classes: list[Any]) -> dict[str, Any]:
+    """The dictionary in a file that `torch.save` wrote, of tensors, plain values and `classes`."""
+    try:
+        _refuse_compressed(path)
+        with torch.serialization.safe_globals(classes):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # torch's reader raises whatever a broken file makes it stumble over
+        allowed = frozenset(f"{known.__module__}.{known.__qualname__}" for known in classes)
+        names = foreign_classes(path, error, allowed)
+        if names:
+            raise ModelError(
+                f"{path}: not a whole checkpoint of tensors and plain values: {how_to_convert(path, names)}"
+            ) from None
+        raise ModelError(
+            f"{path}: not a whole checkpoint of tensors and plain values ({brief(error)}); expected a file "
+            "that train.py or torch.save wrote"
+        ) from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: holds a {type(found).__name__}, expected a checkpoint or a state dict")
+    return found
 
 
 def _misfit(state: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[set[str], set[str]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from agcam.explainers.noise import uniform
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
 
@@ -15,7 +15,9 @@ from agcam.explainers.registry import register_method
     help="A control: noise. A method that is no better than this explains nothing.",
 )
 def random(recording: Recording, targets: Tensor, *, seed: int = 0) -> Tensor:
-    """Draw uniform noise in [0, 1), (B, T, h, w): the same on every call with a seed, the global RNG untouched."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(*targets.shape, *recording.grid, generator=generator)
-    return noise.to(targets.device)
+    """Make uniform noise in [0, 1), (B, T, h, w).
+
+    An image, a class and a seed have the same noise on every call, whatever else is in the batch. No random number is
+    drawn from torch.
+    """
+    return uniform(recording.images, targets, recording.grid, seed)

@@ -16,7 +16,7 @@ from agcam.metrics.spec import MetricSpec, Value, column
 
 
 def energy_shares(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> Tensor:
-    """Share (B,) float64, in [0, 1], of each heatmap's energy that lies on the object.
+    """Share (B,) float32, in [0, 1], of each heatmap's energy that lies on the object.
 
     Energy is the non-negative part of the upsampled heatmap in its own units: it is not scaled to [0, 1] first, which
     would give a map without zeros different shares. So a constant positive map scores the object's share of the
@@ -33,8 +33,9 @@ def energy_shares(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None)
     check_heatmaps(heatmaps)
     truth = check_masks(heatmaps, masks, ignore)
     if not len(heatmaps):
-        return torch.zeros(0, dtype=torch.float64, device=heatmaps.device)
-    energy = upsample(heatmaps, (int(truth.shape[1]), int(truth.shape[2]))).clamp_min(0).double()
+        return torch.zeros(0, device=heatmaps.device)
+    energy = upsample(heatmaps, (int(truth.shape[1]), int(truth.shape[2]))).clamp_min(0)
+    energy = energy / energy.amax((1, 2), keepdim=True).clamp_min(torch.finfo(energy.dtype).tiny)  # no overflow below
     if ignore is not None:
         energy = energy * ~ignore
     total = energy.sum((1, 2))

@@ -29,7 +29,7 @@ def box_hits(
         iou: in (0, 1], what a hit needs at least.
 
     Returns:
-        (B,) bool hits, and (B,) bool: which images have a box at all; the others are left out.
+        On the CPU (B,) bool hits, and (B,) bool: which images have a box at all; the others are left out.
     """
     ious, counted = best_ious(heatmaps, boxes, image_size, torch.tensor([threshold]), largest=True)
     return ious[:, 0] >= iou, counted

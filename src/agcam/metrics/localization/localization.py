@@ -108,7 +108,7 @@ def score(
     """Score image by image; arguments as in `Localization`.
 
     Returns:
-        (B, 5) float64 in the order of `NAMES`, and (B,) bool: which images can be scored.
+        On the CPU (B, 5) float64 in the order of `NAMES`, and (B,) bool: which images can be scored.
 
     Raises:
         InputError: shapes do not fit, boxes or masks are malformed, or a heatmap is not finite.
@@ -131,7 +131,7 @@ def score(
         filled = [fill_boxes(entry, size, inclusive=parity) for entry in check_boxes(heatmaps, boxes, image_size)]
         truth = torch.from_numpy(np.stack(filled) if filled else np.zeros((0, *size), bool)).to(heatmaps.device)
     if not len(heatmaps):
-        empty = torch.zeros(0, len(NAMES), dtype=torch.float64, device=heatmaps.device)
+        empty = torch.zeros(0, len(NAMES), dtype=torch.float64)
         return empty, empty[:, 0].bool()
 
     predicted = min_max(upsample(heatmaps, size)) > threshold
@@ -167,7 +167,7 @@ def _overlap(predicted: Tensor, truth: Tensor, ignore: Tensor | None, parity: bo
 
 def _count(pixels: Tensor) -> Tensor:
     # int32 holds 2·10⁹ pixels, and adds up twice as fast as the int64 that is the default for bool
-    return pixels.sum((1, 2), dtype=torch.int32).double()
+    return pixels.sum((1, 2), dtype=torch.int32).cpu().double()
 
 
 def _rows(inputs: MetricInputs, thresholds: Sequence[float], protocol: Protocol) -> list[Tensor]:

@@ -50,8 +50,9 @@ def best_ious(
         largest: only the box of the contour that encloses the largest area counts.
 
     Returns:
-        (B, T) float64, IoU in [0, 1], 0 where nothing is above the threshold (a constant map); and (B,) bool, which
-        images have a box at all: the others are left out. `ious[counted] >= 0.5` are the per-image hits.
+        On the CPU, where contours are found: (B, T) float64, IoU in [0, 1], 0 where nothing is above the threshold (a
+        constant map); and (B,) bool, which images have a box at all: the others are left out. `ious[counted] >= 0.5`
+        are the per-image hits.
 
     Raises:
         InputError: shapes do not fit, or a heatmap is not finite.
@@ -68,7 +69,7 @@ def best_ious(
         for row in torch.nonzero(counted)[:, 0].tolist():
             level = levels[row].cpu().numpy()
             ious[row] = torch.from_numpy(_best_by_level(level, truth[row], len(thresholds), largest))
-    return ious.to(heatmaps.device), counted.to(heatmaps.device)
+    return ious, counted
 
 
 def _best_by_level(level: np.ndarray, truth: Tensor, steps: int, largest: bool) -> np.ndarray:
@@ -102,7 +103,7 @@ class _BoxAccuracy(RowMeans):
 
     def _accuracies(self) -> tuple[Tensor, Tensor, Tensor]:
         """For each IoU: the best accuracy, the threshold that gives it, the accuracy at threshold 0.5."""
-        accuracy = parts(len(self.ious), self.mean()).float()
+        accuracy = parts(len(self.ious), self.mean()).float().to(self.device)
         best, place = accuracy.max(1)
         threshold = torch.where(self.count > 0, self.thresholds.to(best.device)[place], torch.nan)
         return best, threshold, accuracy[:, round(FIXED * len(self.thresholds))]
@@ -195,7 +196,7 @@ def _rows(inputs: MetricInputs) -> Tensor:
     assert inputs.boxes is not None
     ious, _ = best_ious(inputs.heatmaps, inputs.boxes, inputs.size, THRESHOLDS, largest=True)
     hits = hits_at(ious, MaxBoxAcc.ious)
-    return torch.cat([hits, (GT_KNOWN_LOC.of_mean(hits) & inputs.correct)[:, None]], 1)
+    return torch.cat([hits, (GT_KNOWN_LOC.of_mean(hits) & inputs.correct.to(hits.device))[:, None]], 1)
 
 
 def _rows_v2(inputs: MetricInputs) -> Tensor:

@@ -52,7 +52,7 @@ class PointingGame(RowMeans):
 
     def compute(self) -> Tensor:
         """Return the share of hits; NaN where no image was scored."""
-        return self.mean()[0].float()
+        return self.mean()[0].float().to(self.device)
 
 
 def _rows(inputs: MetricInputs) -> Tensor:

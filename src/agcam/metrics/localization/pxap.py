@@ -54,11 +54,13 @@ def pixel_histograms(
 def histogram_precision(histograms: Tensor) -> Tensor:
     """Average precision (…,) in [0, 1] from histograms (…, 2, T + 1): precision summed over the steps of recall.
 
-    The last operating point keeps every pixel, so recall always reaches 1. NaN where there is no object pixel.
+    It is made in float64, on the CPU. The last operating point keeps every pixel, so recall always reaches 1. NaN
+    where there is no object pixel.
     """
-    kept = histograms.double().flip(-1).cumsum(-1)
+    passing = histograms.cpu().double().flip(-1)
+    kept = passing.cumsum(-1)
     precision = kept[..., 1, :] / kept.sum(-2).clamp_min(_TINY)
-    gained = histograms[..., 1, :].double().flip(-1) / kept[..., 1, -1:]
+    gained = passing[..., 1, :] / kept[..., 1, -1:]
     return (precision * gained).sum(-1)
 
 

@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from agcam.metrics.checks import check_heatmaps, check_masks
+from agcam.metrics.classification.average_precision import average_precision
 from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.maps import min_max, upsample
 from agcam.metrics.means import RowMeans
 from agcam.metrics.registry import register_metric
 from agcam.metrics.spec import MetricSpec, Value, column
+
+_ONE = 2**36
+"""What 1 is as a whole number: its product with the pixels of an image fits into int64."""
 
 
 class SegmentationCounts(NamedTuple):
@@ -21,7 +25,7 @@ class SegmentationCounts(NamedTuple):
     Attributes:
         pixels: (B, 6) int64: intersection and union of the background, of the foreground, then correct pixels and
             all pixels (ignored ones excepted).
-        precisions: (B, 2) float64: average precision over both classes, and of the foreground alone.
+        precisions: (B, 2) float32: average precision over both classes, and of the foreground alone.
         counted: (B,) bool: images with an object pixel; the others are left out.
     """
 
@@ -49,42 +53,24 @@ def segmentation_counts(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None =
     valid = torch.ones_like(truth) if ignore is None else ~ignore.flatten(1)
     if not len(heatmaps):
         pixels = torch.zeros(0, 6, dtype=torch.int64, device=heatmaps.device)
-        return SegmentationCounts(pixels, pixels[:, :2].double(), pixels[:, 0].bool())
-    maps = min_max(upsample(heatmaps, (int(masks.shape[1]), int(masks.shape[2])))).flatten(1).double()
-    found = maps > maps.mean(1, keepdim=True)
+        return SegmentationCounts(pixels, pixels[:, :2].float(), pixels[:, 0].bool())
+    maps = min_max(upsample(heatmaps, (int(masks.shape[1]), int(masks.shape[2])))).flatten(1)
+    # whole numbers: neither their sum nor 1 - map rounds, so that no pixel crosses the mean or ties with another
+    level = (maps * _ONE).long()
+    found = level * level.shape[1] > level.sum(1, keepdim=True)
 
     def overlap(one: Tensor, other: Tensor) -> list[Tensor]:
         return [(one & other & valid).sum(1), ((one | other) & valid).sum(1)]
 
     correct = ((found == truth) & valid).sum(1)
-    both = ranking_precision(
-        torch.cat([1 - maps, maps], 1), torch.cat([~truth, truth], 1), torch.cat([valid, valid], 1)
+    both = average_precision(
+        torch.cat([_ONE - level, level], 1), torch.cat([~truth, truth], 1), torch.cat([valid, valid], 1)
     )
     return SegmentationCounts(
         torch.stack([*overlap(~found, ~truth), *overlap(found, truth), correct, valid.sum(1)], 1),
-        torch.stack([both, ranking_precision(maps, truth, valid)], 1),
+        torch.stack([both, average_precision(level, truth, valid)], 1),
         (truth & valid).any(1),
     )
-
-
-def ranking_precision(scores: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Average precision (B,) float64 of ranking pixels by score, equal scores taken together; 0 without positives.
-
-    Args:
-        scores: (B, N).
-        truth: (B, N) bool, the positives.
-        valid: (B, N) bool, the pixels that count.
-    """
-    length = scores.shape[1]
-    scores, order = scores.sort(dim=1, descending=True)
-    positive = (truth & valid).gather(1, order)
-    hits, seen = positive.cumsum(1), valid.gather(1, order).cumsum(1)
-    ends = torch.ones_like(positive)
-    ends[:, :-1] = scores[:, 1:] != scores[:, :-1]
-    place = torch.arange(length, device=scores.device).expand_as(order)
-    end = torch.where(ends, place, length).flip(1).cummin(1).values.flip(1)
-    precision = hits.gather(1, end).double() / seen.gather(1, end).clamp_min(1)
-    return (precision * positive).sum(1) / hits[:, -1].clamp_min(1)
 
 
 class Segmentation(RowMeans):
@@ -108,7 +94,7 @@ class Segmentation(RowMeans):
     def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
         """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
         counts = segmentation_counts(heatmaps, masks, ignore)
-        self.add(torch.cat([counts.pixels, counts.precisions], 1), counts.counted)
+        self.add(torch.cat([counts.pixels.cpu().double(), counts.precisions.cpu().double()], 1), counts.counted)
 
 
 def _rows(inputs: MetricInputs) -> Tensor:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from agcam import data  # noqa: F401  # so that CUB200 is known by its short name
+from agcam.cli.options import Given, blame, refused
 from agcam.data.input_config import InputConfig
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import Source
-from agcam.errors import AgcamError, DataError, InputError, brief
+from agcam.errors import AgcamError, DataError, InputError
 from agcam.io.text import shown
 from agcam.io.yaml import read_yaml
 
@@ -49,26 +51,50 @@ def open_split(
     if not chosen and (foreign := next(_foreign(section), None)) is not None:
         raise DataError(f"{config}: names {shown(foreign)}, code from elsewhere; if you trust it, add --config FILE")
     given = [] if section is None else ["--data", json.dumps(section, default=str)]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageDataModule, "data", required=True)
     try:
-        module = _make([*given, *options])
+        parsed = parser.parse_args([*given, *options])
+    except AgcamError:
+        raise
+    except Exception as error:  # jsonargparse raises what an odd structure makes it stumble over
+        raise _blame(error, parser, given, options, config) from error
+    try:
+        module = cast(ImageDataModule, _make(parser, parsed))
         module.prepare_data()
         module.fit_input(model_input)
         return module, module.open(split)
     except InputError as error:  # of what an argument is; what is wrong with a file names that file
-        if config is None:
+        if config is None or _names_one(options, str(error)):
             raise
         raise InputError(f"{config}: {error}") from error
 
 
-def _make(options: Sequence[str]) -> ImageDataModule:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(ImageDataModule, "data", required=True)
+def _make(parser: ArgumentParser, parsed: Namespace) -> Any:
     try:
-        return cast(ImageDataModule, parser.instantiate_classes(parser.parse_args([*options])).data)
-    except AgcamError:
-        raise
-    except Exception as error:  # jsonargparse raises what an odd structure makes it stumble over
-        raise InputError(f"the data's options do not fit: {brief(error, 800)}") from error
+        return parser.instantiate_classes(parsed).data
+    except Exception as error:
+        raise refused(error) from error
+
+
+def _blame(
+    error: Exception, parser: ArgumentParser, given: Sequence[str], options: Sequence[str], config: Path | None
+) -> InputError:
+    def fails_alone(file: Path, message: str) -> bool:
+        try:
+            parser.parse_args([*given])
+        except Exception as again:  # as above
+            return str(again) == message
+        return False
+
+    files = [config] if config is not None else []
+    return blame(error, Given(options, files, parser, "train.py fit --help", fails_alone))
+
+
+def _names_one(options: Sequence[str], said: str) -> bool:
+    """Whether a message speaks of one of the options of the command line."""
+    names = [option.partition("=")[0].rpartition(".")[2] for option in options if option.startswith("--data.")]
+    return any(re.search(rf"\b{re.escape(name)}\b", said) for name in names)
 
 
 def _data_section(config: Path) -> Any:

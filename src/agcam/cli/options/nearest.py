@@ -1,0 +1,67 @@
+"""Names near to one that is not known."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from argparse import ArgumentParser as StandardParser
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from jsonargparse import ArgumentParser
+
+
+def near_option(name: str, parser: StandardParser | None, owner: str = "", key: str = "") -> str:
+    """The known option that somebody who wrote `name` may have meant; empty if none is near.
+
+    Args:
+        name: all of it, such as `model.learning_rat`.
+        parser: knows the command's options.
+        owner: import path of the class that should take the option.
+        key: the part of `name` that chose that class, such as `data`.
+    """
+    known = [option[2:] for option in getattr(parser, "_option_string_actions", {}) if option.startswith("--")]
+    if owner:
+        known += [f"{key}.{option}" for option in _parameters(owner)]
+    known = [option for option in known if not option.endswith((".help", "help", "+"))]
+    last = name.rpartition(".")[2]
+    same_end = [option for option in known if "." in option and option.rpartition(".")[2] == last]
+    return next(iter(get_close_matches(name, known, 1, 0.8) or same_end), "")
+
+
+def near_classes(name: str, bases: Sequence[str]) -> list[str]:
+    """Names of loaded classes that are near to `name` and fit one of `bases`; all of them if they are few."""
+    known = sorted({kind.__name__ for base in bases for kind in _subclasses(_load(base))})
+    near = get_close_matches(name.rpartition(".")[2], known, 1, 0.6)
+    return near or (known if len(known) < 9 else [])
+
+
+def _parameters(owner: str) -> Iterable[str]:
+    kind = _load(owner)
+    if kind is None:
+        return []
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, fail_untyped=False)
+    return [option[2:] for option in parser._option_string_actions if option.startswith("--")]
+
+
+def _load(path: str) -> type | None:
+    """A class whose module is loaded already: looking for names is no reason to run code."""
+    module, _, name = path.rpartition(".")
+    if module not in sys.modules:
+        return None
+    found = getattr(importlib.import_module(module), name, None)
+    return found if isinstance(found, type) else None
+
+
+def _subclasses(kind: type | None) -> Iterable[type]:
+    """Public subclasses at any depth, those of tests left out."""
+    children: list[type] = kind.__subclasses__() if kind is not None else []
+    for child in children:
+        if not child.__name__.startswith(("_", "Dummy")) and child.__module__.partition(".")[0] in (
+            "agcam",
+            "lightning",
+            "torch",
+        ):
+            yield child
+        yield from _subclasses(child)

@@ -1,0 +1,41 @@
+"""Any exception as one line and an exit status: what a user can change (2), or what nobody expected (1)."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from agcam.console.debug import wants_traceback
+from agcam.console.foreign_errors import as_ours, root_cause
+from agcam.console.raised_at import raised_at
+from agcam.errors import AgcamError, UnexpectedError
+
+
+def describe(error: Exception) -> tuple[str, int]:
+    """The line, without `error:`, and the exit status."""
+    plain = as_ours(error)
+    if isinstance(plain, AgcamError):
+        return _flat(str(plain)), 2
+    if isinstance(plain, UnexpectedError):
+        return _flat(str(plain)), 1
+    root = root_cause(plain)
+    kind, said, where = raised_at(root)
+    return f"unexpected {kind}: {said} (at {where}); run again with --debug for the traceback", 1
+
+
+def say(error: Exception) -> int:
+    """Print an error that ended a command, as one line on stderr; returns the exit status."""
+    line, status = describe(error)
+    show_traceback(error)
+    print(f"error: {line}", file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
+    return status
+
+
+def show_traceback(error: Exception) -> None:
+    """Print the traceback if somebody asked for it."""
+    if wants_traceback():
+        traceback.print_exception(error)
+
+
+def _flat(said: str) -> str:
+    return " ".join(line.strip() for line in said.splitlines() if line.strip()) or "no message"

@@ -1,0 +1,112 @@
+"""Which pixels an annotation counts: of the image as it lies on disk, turned upright by EXIF, or before shrinking.
+
+An annotation that gives the size of its image tells. VOC, CUB and ImageNet were made for MATLAB, which reads pixels as
+they lie; today's tools draw on the upright image; and many a data set was shrunk after it had been annotated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agcam.io.images import Facts, turn_boxes
+
+log = logging.getLogger(__name__)
+Size = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The image that an annotation was drawn on.
+
+    Attributes:
+        orientation: EXIF orientation by which the annotation turns to lie on the upright image; 1 if it lies there.
+        size: width and height of what it was drawn on, before it turns.
+        clear: whether that is known; where nothing tells, it is the image as it lies on disk.
+        scaled: whether the image has been shrunk or enlarged since.
+    """
+
+    orientation: int
+    size: Size
+    clear: bool = True
+    scaled: bool = False
+
+
+def find_frame(size: Size | None, facts: Facts, scalable: bool = True) -> Frame | None:
+    """The frame that an annotation's size tells; None if it fits the image in no way.
+
+    Args:
+        size: width and height that the annotation gives, None where it gives none.
+        facts: of the image file.
+        scalable: whether an image of another size, but the same shape, fits as well.
+    """
+    stored = (float(facts.width), float(facts.height))
+    upright = upright_size(facts)
+    turned = facts.orientation != 1
+    if size is None:
+        return Frame(facts.orientation, stored, clear=not turned)
+    fits: Sequence[bool] = (size == stored, size == upright)
+    scaled = not any(fits)
+    if scaled and scalable:
+        fits = (_same_shape(size, stored), _same_shape(size, upright))
+    match fits:
+        case (True, True):
+            return Frame(facts.orientation, size, clear=not turned, scaled=scaled)
+        case (True, False):
+            return Frame(facts.orientation, size, scaled=scaled)
+        case (False, True):
+            return Frame(1, size, scaled=scaled)
+    return None
+
+
+def place_boxes(boxes: np.ndarray, frame: Frame, facts: Facts) -> np.ndarray:
+    """Boxes (n, 4) xyxy in pixels of `frame`, in pixels of the upright image."""
+    now = (facts.width, facts.height) if frame.orientation != 1 else upright_size(facts)
+    if frame.scaled:
+        boxes = boxes * np.array([now[0] / frame.size[0], now[1] / frame.size[1]] * 2)
+    return turn_boxes(boxes, Facts(facts.width, facts.height, frame.orientation))
+
+
+def upright_size(facts: Facts) -> Size:
+    """Width and height of the image that `read_image` reads."""
+    width, height = float(facts.width), float(facts.height)
+    return (height, width) if facts.orientation > 4 else (width, height)
+
+
+def _same_shape(one: Size, other: Size) -> bool:
+    """Whether a size is the other one scaled, both sides rounded alike to whole pixels."""
+    return _scales_to(one, other) or _scales_to(other, one)
+
+
+def _scales_to(start: Size, end: Size) -> bool:
+    for below, above in ((0, 1), (1, 0), (0.5, 0.5)):  # rounded down, up, to the nearest
+        least = max((side - below) / before for before, side in zip(start, end, strict=True))
+        most = min((side + above) / before for before, side in zip(start, end, strict=True))
+        if least < most:
+            return True
+    return False
+
+
+def warn_of_frames(found: Sequence[tuple[Path, Frame]]) -> None:
+    """Say of how many images the annotations were scaled, and of how many nothing tells how they were drawn."""
+    if scaled := [(path, frame) for path, frame in found if frame.scaled]:
+        path, frame = scaled[0]
+        log.warning(
+            "%d images were shrunk or enlarged after they had been annotated; their boxes are scaled along, such as "
+            "those of %s (annotated at %g×%g)",
+            len(scaled),
+            path,
+            *frame.size,
+        )
+    if unclear := [path for path, frame in found if not frame.clear]:
+        log.warning(
+            "%d images are turned by EXIF, and nothing tells whether their boxes and masks were drawn before or after "
+            "that; taken as drawn on the image as it lies on disk, as in VOC, and turned along, such as those of %s. "
+            "If they were drawn on the upright image, store it upright (mogrify -auto-orient)",
+            len(unclear),
+            unclear[0],
+        )
