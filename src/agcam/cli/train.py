@@ -30,6 +30,7 @@ from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.stopping import StopCallback
 from agcam.cli.explain import make_parser as explain_parser
+from agcam.cli.export import export_command
 from agcam.cli.idle_options import warn_of_idle
 from agcam.cli.options import add_replaced, blame, given_to_command, plain_texts, refused
 from agcam.cli.resumed_options import check_seed, model_beside
@@ -50,7 +51,6 @@ from agcam.io.yaml import read_yaml
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
 from agcam.training.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
 from agcam.training.classifier import ViTClassifier
-from agcam.training.export import export_command
 from agcam.training.precision import check_installed
 from agcam.training.weights import restored_later
 

@@ -1,17 +1,14 @@
-"""`train.py export`: a trained classifier as the folder that timm and the Hugging Face hub know, and back again."""
+"""A trained classifier as the folder that timm and the Hugging Face hub know, and back again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 
-from agcam.cli.command_options import OneLineParser
-from agcam.console.debug import add_debug
 from agcam.data.input_config import InputConfig
 from agcam.errors import ModelError, brief
 from agcam.io.atomic import write_whole
@@ -19,36 +16,18 @@ from agcam.io.text import read_text
 from agcam.training.classifier import ViTClassifier
 from agcam.training.weights import check_sizes, read_weights
 
-_WEIGHTS, _CONFIG, _NAMES = "model.safetensors", "config.json", "class_names.txt"
+WEIGHTS, CONFIG, CLASS_NAMES = "model.safetensors", "config.json", "class_names.txt"
 _MULTILABEL = "multi_label_classification"
 _CROP_MODE = {"squash": "squash", "center_crop": "center"}
-
-
-def export_command(args: Sequence[str]) -> int:
-    """`train.py export`; returns its exit status."""
-    parser = OneLineParser(
-        "train.py export",
-        description=f"Write {_WEIGHTS}, {_CONFIG} and {_NAMES} as timm reads them: timm.create_model('local-dir:DIR', "
-        "pretrained=True), explain.py images --checkpoint DIR, train.py fit --model.weights DIR.",
-    )
-    parser.add_argument("--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint of train.py")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
-    add_debug(parser)
-    options = parser.parse_args(args)
-    model = ViTClassifier.from_checkpoint(options.ckpt_path)
-    export(model, options.output)
-    names = json.dumps(str(f"local-dir:{options.output}"))
-    print(f"wrote {options.output}; timm.create_model({names}, pretrained=True) loads it")  # noqa: T201  # its voice
-    return 0
 
 
 def export(model: ViTClassifier, folder: Path) -> None:
     """Write a classifier into `folder`, which is made if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.backbone.state_dict().items()}
-    write_whole(folder / _WEIGHTS, safetensors.torch.save(state, metadata={"format": "pt"}))
-    write_whole(folder / _CONFIG, (json.dumps(timm_config(model), indent=2, ensure_ascii=False) + "\n").encode())
-    write_whole(folder / _NAMES, "".join(f"{name}\n" for name in model.class_names).encode())
+    write_whole(folder / WEIGHTS, safetensors.torch.save(state, metadata={"format": "pt"}))
+    write_whole(folder / CONFIG, (json.dumps(timm_config(model), indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(folder / CLASS_NAMES, "".join(f"{name}\n" for name in model.class_names).encode())
 
 
 def timm_config(model: ViTClassifier) -> dict[str, Any]:
@@ -86,7 +65,7 @@ def open_exported(folder: str | Path) -> ViTClassifier:
     Raises:
         ModelError: if `folder` is none, or a file in it is missing or does not fit the others.
     """
-    path = Path(folder) / _CONFIG
+    path = Path(folder) / CONFIG
     try:
         found = json.loads(read_text(path))
         cfg = found["pretrained_cfg"]
@@ -103,11 +82,11 @@ def open_exported(folder: str | Path) -> ViTClassifier:
             "input": values,
         }
     except FileNotFoundError:
-        raise ModelError(f"{folder}: no {_CONFIG} in it; expected a folder that train.py export wrote") from None
+        raise ModelError(f"{folder}: no {CONFIG} in it; expected a folder that train.py export wrote") from None
     except Exception as error:  # whatever an odd structure makes the lines above stumble over
         raise ModelError(
             f"{path}: not as train.py export writes it ({type(error).__name__}: {brief(error)})"
         ) from error
-    state = read_weights(Path(folder) / _WEIGHTS)
+    state = read_weights(Path(folder) / WEIGHTS)
     check_sizes(settings, len(state), path)
     return ViTClassifier.restored(settings, {f"backbone.{name}": tensor for name, tensor in state.items()}, path)
