@@ -16,8 +16,9 @@ def export_command(args: Sequence[str]) -> int:
     """Run `agcam export`; returns its exit status."""
     parser = OneLineParser(
         "train.py export",
-        description=f"Write {WEIGHTS}, {CONFIG} and {CLASS_NAMES} as timm reads them: timm.create_model('local-dir:DIR', "
-        "pretrained=True), explain.py images --checkpoint DIR, train.py fit --model.weights DIR.",
+        description=f"Write {WEIGHTS}, {CONFIG} and {CLASS_NAMES} as timm reads them: "
+        "timm.create_model('local-dir:DIR', pretrained=True), explain.py images --checkpoint DIR, train.py fit "
+        "--model.weights DIR.",
     )
     parser.add_argument("--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint of train.py")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
