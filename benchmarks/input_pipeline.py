@@ -23,10 +23,10 @@ from torchvision.transforms import v2
 from train_step import BareLoop, make_classifier
 
 from agcam.data.batch import Batch, Example, Sample, collate
-from agcam.data.cache import CachedSource
+from agcam.data.cache import CachedDataset
 from agcam.data.folder import list_images
 from agcam.data.input_config import InputConfig
-from agcam.data.source import FileSource, Item, TransformedDataset
+from agcam.data.source import FileDataset, Item, TransformedDataset
 from agcam.data.transforms import Augmentation, Transform
 from agcam.io.images import read_image
 
@@ -79,20 +79,20 @@ def transforms(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str
 def cache(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Timing]]]:
     """An epoch on one core without the cache, the one that builds it (on all cores), and the ones after it."""
     with _pictures(options) as items, one_core(), tempfile.TemporaryDirectory() as folder:
-        source = FileSource(items, ["something"], multilabel=False)
+        source = FileDataset(items, ["something"], multilabel=False)
         fresh = itertools.count()
 
-        def epoch(chosen: FileSource | CachedSource) -> None:
+        def epoch(chosen: FileDataset | CachedDataset) -> None:
             dataset = TransformedDataset(chosen, Transform(CONFIG, AUGMENTATION))
             for _ in DataLoader(dataset, 32, collate_fn=collate):
                 pass
 
         def first() -> None:
-            epoch(CachedSource(source, Path(folder) / str(next(fresh)), round(1.5 * CONFIG.size)))
+            epoch(CachedDataset(source, Path(folder) / str(next(fresh)), round(1.5 * CONFIG.size)))
 
         def later() -> None:
             epoch(
-                CachedSource(source, max(Path(folder).iterdir(), key=lambda p: int(p.name)), round(1.5 * CONFIG.size))
+                CachedDataset(source, max(Path(folder).iterdir(), key=lambda p: int(p.name)), round(1.5 * CONFIG.size))
             )
 
         runs: Runs = {
@@ -106,7 +106,7 @@ def cache(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Tim
 def switches(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Timing]]]:
     """Two epochs of training on the device from loader workers: page-locked memory and workers that stay."""
     with _pictures(options) as items:
-        source = FileSource(items, ["something"], multilabel=False)
+        source = FileDataset(items, ["something"], multilabel=False)
         loop = BareLoop(make_classifier(options.model), 1000, options.device, bf16=True)
 
         def two_epochs(pinned: bool, persistent: bool) -> None:

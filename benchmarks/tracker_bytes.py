@@ -18,13 +18,13 @@ import wandb
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from sklearn.datasets import load_sample_images
 
-from agcam.io.explained_images import Shown
+from agcam.io.explained_images import ExplainedImage
 from agcam.tracking import DiskWriter, log_panel, log_table
 
 IMAGES, EPOCHS, SIDE, GRID = 16, 3, 224, 14
 
 
-def panel(epoch: int) -> list[Shown]:
+def panel(epoch: int) -> list[ExplainedImage]:
     """Crops of real photographs; heatmaps as smooth as a ViT's."""
     rng = np.random.default_rng(epoch)
     photographs = load_sample_images().images
@@ -37,7 +37,7 @@ def panel(epoch: int) -> list[Shown]:
         mask = np.zeros((SIDE, SIDE), bool)
         mask[40:180, 60:200] = True
         shown.append(
-            Shown(
+            ExplainedImage(
                 index=number,
                 name=f"photograph_{number}.jpg",
                 image=np.ascontiguousarray(crop),

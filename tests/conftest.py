@@ -18,14 +18,14 @@ torch.set_num_threads(1)
 import wandb  # noqa: E402  # after the environment is set
 
 from agcam.data.export import write_cub, write_voc  # noqa: E402  # after the environment is set
-from agcam.data.shapes import ShapesSource  # noqa: E402  # as above
+from agcam.data.shapes import ShapesDataset  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="session")
 def cub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CUB tree of 24 training and 13 test images with segmentations."""
     root = tmp_path_factory.mktemp("cub") / "CUB_200_2011"
-    write_cub({"train": ShapesSource(24, 48, "train"), "test": ShapesSource(13, 48, "test")}, root)
+    write_cub({"train": ShapesDataset(24, 48, "train"), "test": ShapesDataset(13, 48, "test")}, root)
     return root
 
 
@@ -34,8 +34,8 @@ def voc_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A VOC tree of 16 training and 9 validation images with several classes each and masks."""
     root = tmp_path_factory.mktemp("voc") / "VOC2012"
     sources = {
-        "train": ShapesSource(16, 48, "train", multilabel=True),
-        "val": ShapesSource(9, 48, "val", multilabel=True),
+        "train": ShapesDataset(16, 48, "train", multilabel=True),
+        "val": ShapesDataset(9, 48, "val", multilabel=True),
     }
     write_voc(sources, root)
     return root

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from agcam.callbacks.resuming import ResumingCallback
+from agcam.callbacks.exact_resume import ExactResume
 from agcam.data.shapes import Shapes
 from agcam.data.transforms import Augmentation
 from agcam.training.classifier import ViTClassifier
@@ -34,7 +34,7 @@ def trainer_of(folder: Path, *callbacks: L.Callback, **args: Any) -> L.Trainer:
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
     saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
     args = {"accelerator": "cpu", "max_epochs": 2, "enable_checkpointing": saves, "num_sanity_val_steps": 0} | args
-    return L.Trainer(default_root_dir=folder, callbacks=[ResumingCallback(), *callbacks], **quiet, **args)
+    return L.Trainer(default_root_dir=folder, callbacks=[ExactResume(), *callbacks], **quiet, **args)
 
 
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:

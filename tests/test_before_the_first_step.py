@@ -16,7 +16,7 @@ from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.monitors import MonitorCheck
 from agcam.callbacks.self_check import check_explainable
 from agcam.cli.train import main
-from agcam.data.shapes import ShapesSource
+from agcam.data.shapes import ShapesDataset
 from agcam.errors import InputError
 from command_lines import SMALL, TINY_MODEL
 from small_runs import TINY, classifier, shapes, trainer_of
@@ -57,7 +57,7 @@ def stopping(name: str, **args: Any) -> str:
             [],
             "nothing has a name like it. Logged are train/loss, val/loss, val/accuracy, val/top5",
         ),
-        (best("val/map"), [], "it belongs to multi-label data, and these are not"),
+        (best("val/mAP"), [], "it belongs to multi-label data, and these are not"),
         (stopping("val/accuracy"), ["--data.multilabel=true"], "it belongs to single-label data, and these are not"),
         (best("val/loc/iou"), ["--explain=false"], "explanations are switched off (--explain false)"),
         (best("val/loc/IoU"), [], "perhaps val/loc/iou is meant"),
@@ -116,7 +116,12 @@ def test_localization_is_not_watched_where_no_object_is_known(
             for number in range(4):
                 pixels = np.random.default_rng(number).integers(0, 255, (40, 40, 3), np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "data" / split / kind / f"{number}.png")
-    folders = ["--data=ImageFolder", f"--data.root={tmp_path / 'data'}", "--data.batch_size=4", "--data.num_workers=0"]
+    folders = [
+        "--data=ImageFolderDataModule",
+        f"--data.root={tmp_path / 'data'}",
+        "--data.batch_size=4",
+        "--data.num_workers=0",
+    ]
     assert fit(tmp_path / "run", callback=best("val/loc/iou"), data=folders) == 2
     assert "have no objects of the kind that --explanation.ground_truth names" in refused(tmp_path / "run", capsys)
     assert fit(tmp_path / "run", callback=best("val/loc/entropy"), data=folders) == 0
@@ -207,7 +212,7 @@ def test_a_mask_of_a_mode_that_is_not_read_is_named(
     with Image.open(mask) as found:
         size = found.size
     Image.new(mode, size).save(mask)
-    classes = f"--data.classes=[{', '.join(ShapesSource(1, 48, 'train').class_names)}]"
+    classes = f"--data.classes=[{', '.join(ShapesDataset(1, 48, 'train').class_names)}]"
     data = ["--data=VOC2012", f"--data.root={root}", classes, "--data.batch_size=4", "--data.num_workers=0"]
     assert fit(tmp_path / "run", data=data) == 2
     said = refused(tmp_path / "run", capsys)

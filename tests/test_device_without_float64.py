@@ -16,7 +16,7 @@ from agcam import explain
 from agcam.benchmark.methods import parse_methods
 from agcam.benchmark.shard import Plan, measure
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.data.shapes import ShapesSource
+from agcam.data.shapes import ShapesDataset
 from agcam.explainers.explain import methods
 from agcam.metrics import map_drift, map_entropy
 from agcam.metrics.sanity import similarity
@@ -78,7 +78,7 @@ def test_a_fit_logs_what_it_logs_on_the_cpu(
 
 
 def test_a_benchmark_measures_what_it_measures_on_the_cpu() -> None:
-    source = ShapesSource(3, 32, "val", multilabel=True)
+    source = ShapesDataset(3, 32, "val", multilabel=True)
     scores = [score for score in SCORES if score.name in DEFAULT]
     plan = Plan(tuple(parse_methods(["center"])), tuple(scores), False, 4)
     alone = measure(shapes_model(), True, whole_batch(source), plan)
@@ -93,7 +93,7 @@ def test_a_benchmark_measures_what_it_measures_on_the_cpu() -> None:
 
 @pytest.mark.parametrize("method", methods())
 def test_every_method_explains_there_as_on_the_cpu(method: str) -> None:
-    images = whole_batch(ShapesSource(2, 32, "val")).image
+    images = whole_batch(ShapesDataset(2, 32, "val")).image
     options = {"steps": 2} if method == "integrated_gradients" else {}
     expected = explain(shapes_model(), images, "all", method, **options).heatmaps
     with pretend_device() as device:

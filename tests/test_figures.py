@@ -65,7 +65,7 @@ def of_logits(multilabel: bool, stage: str) -> dict[str, float]:
         present = labels.any(0)
         losses = np.logaddexp(0, logits) - labels * logits
         precision = average_precision_score(labels[:, present], logits.astype(np.float32)[:, present], average="macro")
-        return {"loss": losses.mean(), "map": precision}
+        return {"loss": losses.mean(), "mAP": precision}
     losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(IMAGES), labels]
     # of equal scores scikit-learn takes the class of higher index first, argmax and we the one of lower index
     mirrored, classes = logits[:, ::-1], range(len(CLASSES))
@@ -144,7 +144,7 @@ def test_absent_classes_are_named_once_and_by_one_process(found: dict[str, Figur
     _, _, labels = one_by_one(True, "val")
     names = ", ".join(np.array(CLASSES)[~labels.any(0)])
     sentence = (
-        f"val/map leaves out {(~labels.any(0)).sum()} of {len(CLASSES)} classes, which no val image shows: {names}"
+        f"val/mAP leaves out {(~labels.any(0)).sum()} of {len(CLASSES)} classes, which no val image shows: {names}"
     )
     for processes, figures in found.items():
         first = processes == "1" or processes.endswith("process 0")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agcam.cli.train import main
-from agcam.data.shapes import CLASSES, ShapesSource
+from agcam.data.shapes import CLASSES, ShapesDataset
 from command_lines import SMALL, TINY_MODEL
 from reading import column, csv_rows
 
@@ -28,11 +28,11 @@ def test_every_present_class_is_explained_and_scored(
         "--explanation.gallery=3",
     ]
     assert main(["fit", *SMALL, *TINY_MODEL, *args]) == 0
-    source = ShapesSource(9, 48, "val", multilabel=True)
+    source = ShapesDataset(9, 48, "val", multilabel=True)
     pairs = sum(len(source[i].labels) for i in range(9))
     rows = csv_rows(tmp_path / "version_0" / "metrics.csv")
     assert column(rows, "val/loc/count") == [pairs, pairs]
-    for name in ("val/map", "val/loc/iou", "val/loc/pointing_game"):
+    for name in ("val/mAP", "val/loc/iou", "val/loc/pointing_game"):
         assert np.isfinite(column(rows, name)).all()
         assert len(column(rows, name)) == 2
     pictures = sorted((tmp_path / "version_0" / "explanations" / "val_epoch_001").glob("0*.png"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agcam.callbacks.finite import _finite
+from agcam.callbacks.non_finite import _finite
 from agcam.cli.train import main
 from command_lines import SMALL, TINY_MODEL
 from faults import FAULT

@@ -123,7 +123,7 @@ def test_a_bug_is_one_line_with_its_place(monkeypatch: pytest.MonkeyPatch, capsy
 def test_a_bug_in_a_loader_worker_is_one_line_with_its_place(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("agcam.data.shapes.ShapesSource.__getitem__", _bug)
+    monkeypatch.setattr("agcam.data.shapes.ShapesDataset.__getitem__", _bug)
     assert main([*FIT, "--data.num_workers=1", "--trainer.num_sanity_val_steps=0"]) == 1
     error = the_error(capsys.readouterr().err)
     assert error.startswith("unexpected KeyError: 'nothing' (at ")

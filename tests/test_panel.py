@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from agcam.errors import DataError
-from agcam.io.explained_images import Shown, read_panel, write_panel
+from agcam.io.explained_images import ExplainedImage, read_panel, write_panel
 
 
-def entry(**changes: object) -> Shown:
+def entry(**changes: object) -> ExplainedImage:
     rng = np.random.default_rng(0)
     return dataclasses.replace(
-        Shown(
+        ExplainedImage(
             index=3,
             name="birds/heron.jpg",
             image=rng.integers(0, 255, (8, 12, 3)).astype(np.uint8),
@@ -36,7 +36,7 @@ def test_a_panel_comes_back_as_it_was(tmp_path: Path) -> None:
     found, info = read_panel(tmp_path / "val_epoch_000")
     assert info == {"stage": "val", "epoch": 0, "step": 12}
     for one, other in zip(wanted, found, strict=True):
-        for field in dataclasses.fields(Shown):
+        for field in dataclasses.fields(ExplainedImage):
             a, b = getattr(one, field.name), getattr(other, field.name)
             if field.name == "heatmaps":
                 assert list(a) == list(b)

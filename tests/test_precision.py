@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import average_precision_score, log_loss
 
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.callbacks.finite import FiniteCallback
+from agcam.callbacks.non_finite import NonFiniteGuard
 from agcam.cli.train import main
 from agcam.errors import InputError
 from agcam.training.classifier import ViTClassifier
@@ -25,7 +25,7 @@ def trained(
 ) -> tuple[ViTClassifier, dict[str, float]]:
     model = classifier(image_size=SIDE, **args)
     explanation = ExplanationCallback(methods=["agcam", "rollout", "lrp", "random"], gallery=2)
-    trainer = trainer_of(folder, FiniteCallback(), explanation, precision=precision, max_epochs=1)
+    trainer = trainer_of(folder, NonFiniteGuard(), explanation, precision=precision, max_epochs=1)
     trainer.fit(model, datamodule=shapes(multilabel))
     return model, {name: float(value) for name, value in trainer.callback_metrics.items()}
 
@@ -72,7 +72,7 @@ def test_figures_of_low_precision_are_sums_of_high_precision(multilabel: bool, p
         score = average_precision_score(
             label[:, present].numpy(), logits.sigmoid()[:, present].numpy(), average="macro"
         )
-        assert found["val/map"] == pytest.approx(score, rel=1e-5)
+        assert found["val/mAP"] == pytest.approx(score, rel=1e-5)
     else:
         expected = log_loss(label, logits.softmax(1), labels=range(logits.shape[1]))
         assert found["val/accuracy"] == pytest.approx((logits.argmax(1) == label).double().mean())

@@ -83,7 +83,14 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
     loggers += "{class_path: WandbLogger, init_args: {save_dir: runs, offline: true}}, "
     loggers += "{class_path: TensorBoardLogger, init_args: {save_dir: runs, name: tensorboard}}]"
     saving = "[{class_path: ModelCheckpoint, init_args: {save_last: true}}]"
-    fit = ["fit", *SMALL, *TINY_MODEL, "--data=ImageFolder", f"--data.root={photographs}", "--data.num_workers=0"]
+    fit = [
+        "fit",
+        *SMALL,
+        *TINY_MODEL,
+        "--data=ImageFolderDataModule",
+        f"--data.root={photographs}",
+        "--data.num_workers=0",
+    ]
     fit += ["--trainer.max_epochs=2", "--data.batch_size=4", f"--trainer.logger={loggers}"]
     fit += [f"--trainer.callbacks={saving}"]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}

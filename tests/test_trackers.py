@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.cli.train import main
 from agcam.data import Shapes
-from agcam.io.explained_images import Shown, read_panel
+from agcam.io.explained_images import ExplainedImage, read_panel
 from agcam.training.classifier import ViTClassifier
 from command_lines import SMALL, TINY_MODEL
 from mlflow_server import Server, start_server
@@ -47,7 +47,7 @@ class Run:
     folder: Path
     save_dir: Path
     printed: str
-    shown: list[Shown]
+    shown: list[ExplainedImage]
     mlflow_metrics: dict[str, list[tuple[int, float]]]
     mlflow_params: dict[str, str]
     mlflow_status: str
@@ -135,7 +135,7 @@ def wandb_artifacts(run: Run) -> list[dict[str, Any]]:
     return [record["artifact"] for record in wandb_records(run.save_dir) if record["type"] == "artifact"]
 
 
-def names_of(shown: list[Shown]) -> list[str]:
+def names_of(shown: list[ExplainedImage]) -> list[str]:
     return [f"{entry.index:06d}_{entry.explained}" for entry in shown]
 
 

@@ -19,8 +19,8 @@ from agcam.benchmark.run import Job, count_shards, run, shard_path
 from agcam.benchmark.shard import Shard, join, read
 from agcam.data.batch import IGNORE, Batch, Example, collate
 from agcam.data.input_config import InputConfig
-from agcam.data.shapes import CLASSES, ShapesSource
-from agcam.data.source import Source, TransformedDataset
+from agcam.data.shapes import CLASSES, ShapesDataset
+from agcam.data.source import ExampleDataset, TransformedDataset
 from agcam.data.transforms import Transform
 from agcam.metrics.registry import parse_metrics
 from agcam.training.classifier import ViTClassifier
@@ -30,7 +30,7 @@ from explainers.small_models import small_model, spread
 INPUT = InputConfig(size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=0.9)
 
 
-class Gaps(ShapesSource):
+class Gaps(ShapesDataset):
     """Shapes whose upper rows are nobody's, and whose third image nobody has annotated."""
 
     def __getitem__(self, index: int) -> Example:
@@ -60,14 +60,14 @@ def shapes_model() -> nn.Module:
     return small_model(seed=1, num_classes=len(CLASSES), embed_dim=32, num_heads=2)
 
 
-def make_job(source: Source) -> Job:
+def make_job(source: ExampleDataset) -> Job:
     """All of a source, explained by the small model."""
     subject = LoadedModel(shapes_model(), source.class_names, INPUT, source.multilabel)
     return Job(subject, source, range(len(source)), about={"model": "small", "data": "Shapes"})
 
 
 def measure(
-    output: Path, source: Source, methods: Sequence[str], metrics: Sequence[str], against_masks: bool = False
+    output: Path, source: ExampleDataset, methods: Sequence[str], metrics: Sequence[str], against_masks: bool = False
 ) -> tuple[Results, Shard]:
     """What the command does, without figures and tables."""
     job = make_job(source)
@@ -77,7 +77,7 @@ def measure(
     return summarize(shard, config, job.about), shard
 
 
-def whole_batch(source: Source) -> Batch:
+def whole_batch(source: ExampleDataset) -> Batch:
     """All images of a source as the benchmark shows them to the model."""
     dataset = TransformedDataset(source, Transform(INPUT))
     return collate([dataset[index] for index in range(len(source))])

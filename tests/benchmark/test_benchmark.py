@@ -28,7 +28,7 @@ from agcam.benchmark.methods import DEFAULT, parse_methods
 from agcam.benchmark.results import CurveInfo, Estimate, Results, Row, ValueInfo, read_json, write_json
 from agcam.benchmark.shard import read
 from agcam.cli.explain import main
-from agcam.data.shapes import ShapesSource
+from agcam.data.shapes import ShapesDataset
 from agcam.explainers import registry
 from agcam.explainers.methods.agcam import agcam
 from agcam.explainers.registry import MethodSpec, methods
@@ -156,7 +156,7 @@ def test_results_are_read_as_they_were_written(finished: Path, tmp_path: Path) -
 
 
 def test_heatmaps_are_read_in_three_lines(finished: Path) -> None:
-    source = ShapesSource(COUNT, 32, "val")
+    source = ShapesDataset(COUNT, 32, "val")
     batch = whole_batch(source)
     for method, name, options in ((METHODS[0], "agcam", {}), (METHODS[1], "rollout", {"head_fusion": "max"})):
         expected = explain(shapes_model(), batch.image, batch.label, name, **options).heatmaps[:, 0].numpy()
@@ -277,7 +277,7 @@ def test_a_heatmap_of_nan_is_counted_named_and_in_no_figure(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    wanted = whole_batch(ShapesSource(COUNT, 32, "val")).image[5]
+    wanted = whole_batch(ShapesDataset(COUNT, 32, "val")).image[5]
 
     def cracked(recording: Any, targets: Tensor) -> Tensor:
         maps = agcam(recording, targets)
@@ -311,7 +311,7 @@ def test_data_without_boxes_give_what_needs_none(
     tmp_path: Path, small_shards: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder_model = write_checkpoint(tmp_path / "model.ckpt")
-    source = ShapesSource(40, 32, "val")
+    source = ShapesDataset(40, 32, "val")
     for place in range(16):
         example = source[place]
         name = f"{source.class_names[place % 8]}/{place:02d}.png"
@@ -320,7 +320,7 @@ def test_data_without_boxes_give_what_needs_none(
             Image.fromarray(example.image).save(tmp_path / "photos" / split / name)
     known = ["benchmark", "--device", "cpu", "--checkpoint", folder_model, "--output", tmp_path / "out"]
     options = ["--methods", "agcam", "--metrics", "localization", "pxap", "abpc", "--limit", 9]
-    data = ["--data", "ImageFolder", "--data.root", tmp_path / "photos", "--data.num_workers", 0]
+    data = ["--data", "ImageFolderDataModule", "--data.root", tmp_path / "photos", "--data.num_workers", 0]
     assert main([*map(str, known), *map(str, options), *map(str, data)]) == 0
     assert "localization: not measured, the data have no boxes" in capsys.readouterr().out
     results = read_json(tmp_path / "out" / "results.json")

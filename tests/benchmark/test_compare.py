@@ -16,7 +16,7 @@ from agcam.benchmark.compare import Comparison, compare, open_results
 from agcam.benchmark.results import write_json
 from agcam.benchmark.shard import Shard
 from agcam.cli.explain import main
-from agcam.data.shapes import ShapesSource
+from agcam.data.shapes import ShapesDataset
 from agcam.metrics import paired_bootstrap
 
 NAMES = [f"{number}.jpg" for number in range(40)]
@@ -127,7 +127,7 @@ def test_what_is_not_there_is_named_with_what_is() -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of a finished benchmark."""
     output = tmp_path_factory.mktemp("finished")
-    results, _ = measure(output, ShapesSource(40, 32, "val"), ["agcam"], ["pointing_game", "energy_pointing_game"])
+    results, _ = measure(output, ShapesDataset(40, 32, "val"), ["agcam"], ["pointing_game", "energy_pointing_game"])
     write_json(results, output / "results.json")
     return output
 

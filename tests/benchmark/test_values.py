@@ -16,7 +16,7 @@ from agcam.benchmark import run
 from agcam.benchmark.results import Results
 from agcam.benchmark.shard import Shard
 from agcam.data.batch import IGNORE, Batch, Example
-from agcam.data.shapes import ShapesSource
+from agcam.data.shapes import ShapesDataset
 from agcam.metrics import (
     ABPC,
     ROAD,
@@ -41,10 +41,10 @@ SIZE = (32, 32)
 METHODS = ["agcam", "random", "center"]
 OBJECTS = ["localization", "leem2024", "pxap", "segmentation", "pointing_game", "energy_pointing_game"]
 Figures = dict[str, tuple[float, int]]
-Several = tuple[Results, Shard, ShapesSource, Tensor]
+Several = tuple[Results, Shard, ShapesDataset, Tensor]
 
 
-class Bare(ShapesSource):
+class Bare(ShapesDataset):
     """Shapes that nobody has annotated."""
 
     def __getitem__(self, index: int) -> Example:
@@ -169,7 +169,7 @@ def test_figures_against_masks_are_those_of_the_metrics(tmp_path: Path) -> None:
 
 
 def test_curves_are_those_of_the_metrics(tmp_path: Path) -> None:
-    source = ShapesSource(12, 32, "val")
+    source = ShapesDataset(12, 32, "val")
     results, _ = measure(tmp_path, source, ["agcam"], ["localization", "max_box_acc", "abpc", "positive_negative"])
     model, batch, maps = shapes_model(), whole_batch(source), read_heatmaps(tmp_path, "agcam")
     row = results.rows[0]
@@ -193,7 +193,7 @@ def test_curves_are_those_of_the_metrics(tmp_path: Path) -> None:
 
 
 def test_dear_figures_are_those_of_the_metrics(tmp_path: Path) -> None:
-    source = ShapesSource(6, 32, "val")
+    source = ShapesDataset(6, 32, "val")
     results, _ = measure(tmp_path, source, ["agcam", "rollout:head_fusion=max"], ["road", "sanity"])
     model, batch = shapes_model(), whole_batch(source)
     for label, name, options in (
@@ -218,7 +218,7 @@ def test_dear_figures_are_those_of_the_metrics(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def multilabel(tmp_path_factory: pytest.TempPathFactory, _small_shards: None) -> Several:
-    source, output = ShapesSource(16, 32, "val", multilabel=True), tmp_path_factory.mktemp("multilabel")
+    source, output = ShapesDataset(16, 32, "val", multilabel=True), tmp_path_factory.mktemp("multilabel")
     names = ["localization", "leem2024", "max_box_acc", "abpc", "positive_negative"]
     return *measure(output, source, ["agcam"], names), source, read_heatmaps(output, "agcam")
 

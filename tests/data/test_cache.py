@@ -15,9 +15,9 @@ from PIL import Image
 
 from agcam.cli.train import main
 from agcam.data import CUB200
-from agcam.data.cache import CachedSource
-from agcam.data.shapes import ShapesSource
-from agcam.data.source import FileSource, Item
+from agcam.data.cache import CachedDataset
+from agcam.data.shapes import ShapesDataset
+from agcam.data.source import FileDataset, Item
 from agcam.errors import DataError
 from agcam.io.images import read_image, read_mask
 from command_lines import SMALL, TINY_MODEL
@@ -25,7 +25,7 @@ from command_lines import SMALL, TINY_MODEL
 SIZES = [(90, 60), (40, 100), (24, 24), (33, 71)]
 
 
-class Counted(FileSource):
+class Counted(FileDataset):
     """Counts how often an image is decoded; slowly, if asked, so that two builders meet."""
 
     decoded = 0
@@ -65,8 +65,8 @@ def photographs(folder: Path) -> Counted:
     return Counted(items, ["a", "b"], multilabel=False, read_mask=lambda item: read_mask(item.mask))
 
 
-def cached(folder: Path, size: int = 32) -> CachedSource:
-    return CachedSource(photographs(folder / "photographs"), folder / "cache", size)
+def cached(folder: Path, size: int = 32) -> CachedDataset:
+    return CachedDataset(photographs(folder / "photographs"), folder / "cache", size)
 
 
 def stored(folder: Path) -> Path:
@@ -133,7 +133,7 @@ def test_the_second_opening_decodes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_sent_the_source_gets_no_images_with_it(tmp_path: Path) -> None:
-    source = CachedSource(FileSource(photographs(tmp_path).items, ["a", "b"], False), tmp_path / "cache", 32)
+    source = CachedDataset(FileDataset(photographs(tmp_path).items, ["a", "b"], False), tmp_path / "cache", 32)
     sent = pickle.dumps(source)
     assert len(sent) < 4000 < stored(tmp_path).stat().st_size
     assert np.array_equal(pickle.loads(sent)[1].image, source[1].image)
@@ -156,8 +156,8 @@ def test_a_changed_file_is_noticed_and_said(tmp_path: Path, file: str, caplog: p
 def test_other_sizes_and_other_images_live_beside_each_other(tmp_path: Path) -> None:
     large, small = cached(tmp_path, 32), cached(tmp_path, 16)
     assert (large[0].image.shape, small[0].image.shape) == ((32, 48, 3), (16, 24, 3))
-    some = FileSource(large.source.items[:2], ["a", "b"], False)
-    assert len(CachedSource(some, tmp_path / "cache", 32)) == 2
+    some = FileDataset(large.source.items[:2], ["a", "b"], False)
+    assert len(CachedDataset(some, tmp_path / "cache", 32)) == 2
     assert len(list((tmp_path / "cache").glob("*.images"))) == 3
     assert cached(tmp_path, 32).source.decoded == cached(tmp_path, 16).source.decoded == 0
 
@@ -166,7 +166,7 @@ def build_slowly(folder: Path, start: object, results: object) -> None:
     source = photographs(folder / "photographs")
     source.pause = 0.2
     start.wait()
-    found = CachedSource(source, folder / "cache", 32)
+    found = CachedDataset(source, folder / "cache", 32)
     results.put((source.decoded, int(found[0].image.sum())))
 
 
@@ -216,18 +216,18 @@ def test_a_bad_image_stops_the_building_and_leaves_nothing(tmp_path: Path) -> No
     path = source.items[2].path
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match=r"2\.png: not a readable image"):
-        CachedSource(source, tmp_path / "cache", 32)
+        CachedDataset(source, tmp_path / "cache", 32)
     assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".lock"]
     path.unlink()
     with pytest.raises(DataError, match=r"2\.png: cannot be read"):
-        CachedSource(source, tmp_path / "cache", 32)
+        CachedDataset(source, tmp_path / "cache", 32)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     source = photographs(tmp_path / "photographs")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file/cache: the cache of images cannot be written .*--data\.cache"):
-        CachedSource(source, tmp_path / "file" / "cache", 32)
+        CachedDataset(source, tmp_path / "file" / "cache", 32)
 
 
 @contextmanager
@@ -243,9 +243,9 @@ def full_disk(size: int) -> Iterator[None]:
 def test_a_disk_that_is_too_small_is_said_and_left_clean(tmp_path: Path) -> None:
     source = photographs(tmp_path / "photographs")
     with full_disk(5000), pytest.raises(DataError, match=r"/cache: the cache .* free some space"):
-        CachedSource(source, tmp_path / "cache", 32)
+        CachedDataset(source, tmp_path / "cache", 32)
     assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".lock"]
-    assert len(CachedSource(source, tmp_path / "cache", 32)) == 4
+    assert len(CachedDataset(source, tmp_path / "cache", 32)) == 4
 
 
 def test_a_complete_cache_needs_no_writing(tmp_path: Path) -> None:
@@ -265,10 +265,10 @@ def test_building_says_how_large_it_became(
 
 
 def test_what_reads_no_files_cannot_be_cached(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="ShapesSource reads no image files"):
-        CachedSource(ShapesSource(2, 32, "train"), tmp_path, 32)
+    with pytest.raises(DataError, match="ShapesDataset reads no image files"):
+        CachedDataset(ShapesDataset(2, 32, "train"), tmp_path, 32)
     with pytest.raises(DataError, match="cache_size is 0"):
-        CachedSource(photographs(tmp_path / "photographs"), tmp_path, 0)
+        CachedDataset(photographs(tmp_path / "photographs"), tmp_path, 0)
 
 
 def test_a_data_module_caches_every_split_that_it_opens(cub_root: Path, tmp_path: Path) -> None:

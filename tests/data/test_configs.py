@@ -11,7 +11,7 @@ FILES = {
     "paper/imagenet.yaml": "ImageNet1k",
     "paper/voc2012.yaml": "VOC2012",
     "paper/cub200.yaml": "CUB200",
-    "folder.yaml": "ImageFolder",
+    "folder.yaml": "ImageFolderDataModule",
 }
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from agcam.data import CUB200
 from agcam.data.cub import read_cub
-from agcam.data.shapes import ShapesSource
+from agcam.data.shapes import ShapesDataset
 from agcam.errors import DataError
 
 
@@ -29,7 +29,7 @@ def opened(root: Path, **options: object) -> CUB200:
 
 
 def test_written_tree_reads_back_as_it_was_drawn(cub_root: Path) -> None:
-    source, drawn = opened(cub_root).open("train"), ShapesSource(24, 48, "train")
+    source, drawn = opened(cub_root).open("train"), ShapesDataset(24, 48, "train")
     assert len(source) == len(drawn)
     for index in range(len(drawn)):
         read, truth = source[index], drawn[index]

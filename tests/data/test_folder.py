@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcam.data import ImageFolder
+from agcam.data import ImageFolderDataModule
 from agcam.errors import DataError, InputError
 
 
@@ -33,13 +33,13 @@ def plain_root(tmp_path: Path) -> Path:
     return tmp_path / "birds"
 
 
-def opened(root: Path, **options: object) -> ImageFolder:
-    data = ImageFolder(root=str(root), batch_size=2, num_workers=0, image_size=16, **options)
+def opened(root: Path, **options: object) -> ImageFolderDataModule:
+    data = ImageFolderDataModule(root=str(root), batch_size=2, num_workers=0, image_size=16, **options)
     data.setup("fit")
     return data
 
 
-def names(data: ImageFolder, split: str) -> set[str]:
+def names(data: ImageFolderDataModule, split: str) -> set[str]:
     return {item.name for item in data.open(split).items}
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from agcam.data import CUB200, ImageNet1k
 from agcam.data.frames import find_frame
-from agcam.data.source import FileSource
+from agcam.data.source import FileDataset
 from agcam.errors import DataError
 from agcam.io.images import Facts, turn_upright
 from voc_trees import annotation, devkit, opened, picture
@@ -20,7 +20,7 @@ BOX = (6, 5, 21, 14)  # 16×10 pixels whose first ones are column 6 and row 5, c
 
 def source(
     root: Path, orientation: int, size: tuple[object, object] | None, now: tuple[int, int] = STORED
-) -> FileSource:
+) -> FileDataset:
     devkit(root, "a.jpg", "b.jpg", sets={"train": "a", "val": "b"})
     picture(root / "JPEGImages/a.jpg", now, orientation)
     (root / "Annotations/a.xml").write_text(annotation([("cat", BOX)], size))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from agcam.cli.images import find_images
-from agcam.data import ImageFolder
+from agcam.data import ImageFolderDataModule
 from agcam.errors import DataError
 from agcam.io.image_files import find_image_files, say_left_out
 from agcam.io.images import check_image, read_image
@@ -125,7 +125,7 @@ def test_a_training_folder_says_once_what_it_leaves_out(tmp_path: Path, caplog: 
             picture(tmp_path / name / f"{number}.jfif")
         (tmp_path / name / "photo.heic").write_bytes(b"\0\0\0\x24ftypheic")
     picture(tmp_path / "__MACOSX/._kea")
-    data = ImageFolder(root=str(tmp_path), batch_size=2, num_workers=0, image_size=16, val_share=0.5)
+    data = ImageFolderDataModule(root=str(tmp_path), batch_size=2, num_workers=0, image_size=16, val_share=0.5)
     with caplog.at_level(logging.WARNING):
         data.setup("fit")
     assert data.class_names == ["kea", "tui"]
@@ -139,7 +139,7 @@ def test_a_class_of_nothing_but_heic_says_so(tmp_path: Path) -> None:
     (tmp_path / "tui").mkdir()
     (tmp_path / "tui/1.heic").write_bytes(b"\0\0\0\x24ftypheic")
     with pytest.raises(DataError, match=r"tui: no image in this class folder; .*\(left out 1 file: 1 \.heic \(cannot"):
-        ImageFolder(root=str(tmp_path)).open("train")
+        ImageFolderDataModule(root=str(tmp_path)).open("train")
 
 
 def test_photographs_to_explain_are_found_in_the_same_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcam.data import CUB200, VOC2012, ImageFolder
+from agcam.data import CUB200, VOC2012, ImageFolderDataModule
 from agcam.data.module import ImageDataModule
 
 FOLDERS = 200
@@ -54,7 +54,7 @@ def cub_of_png(root: Path, count: int) -> ImageDataModule:
 def folder(root: Path, count: int) -> ImageDataModule:
     write_all(root / "train", [f"bird {n % FOLDERS}/{n}.jpg" for n in range(count)], picture("jpg"))
     write_all(root / "val", ["bird 0/0.jpg"], picture("jpg"))
-    return ImageFolder(root=str(root))
+    return ImageFolderDataModule(root=str(root))
 
 
 def voc(root: Path, count: int) -> ImageDataModule:

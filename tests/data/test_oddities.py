@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from agcam.cli.images import find_images
-from agcam.data import CUB200, VOC2012, ImageFolder
+from agcam.data import CUB200, VOC2012, ImageFolderDataModule
 from agcam.data.shapes import CLASSES
 from agcam.errors import DataError
 from agcam.io.images import check_image, read_image, turn_upright
@@ -263,7 +263,7 @@ def test_file_names_of_any_bytes_are_read(tmp_path: Path) -> None:
         for number in range(8):
             image = Image.new("RGB", (8, 8))
             image.save(os.fsdecode(os.fsencode(tmp_path / label) + b"/caf\xe9 %d.jpg" % number))
-    data = ImageFolder(root=str(tmp_path), batch_size=4, num_workers=0, image_size=16, val_share=0.5)
+    data = ImageFolderDataModule(root=str(tmp_path), batch_size=4, num_workers=0, image_size=16, val_share=0.5)
     data.setup("fit")
     names = [name for batch in data.val_dataloader() for name in batch.name]
     assert names
@@ -276,4 +276,4 @@ def test_a_class_folder_needs_a_name_that_is_text(tmp_path: Path) -> None:
         folder.mkdir()
         Image.new("RGB", (8, 8)).save(folder / "1.jpg")
     with pytest.raises(DataError, match=r"caf\\udce9: the folder's name is no UTF-8"):
-        ImageFolder(root=str(tmp_path), image_size=16).open("train")
+        ImageFolderDataModule(root=str(tmp_path), image_size=16).open("train")

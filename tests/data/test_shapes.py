@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from agcam.data import Shapes
-from agcam.data.shapes import CLASSES, ShapesSource
+from agcam.data.shapes import CLASSES, ShapesDataset
 from agcam.errors import InputError
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_boxes_enclose_the_mask_of_their_class_exactly(multilabel: bool) -> None:
-    source = ShapesSource(40, 64, "train", multilabel)
+    source = ShapesDataset(40, 64, "train", multilabel)
     for index in range(40):
         example = source[index]
         assert 1 <= len(example.boxes) <= 3
@@ -24,23 +24,23 @@ def test_boxes_enclose_the_mask_of_their_class_exactly(multilabel: bool) -> None
 
 
 def test_single_label_images_hold_one_class() -> None:
-    source = ShapesSource(40, 64, "train")
+    source = ShapesDataset(40, 64, "train")
     assert all(len(source[i].labels) == 1 for i in range(40))
 
 
 def test_multi_label_images_can_hold_several() -> None:
-    source = ShapesSource(40, 64, "train", multilabel=True)
+    source = ShapesDataset(40, 64, "train", multilabel=True)
     assert max(len(source[i].labels) for i in range(40)) > 1
 
 
 def test_an_example_depends_on_seed_split_and_index_alone() -> None:
-    assert np.array_equal(ShapesSource(9, 64, "train")[5].image, ShapesSource(99, 64, "train")[5].image)
-    assert not np.array_equal(ShapesSource(9, 64, "train")[5].image, ShapesSource(9, 64, "val")[5].image)
-    assert not np.array_equal(ShapesSource(9, 64, "train")[5].image, ShapesSource(9, 64, "train", seed=1)[5].image)
+    assert np.array_equal(ShapesDataset(9, 64, "train")[5].image, ShapesDataset(99, 64, "train")[5].image)
+    assert not np.array_equal(ShapesDataset(9, 64, "train")[5].image, ShapesDataset(9, 64, "val")[5].image)
+    assert not np.array_equal(ShapesDataset(9, 64, "train")[5].image, ShapesDataset(9, 64, "train", seed=1)[5].image)
 
 
 def test_every_class_appears() -> None:
-    source = ShapesSource(120, 64, "train")
+    source = ShapesDataset(120, 64, "train")
     assert {source[i].labels[0] for i in range(120)} == set(range(len(CLASSES)))
 
 
@@ -52,7 +52,7 @@ def test_shapes_are_drawn_at_the_image_size() -> None:
 
 def test_too_small_images_are_refused() -> None:
     with pytest.raises(InputError, match="found 4 of 8 px"):
-        ShapesSource(4, 8, "train")
+        ShapesDataset(4, 8, "train")
 
 
 @pytest.mark.parametrize("size", [0, -1, None, 1.5])

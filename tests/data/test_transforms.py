@@ -6,7 +6,7 @@ import torch
 
 from agcam.data.batch import Example
 from agcam.data.input_config import InputConfig
-from agcam.data.shapes import ShapesSource
+from agcam.data.shapes import ShapesDataset
 from agcam.data.transforms import Augmentation, Transform, to_pixels, visible_part
 from agcam.errors import DataError
 
@@ -88,7 +88,7 @@ def test_boxes_and_masks_follow_a_random_policy() -> None:
 def test_magnitude_is_how_far_a_policy_goes() -> None:
     def change(magnitude: float) -> float:
         torch.manual_seed(0)
-        example = ShapesSource(1, 64, "train")[0]
+        example = ShapesDataset(1, 64, "train")[0]
         shown = Transform(InputConfig(size=64), replace(PLAIN, rand_augment=1, magnitude=magnitude))
         plain = Transform(InputConfig(size=64))(example, torch.tensor(0), 0).image
         return float(torch.stack([shown(example, torch.tensor(0), 0).image - plain for _ in range(60)]).abs().mean())
@@ -131,7 +131,7 @@ def test_seed_governs_augmentation(augmentation: Augmentation) -> None:
 
 def test_normalisation_is_undone_exactly() -> None:
     config = InputConfig(size=48)
-    example = ShapesSource(1, 48, "train")[0]
+    example = ShapesDataset(1, 48, "train")[0]
     sample = Transform(config)(example, torch.tensor(0), 0)
     assert np.array_equal(to_pixels(sample.image, config), example.image)
 

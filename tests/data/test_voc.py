@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from agcam.data import VOC2012
-from agcam.data.shapes import CLASSES, ShapesSource
+from agcam.data.shapes import CLASSES, ShapesDataset
 from agcam.errors import DataError
 
 
@@ -26,7 +26,7 @@ def annotation(tree: Path) -> Path:
 
 
 def test_written_tree_reads_back_as_it_was_drawn(voc_root: Path) -> None:
-    source, drawn = opened(voc_root).open("train"), ShapesSource(16, 48, "train", multilabel=True)
+    source, drawn = opened(voc_root).open("train"), ShapesDataset(16, 48, "train", multilabel=True)
     for index in range(len(drawn)):
         read, truth = source[index], drawn[index]
         assert read.labels == truth.labels
@@ -37,7 +37,7 @@ def test_written_tree_reads_back_as_it_was_drawn(voc_root: Path) -> None:
 
 def test_labels_are_multi_hot(voc_root: Path) -> None:
     batch = next(iter(opened(voc_root).val_dataloader()))
-    truth = ShapesSource(9, 48, "val", multilabel=True)
+    truth = ShapesDataset(9, 48, "val", multilabel=True)
     assert batch.label.shape == (4, 8)
     assert [tuple(p.tolist()) for p in batch.present()] == [truth[i].labels for i in range(4)]
 
@@ -57,7 +57,7 @@ def test_an_empty_difficult_flag_means_not_difficult(tree: Path) -> None:
 
 
 def test_single_class_leaves_out_images_of_none_and_of_several(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
-    drawn = [ShapesSource(16, 48, "train", multilabel=True)[i] for i in range(16)]
+    drawn = [ShapesDataset(16, 48, "train", multilabel=True)[i] for i in range(16)]
     alone = [example.name for example in drawn if len(example.labels) == 1]
     assert 1 < len(alone) < 15
     path = tree / "Annotations" / f"{alone.pop(0)}.xml"
@@ -76,7 +76,7 @@ def test_single_class_still_names_a_wrong_annotation(tree: Path) -> None:
 
 
 def test_an_image_set_that_single_class_leaves_empty_is_named(tree: Path) -> None:
-    drawn = [ShapesSource(16, 48, "train", multilabel=True)[i] for i in range(16)]
+    drawn = [ShapesDataset(16, 48, "train", multilabel=True)[i] for i in range(16)]
     several = [example.name for example in drawn if len(example.labels) > 1]
     (tree / "ImageSets/Main/train.txt").write_text("\n".join(several))
     with pytest.raises(DataError, match=r"train: no image shows exactly one class; leave --data\.single_class out"):

@@ -14,7 +14,7 @@ from PIL import Image
 from agcam.data import CUB200, VOC2012, ImageNet1k
 from agcam.data.export import write_cub, write_voc
 from agcam.data.module import ImageDataModule
-from agcam.data.shapes import CLASSES, ShapesSource
+from agcam.data.shapes import CLASSES, ShapesDataset
 
 
 def opened(data: ImageDataModule) -> None:
@@ -37,13 +37,13 @@ def fuzz_files(name: str, files: list[Path], data: Callable[[], ImageDataModule]
 
 @inputs(300)
 def test_cub_text_files(examples: int, tmp_path: Path) -> None:
-    write_cub({"train": ShapesSource(3, 16, "train"), "test": ShapesSource(2, 16, "test")}, tmp_path)
+    write_cub({"train": ShapesDataset(3, 16, "train"), "test": ShapesDataset(2, 16, "test")}, tmp_path)
     fuzz_files("CUB text files", sorted(tmp_path.glob("*.txt")), lambda: CUB200(root=str(tmp_path)), tmp_path, examples)
 
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
-    sources = {split: ShapesSource(2, 24, split, multilabel=True) for split in ("train", "val")}
+    sources = {split: ShapesDataset(2, 24, split, multilabel=True) for split in ("train", "val")}
     write_voc(sources, tmp_path)
     return tmp_path
 

@@ -11,8 +11,8 @@ from harness import fuzz, inputs
 from mutations import broken_bytes
 from PIL import Image
 
-from agcam.data.cache import CachedSource
-from agcam.data.source import FileSource, Item
+from agcam.data.cache import CachedDataset
+from agcam.data.source import FileDataset, Item
 
 
 @inputs(150)
@@ -23,12 +23,12 @@ def test_caches(examples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     Image.new("L", (12, 9)).save(tmp_path / "mask.png")
     box, label = np.array([[1, 2, 5, 6]], np.float32), np.array([0])
     items = [Item(tmp_path / f"{name}.png", name, (0,), box, label, tmp_path / "mask.png") for name in "ab"]
-    source = FileSource(items, ["x"], False, lambda item: np.zeros((9, 12), np.uint8))
-    cache = CachedSource(source, tmp_path / "cache", 6).path
+    source = FileDataset(items, ["x"], False, lambda item: np.zeros((9, 12), np.uint8))
+    cache = CachedDataset(source, tmp_path / "cache", 6).path
 
     def read(content: bytes) -> None:
         cache.write_bytes(content)
-        found = CachedSource(source, tmp_path / "cache", 6)
+        found = CachedDataset(source, tmp_path / "cache", 6)
         for index in range(len(found)):
             example = found[index]
             assert example.mask is None or example.mask.shape == example.image.shape[:2]

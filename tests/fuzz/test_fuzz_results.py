@@ -20,7 +20,7 @@ from agcam.benchmark.compare import compare, open_results
 from agcam.benchmark.results import Cost, CurveInfo, Estimate, Results, Row, ValueInfo
 from agcam.benchmark.run import MANIFEST, _check_manifest
 from agcam.benchmark.shard import Shard
-from agcam.io.explained_images import Shown, read_panel, write_panel
+from agcam.io.explained_images import ExplainedImage, read_panel, write_panel
 from agcam.report.images import images_report
 from agcam.report.page import render
 from agcam.report.run import run_report
@@ -132,7 +132,9 @@ def test_panels(examples: int, tmp_path: Path) -> None:
     heatmaps = {"agcam": np.arange(4.0).reshape(2, 2)}
     image = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
     mask, boxes = np.eye(8, dtype=bool), np.array([[1.0, 2, 3, 4]])
-    shown = Shown(0, "a.jpg", image, "cat", ("cat",), "dog", 0.5, boxes, mask, heatmaps, {"agcam": {"iou": 0.5}})
+    shown = ExplainedImage(
+        0, "a.jpg", image, "cat", ("cat",), "dog", 0.5, boxes, mask, heatmaps, {"agcam": {"iou": 0.5}}
+    )
     folder = tmp_path / "val_epoch_000"
     write_panel(folder, [shown], {"stage": "val", "epoch": 0})
     (picture,) = (tmp_path / "images").iterdir()

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from agcam.benchmark.results import Cost, Estimate, Results, Row, describe_curves, describe_values, write_json
-from agcam.io.explained_images import Shown, write_panel
+from agcam.io.explained_images import ExplainedImage, write_panel
 from agcam.metrics.registry import metric_specs
 
 METHODS = ("agcam", "rollout", "random")
@@ -27,7 +27,7 @@ def shown(
     curves: bool = True,
     seed: int | None = None,
     noise: bool = False,
-) -> Shown:
+) -> ExplainedImage:
     """An image with a square object at the lower right; the first method's peak lies on it if `hit`."""
     rng = np.random.default_rng(index if seed is None else seed)
     image = rng.integers(0, 255, (side, side, 3)).astype(np.uint8)
@@ -40,7 +40,7 @@ def shown(
     heatmaps = {m: rng.random((8, 8)).astype(np.float32) for m in methods}
     heatmaps[methods[0]] = cv2.GaussianBlur(peak, (0, 0), 1) + 0.03 * heatmaps[methods[0]]
     falling = np.linspace(0.9, 0.1, 11)
-    return Shown(
+    return ExplainedImage(
         index=index,
         name=f"images/{index:05d}.jpg" if name is None else name,
         image=image,
@@ -60,7 +60,9 @@ def shown(
     )
 
 
-def benchmark(folder: Path, images: list[Shown], methods: tuple[str, ...] = METHODS, data: str = "Shapes val") -> Path:
+def benchmark(
+    folder: Path, images: list[ExplainedImage], methods: tuple[str, ...] = METHODS, data: str = "Shapes val"
+) -> Path:
     """A benchmark's folder around a panel of these images."""
     steps = [step / 10 for step in range(11)]
     rows = [
@@ -95,7 +97,7 @@ def benchmark(folder: Path, images: list[Shown], methods: tuple[str, ...] = METH
     return folder
 
 
-def run(folder: Path, epochs: list[list[Shown]], methods: tuple[str, ...] = METHODS) -> Path:
+def run(folder: Path, epochs: list[list[ExplainedImage]], methods: tuple[str, ...] = METHODS) -> Path:
     """A run's folder with a panel for each epoch, metrics and settings."""
     folder.mkdir(parents=True, exist_ok=True)
     for epoch, images in enumerate(epochs):

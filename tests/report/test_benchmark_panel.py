@@ -9,8 +9,8 @@ from safetensors.numpy import load_file
 
 from agcam.benchmark import run
 from agcam.cli.explain import main
-from agcam.data.shapes import CLASSES, ShapesSource
-from agcam.io.explained_images import Shown, read_panel
+from agcam.data.shapes import CLASSES, ShapesDataset
+from agcam.io.explained_images import ExplainedImage, read_panel
 from benchmark.small_benchmarks import write_checkpoint
 
 COUNT = 13
@@ -33,12 +33,12 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shown(output: Path) -> list[Shown]:
+def shown(output: Path) -> list[ExplainedImage]:
     return read_panel(output / "panel")[0]
 
 
-def test_images_are_spread_and_every_class_is_shown(shown: list[Shown]) -> None:
-    source = ShapesSource(COUNT, 32, "val", multilabel=True)
+def test_images_are_spread_and_every_class_is_shown(shown: list[ExplainedImage]) -> None:
+    source = ShapesDataset(COUNT, 32, "val", multilabel=True)
     assert list(dict.fromkeys(s.index for s in shown)) == [n * COUNT // 7 for n in range(7)]
     for entry in shown:
         example = source[entry.index]
@@ -50,7 +50,7 @@ def test_images_are_spread_and_every_class_is_shown(shown: list[Shown]) -> None:
         assert len(entry.boxes) == (example.box_labels == CLASSES.index(entry.explained)).sum()
 
 
-def test_heatmaps_are_those_that_were_measured(shown: list[Shown], output: Path) -> None:
+def test_heatmaps_are_those_that_were_measured(shown: list[ExplainedImage], output: Path) -> None:
     saved = {}
     for number in range(2):
         shard = load_file(output / f"heatmaps/{number:05d}.safetensors")
@@ -63,7 +63,7 @@ def test_heatmaps_are_those_that_were_measured(shown: list[Shown], output: Path)
             np.testing.assert_allclose(heatmap, wanted[name], rtol=1e-4, atol=1e-6)
 
 
-def test_figures_and_curves_are_those_of_the_image(shown: list[Shown], output: Path) -> None:
+def test_figures_and_curves_are_those_of_the_image(shown: list[ExplainedImage], output: Path) -> None:
     with (output / "images.csv").open() as file:
         rows = {(r["method"], int(r["index"]), int(r["target"])): r for r in csv.DictReader(file)}
     for entry in shown:

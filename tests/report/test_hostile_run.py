@@ -25,7 +25,12 @@ def test_a_run_on_hostile_names_ends_with_an_inert_report(tmp_path: Path, visit:
                 pixels = rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "data" / part / name / file)
     logger = f"{{class_path: CSVLogger, init_args: {{save_dir: {tmp_path / 'runs'}, name: ''}}}}"
-    data = ["--data=ImageFolder", f"--data.root={tmp_path / 'data'}", "--data.batch_size=4", "--data.num_workers=0"]
+    data = [
+        "--data=ImageFolderDataModule",
+        f"--data.root={tmp_path / 'data'}",
+        "--data.batch_size=4",
+        "--data.num_workers=0",
+    ]
     options = [f"--trainer.logger={logger}", "--trainer.max_epochs=1", "--explanation.gallery=12"]
     assert main(["fit", *SMALL, *TINY_MODEL, *data, *options]) == 0
     report = tmp_path / "runs" / "version_0" / "report.html"

@@ -17,7 +17,7 @@ from agcam.data.batch import Batch, collate
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.data.source import TransformedDataset
 from agcam.data.transforms import Transform, to_pixels
-from agcam.io.explained_images import Shown, write_panel
+from agcam.io.explained_images import ExplainedImage, write_panel
 
 _GRID = 6
 _PEAKS = 2
@@ -70,7 +70,7 @@ def _draw_grid(shard: Shard, batch: Batch, image: np.ndarray, pixels: list[np.nd
 
 def _explained(
     shard: Shard, job: Job, config: BenchmarkConfig, batch: Batch, image: np.ndarray, pixels: list[np.ndarray]
-) -> list[Shown]:
+) -> list[ExplainedImage]:
     names, present = job.subject.class_names, batch.present()
     targets = torch.from_numpy(shard.pairs["target"][shard.shown])
     places = torch.from_numpy(image)
@@ -78,7 +78,7 @@ def _explained(
     boxes, _ = box_truth(batch, pairs)
     masks, _, masked = mask_truth(batch, pairs)
     return [
-        Shown(
+        ExplainedImage(
             index=int(shard.pairs["index"][row]),
             name=batch.name[place],
             image=pixels[place],

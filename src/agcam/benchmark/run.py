@@ -21,7 +21,7 @@ from agcam.benchmark.measure import BenchmarkConfig, measure
 from agcam.console.interrupt import undisturbed
 from agcam.console.one_line import describe, show_traceback
 from agcam.data.batch import collate
-from agcam.data.source import Source, TransformedDataset
+from agcam.data.source import ExampleDataset, TransformedDataset
 from agcam.data.transforms import Transform
 from agcam.errors import AgcamError, InputError, UnexpectedError, brief
 from agcam.io.atomic import write_whole
@@ -48,7 +48,7 @@ class Job:
     """
 
     subject: LoadedModel
-    source: Source
+    source: ExampleDataset
     positions: Sequence[int]
     num_workers: int = 0
     about: dict[str, Any] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from agcam.explainers.explain import explain_recording
 from agcam.explainers.joined import join_recordings, joinable
 from agcam.explainers.recorder import Recording, Tape
 from agcam.explainers.registry import find_method
-from agcam.io.explained_images import Shown
+from agcam.io.explained_images import ExplainedImage
 from agcam.metrics.localization.localization import Localization, Protocol
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir
 from agcam.training.classifier import ViTClassifier
@@ -89,7 +89,7 @@ class ExplanationCallback(L.Callback):
         self._waiting: list[tuple[Recording, Batch]] = []
         self._batches = float("inf")
         self._remembered: set[int] = set()
-        self._last: tuple[list[Shown], dict[str, Any]] | None = None
+        self._last: tuple[list[ExplainedImage], dict[str, Any]] | None = None
         self._writer = DiskWriter()
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from agcam.data.batch import Batch
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.data.transforms import to_pixels
 from agcam.explainers.explanation import Explanation
-from agcam.io.explained_images import Shown
+from agcam.io.explained_images import ExplainedImage
 from agcam.training.classifier import ViTClassifier
 
 _T = TypeVar("_T")
@@ -38,7 +38,7 @@ def show(
     pairs: Pairs,
     explanations: Mapping[str, Explanation],
     figures: Mapping[str, list[dict[str, float]]],
-) -> list[Shown]:
+) -> list[ExplainedImage]:
     """The pairs (P) of a batch as they are shown.
 
     Args:
@@ -58,7 +58,7 @@ def show(
     for number, (row, slot) in enumerate(zip(pairs.image.tolist(), pairs.slot.tolist(), strict=True)):
         explained = int(first.targets[row, slot])
         found.append(
-            Shown(
+            ExplainedImage(
                 index=int(batch.index[row]),
                 name=batch.name[row],
                 image=to_pixels(batch.image[row], model.input_config),

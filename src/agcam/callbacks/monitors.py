@@ -12,14 +12,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.callbacks.finite import FiniteCallback
+from agcam.callbacks.non_finite import NonFiniteGuard
 from agcam.callbacks.scoring import WITHOUT_OBJECTS
 from agcam.data.module import ImageDataModule
 from agcam.errors import InputError
 from agcam.training.classifier import ViTClassifier
 
 warn = rank_zero_only(logging.getLogger(__name__).warning)
-_ONE_LABEL, _SEVERAL_LABELS = ("val/accuracy", "val/top5"), ("val/map",)
+_ONE_LABEL, _SEVERAL_LABELS = ("val/accuracy", "val/top5"), ("val/mAP",)
 _KNOWN_CODE = ("agcam.", "lightning.", "pytorch_lightning.")
 
 
@@ -58,7 +58,7 @@ class MonitorCheck(L.Callback):
             names += explanation.logged_names(
                 data.val_dataloader().dataset if isinstance(data, ImageDataModule) else None
             )
-        if any(isinstance(c, FiniteCallback) and c.on_nan == "skip" for c in callbacks):
+        if any(isinstance(c, NonFiniteGuard) and c.on_nan == "skip" for c in callbacks):
             names.append("train/skipped_steps")
         if not trainer.enable_validation:
             names = [name for name in names if name.startswith("train/")]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agcam.callbacks.gallery import gather, spread
 from agcam.errors import InputError
-from agcam.io.explained_images import Shown
+from agcam.io.explained_images import ExplainedImage
 from agcam.metrics.map_statistics import map_drift
 
 GalleryBy = Literal["index", "class", "hardest"]
@@ -37,7 +37,7 @@ class Panel:
         self.size = size
         self.by = by
         self.chosen: dict[str, list[int]] = {}
-        self._shown: list[Shown] = []
+        self._shown: list[ExplainedImage] = []
         self._hardness: dict[int, float] = {}
 
     def begin(self, stage: str, dataset: Any, explained: int) -> None:
@@ -64,11 +64,11 @@ class Panel:
         self._shown = [shown for shown in self._shown if shown.index in self._hardness]
         return [i in self._hardness for i in index]
 
-    def add(self, shown: Iterable[Shown]) -> None:
+    def add(self, shown: Iterable[ExplainedImage]) -> None:
         """Add what was asked for."""
         self._shown += shown
 
-    def end(self, stage: str) -> list[Shown]:
+    def end(self, stage: str) -> list[ExplainedImage]:
         """What is shown, from all processes, in the order of the data set; on every process."""
         if stage not in self.chosen:
             found = gather(list(self._hardness.items()))

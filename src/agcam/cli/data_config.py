@@ -14,7 +14,7 @@ from agcam import data  # noqa: F401  # so that CUB200 is known by its short nam
 from agcam.cli.options import Given, blame, refused
 from agcam.data.input_config import InputConfig
 from agcam.data.module import ImageDataModule, Split
-from agcam.data.source import Source
+from agcam.data.source import ExampleDataset
 from agcam.errors import AgcamError, DataError, InputError
 from agcam.io.text import shown
 from agcam.io.yaml import read_yaml
@@ -30,7 +30,7 @@ def find_config(checkpoint: Path | None) -> Path | None:
 
 def open_split(
     config: Path | None, options: Sequence[str], split: Split, model_input: InputConfig, chosen: bool = True
-) -> tuple[ImageDataModule, Source]:
+) -> tuple[ImageDataModule, ExampleDataset]:
     """A split of the data in a configuration's `data:` section.
 
     Args:

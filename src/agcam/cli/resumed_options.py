@@ -78,7 +78,7 @@ def check_seed(checkpoint: Mapping[str, Any], given: Any, path: Path) -> None:
     Raises:
         InputError: naming both seeds.
     """
-    state = checkpoint.get("callbacks", {}).get("ResumingCallback")
+    state = checkpoint.get("callbacks", {}).get("ExactResume")
     seed = state.get("seed") if isinstance(state, dict) else None
     if seed is not None and given is not None and not isinstance(given, bool) and given != seed:
         raise InputError(

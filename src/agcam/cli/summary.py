@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.table import Table
 
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.callbacks.finite import FiniteCallback
+from agcam.callbacks.non_finite import NonFiniteGuard
 from agcam.console.progress import open_console
 from agcam.errors import brief
 from agcam.explainers.registry import is_control
@@ -37,11 +37,11 @@ class SummaryCallback(L.Callback):
         explanation = next((c for c in trainer.callbacks if isinstance(c, ExplanationCallback)), None)  # type: ignore[attr-defined]  # Lightning's list of callbacks
         if explanation is not None:
             console.print(localization_table(figures, list(explanation.scoring)))
-        names = ("val/accuracy", "val/top5", "val/map", "val/loss")
+        names = ("val/accuracy", "val/top5", "val/mAP", "val/loss")
         scores = [f"{name} {figures[name]:.3f}" for name in names if name in figures]
         if scores:
             console.print("last epoch: " + " · ".join(scores))
-        finite = next((c for c in trainer.callbacks if isinstance(c, FiniteCallback)), None)  # type: ignore[attr-defined]  # as above
+        finite = next((c for c in trainer.callbacks if isinstance(c, NonFiniteGuard)), None)  # type: ignore[attr-defined]  # as above
         if finite is not None and finite.skipped:
             console.print(f"{finite.skipped} training steps were skipped: their loss or gradients were not finite")
         for what, where in self._places(trainer, run_dir(trainer)).items():

@@ -21,13 +21,13 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
+from agcam.callbacks.exact_resume import ExactResume, tracked_run
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status, say_interrupted
-from agcam.callbacks.finite import FiniteCallback, OnNan
 from agcam.callbacks.last_checkpoint import keep_last
 from agcam.callbacks.monitors import MonitorCheck
+from agcam.callbacks.non_finite import NonFiniteGuard, OnNan
 from agcam.callbacks.progress import ProgressLines
-from agcam.callbacks.resuming import ResumingCallback, tracked_run
 from agcam.callbacks.stopping import StopCallback
 from agcam.cli.explain import make_parser as explain_parser
 from agcam.cli.export import export_command
@@ -182,7 +182,7 @@ class TrainCLI(LightningCLI):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         # first, so that nothing that ends slowly keeps what went wrong from being told
-        own = [FailureCallback(), StopCallback(), FiniteCallback(self._get(self.config, "on_nan")), MonitorCheck()]
+        own = [FailureCallback(), StopCallback(), NonFiniteGuard(self._get(self.config, "on_nan")), MonitorCheck()]
         callbacks[:] = [*own, *keep_last(callbacks)]
         check_trainer(trainer)
         if self._get(self.config, "explain"):
@@ -237,7 +237,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 trainer_class=TuningTrainer,
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
-                trainer_defaults={"callbacks": [SummaryCallback(), ResumingCallback()]},
+                trainer_defaults={"callbacks": [SummaryCallback(), ExactResume()]},
                 parser_kwargs={
                     "description": "Train a Vision Transformer and see where it looks.",
                     "epilog": "`export --help` tells how to hand a trained model on to timm.",

@@ -2,7 +2,7 @@
 
 from agcam.data.batch import Batch, Example, Sample
 from agcam.data.cub import CUB200
-from agcam.data.folder import ImageFolder
+from agcam.data.folder import ImageFolderDataModule
 from agcam.data.imagenet import ImageNet1k
 from agcam.data.module import ImageDataModule
 from agcam.data.shapes import Shapes
@@ -14,7 +14,7 @@ __all__ = [
     "Batch",
     "Example",
     "ImageDataModule",
-    "ImageFolder",
+    "ImageFolderDataModule",
     "ImageNet1k",
     "Sample",
     "Shapes",

@@ -19,7 +19,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from agcam.console.progress import progress
 from agcam.data.batch import Example
 from agcam.data.cores import usable_cores
-from agcam.data.source import FileSource, Source
+from agcam.data.source import ExampleDataset, FileDataset
 from agcam.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ _HEADER = struct.Struct("<8s32sq16x")
 _ROW = np.dtype([("offset", "<i8"), ("size", "<i4", 2), ("original", "<i4", 2), ("has_mask", "<i8")])
 
 
-class CachedSource:
-    """A `FileSource` whose images and masks are decoded and shrunk once; then they are copied from one file.
+class CachedDataset:
+    """A `FileDataset` whose images and masks are decoded and shrunk once; then they are copied from one file.
 
     The file is named after the paths of the images and `size`, so that data sets, splits and sizes can share a folder.
     It is built when it is missing, broken, or when any image or mask file has changed in size or time; one process
@@ -46,8 +46,8 @@ class CachedSource:
         DataError: if the source reads no files, one of its files is bad, or the cache cannot be written or read.
     """
 
-    def __init__(self, source: Source, folder: Path, size: int) -> None:
-        if not isinstance(source, FileSource):
+    def __init__(self, source: ExampleDataset, folder: Path, size: int) -> None:
+        if not isinstance(source, FileDataset):
             raise DataError(
                 f"{type(source).__name__} reads no image files, so there is nothing to cache: leave out cache"
             )
@@ -170,7 +170,7 @@ class CachedSource:
         return image, mask, (height, width)
 
 
-def _digests(source: FileSource, size: int) -> tuple[str, bytes]:
+def _digests(source: FileDataset, size: int) -> tuple[str, bytes]:
     """A file name for these images at this size, and a fingerprint of their files as they are now."""
     which, state = hashlib.sha256(f"{size}".encode()), hashlib.sha256()
     for item in source.items:

@@ -11,7 +11,7 @@ import numpy as np
 
 from agcam.data.batch import IGNORE
 from agcam.data.module import ImageDataModule, Split
-from agcam.data.source import FileSource, Item, OnError
+from agcam.data.source import FileDataset, Item, OnError
 from agcam.errors import DataError
 from agcam.io.download import Archive, fetch
 from agcam.io.images import read_mask
@@ -62,10 +62,10 @@ class CUB200(ImageDataModule):
         if self.download and _folder(self.root) is None:
             fetch(self.archive, self.root)
 
-    def open(self, split: Split) -> FileSource:
+    def open(self, split: Split) -> FileDataset:
         """Open the official train or test split."""
         items, class_names = read_cub(self.root, train=split == "train")
-        return FileSource(items, class_names, multilabel=False, read_mask=_read_mask, on_error=self.on_error)
+        return FileDataset(items, class_names, multilabel=False, read_mask=_read_mask, on_error=self.on_error)
 
 
 def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:

@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from agcam.data.batch import IGNORE, Example
-from agcam.data.source import Source
+from agcam.data.source import ExampleDataset
 from agcam.errors import InputError
 
 
-def write_cub(splits: Mapping[str, Source], root: Path) -> None:
+def write_cub(splits: Mapping[str, ExampleDataset], root: Path) -> None:
     """Write a single-label source as a CUB tree, segmentations included.
 
     Args:
@@ -50,7 +50,7 @@ def write_cub(splits: Mapping[str, Source], root: Path) -> None:
         (root / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_voc(splits: Mapping[str, Source], root: Path) -> None:
+def write_voc(splits: Mapping[str, ExampleDataset], root: Path) -> None:
     """Write a source as a VOC tree: boxes as XML, masks as palette images, one image set for each split.
 
     Args:
@@ -101,13 +101,13 @@ def _annotation(example: Example, names: list[str]) -> ET.Element:
     return root
 
 
-def _expect(splits: Mapping[str, Source], names: set[str], multilabel: bool | None) -> None:
+def _expect(splits: Mapping[str, ExampleDataset], names: set[str], multilabel: bool | None) -> None:
     if set(splits) != names or (multilabel is not None and any(s.multilabel != multilabel for s in splits.values())):
         kind = {None: "", True: " multi-label", False: " single-label"}[multilabel]
         raise InputError(f"expected{kind} splits {sorted(names)}, found {sorted(splits)}")
 
 
-def _all(splits: Mapping[str, Source]) -> Iterator[tuple[str, Example]]:
+def _all(splits: Mapping[str, ExampleDataset]) -> Iterator[tuple[str, Example]]:
     for split, source in splits.items():
         for index in range(len(source)):
             yield split, source[index]

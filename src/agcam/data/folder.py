@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agcam.data.module import ImageDataModule, Split
-from agcam.data.source import FileSource, Item, OnError
+from agcam.data.source import FileDataset, Item, OnError
 from agcam.data.splitting import check_share, choose_split, draw
 from agcam.errors import DataError
 from agcam.io.image_files import ImageFiles, find_image_files, is_clutter, say_left_out
@@ -19,7 +19,7 @@ from agcam.io.text import name_of_file
 log = logging.getLogger(__name__)
 
 
-class ImageFolder(ImageDataModule):
+class ImageFolderDataModule(ImageDataModule):
     """A folder per class: `train/CLASS/…` and `val/CLASS/…`, and `test/CLASS/…` if there is one.
 
     `val` may be called `valid` or `validation`, and upper or lower case makes no difference.
@@ -43,13 +43,13 @@ class ImageFolder(ImageDataModule):
         self.on_error = on_error
         self._said = ""
 
-    def open(self, split: Split) -> FileSource:
+    def open(self, split: Split) -> FileDataset:
         """Open a split; class indices are those of the sorted names of the training folders."""
         items, class_names, left_out = read_folder(self.root, split, self.val_share)
         if left_out and left_out != self._said:  # of one folder for two splits once
             self._said = left_out
             log.warning(left_out)
-        return FileSource(items, class_names, multilabel=False, on_error=self.on_error)
+        return FileDataset(items, class_names, multilabel=False, on_error=self.on_error)
 
 
 def read_folder(root: Path, split: Split, val_share: float = 0.2) -> tuple[list[Item], list[str], str]:

@@ -16,7 +16,7 @@ import numpy as np
 from agcam.data.folder import list_folders
 from agcam.data.frames import Size
 from agcam.data.module import ImageDataModule, Split
-from agcam.data.source import FileSource, Item, OnError
+from agcam.data.source import FileDataset, Item, OnError
 from agcam.data.xml_boxes import Annotation, Box, box_of, name_of, read_annotation
 from agcam.errors import DataError, brief
 from agcam.io.image_files import find_image_files, say_left_out
@@ -52,10 +52,10 @@ class ImageNet1k(ImageDataModule):
         self.root = Path(root).expanduser()
         self.on_error = on_error
 
-    def open(self, split: Split) -> FileSource:
+    def open(self, split: Split) -> FileDataset:
         """Open the training or the validation set."""
         items, class_names = read_imagenet(self.root, train=split == "train")
-        return FileSource(items, class_names, multilabel=False, on_error=self.on_error)
+        return FileDataset(items, class_names, multilabel=False, on_error=self.on_error)
 
 
 @dataclass(frozen=True)

@@ -6,24 +6,24 @@ import itertools
 import logging
 
 from agcam.data.samplers import Labels
-from agcam.data.source import Source
+from agcam.data.source import ExampleDataset
 
 log = logging.getLogger(__name__)
 
 
-def known_labels(source: Source) -> Labels | None:
+def known_labels(source: ExampleDataset) -> Labels | None:
     """The classes of each image where a source lists its files; None where they take reading every image."""
     items = getattr(getattr(source, "source", source), "items", None)  # a cache holds the source that lists them
     return None if items is None else [item.labels for item in items]
 
 
-def labels_of(source: Source) -> Labels:
+def labels_of(source: ExampleDataset) -> Labels:
     """The classes of each image, if need be by reading every one."""
     known = known_labels(source)
     return [source[i].labels for i in range(len(source))] if known is None else known
 
 
-def warn_of_missing_classes(source: Source) -> None:
+def warn_of_missing_classes(source: ExampleDataset) -> None:
     """Say which classes have no image to learn from; training on a part of the data is no error."""
     labels = known_labels(source)
     if labels is None:

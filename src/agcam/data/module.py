@@ -12,12 +12,12 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from agcam.data.batch import Batch, Sample, collate
-from agcam.data.cache import CachedSource
+from agcam.data.cache import CachedDataset
 from agcam.data.cores import usable_cores
 from agcam.data.input_config import InputConfig, Interpolation, Resize, Triple
 from agcam.data.labels import labels_of, warn_of_missing_classes
 from agcam.data.samplers import BalancedSampler, ResumableSampler, SeededDataset, TrainingLoader
-from agcam.data.source import Source, TransformedDataset, warn_of_shared
+from agcam.data.source import ExampleDataset, TransformedDataset, warn_of_shared
 from agcam.data.transforms import Augmentation, Transform
 from agcam.errors import DataError
 
@@ -26,7 +26,7 @@ _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("
 
 
 class ImageDataModule(LightningDataModule, ABC):
-    """Images with labels, boxes and masks; a data set is a subclass that opens a `Source` for each split.
+    """Images with labels, boxes and masks; a data set is a subclass that opens a `ExampleDataset` for each split.
 
     Args:
         batch_size: images in a batch, on each process.
@@ -70,10 +70,10 @@ class ImageDataModule(LightningDataModule, ABC):
         self.input_config = replace(InputConfig(), **self._given)  # type: ignore[arg-type]  # values fit by construction
         self.cache = None if cache is None else Path(cache).expanduser()
         self.cache_size = cache_size
-        self._sources: dict[Split, Source] = {}
+        self._sources: dict[Split, ExampleDataset] = {}
 
     @abstractmethod
-    def open(self, split: Split) -> Source:
+    def open(self, split: Split) -> ExampleDataset:
         """Open a split.
 
         Raises:
@@ -103,7 +103,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 source = self.open(split)
                 if self.cache is not None:
                     size = round(1.5 * self.input_config.size) if self.cache_size is None else self.cache_size
-                    source = CachedSource(source, self.cache, size)
+                    source = CachedDataset(source, self.cache, size)
                 if split == "train":
                     warn_of_missing_classes(source)
                 self._sources[split] = source
@@ -126,7 +126,7 @@ class ImageDataModule(LightningDataModule, ABC):
         """As `val_dataloader`."""
         return self._loader("test", Transform(self.input_config))
 
-    def _any_source(self) -> Source:
+    def _any_source(self) -> ExampleDataset:
         if not self._sources:
             raise DataError(f"{type(self).__name__}: call setup('fit') before asking for its classes")
         return next(iter(self._sources.values()))

@@ -18,7 +18,7 @@ _MAX_OBJECTS = 3
 _HUE_SPREAD = 0.035
 
 
-class ShapesSource:
+class ShapesDataset:
     """Example i is drawn from (seed, split, i) alone, so any part of the data set can be made anywhere, again.
 
     Args:
@@ -106,9 +106,9 @@ class Shapes(ImageDataModule):
         self.several = multilabel
         self.seed = seed
 
-    def open(self, split: Split) -> ShapesSource:
+    def open(self, split: Split) -> ShapesDataset:
         """Open the stream of a split, drawn at the model's image size."""
-        return ShapesSource(self.sizes[split], self.input_config.size, split, self.several, self.seed)
+        return ShapesDataset(self.sizes[split], self.input_config.size, split, self.several, self.seed)
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 OnError = Literal["raise", "skip"]
 
 
-class Source(Protocol):
+class ExampleDataset(Protocol):
     """A sequence of examples with named classes."""
 
     class_names: list[str]
@@ -41,7 +41,7 @@ class Item:
     """Where the files of one example lie. Boxes (n, 4) xyxy in pixels of the image that was annotated.
 
     `size` and the mask's own size tell which one that is (see `frames`); where they do not, it is the image as it lies
-    on disk. The items of a `FileSource` have their boxes in pixels of the image upright.
+    on disk. The items of a `FileDataset` have their boxes in pixels of the image upright.
     """
 
     path: Path
@@ -59,12 +59,12 @@ class Item:
     size: Size | None = None
     """Width and height of the image that was annotated, where the annotation says so."""
     mask_orientation: int = 1
-    """EXIF orientation by which the mask turns to lie on the upright image. `FileSource` sets it."""
+    """EXIF orientation by which the mask turns to lie on the upright image. `FileDataset` sets it."""
     state: tuple[int, ...] = ()
-    """Bytes and time of image and mask when `FileSource` looked at them."""
+    """Bytes and time of image and mask when `FileDataset` looked at them."""
 
 
-class FileSource:
+class FileDataset:
     """Examples read from image files. Every file is looked at once, here, so that a bad one stops no training.
 
     A file that changes after that is a `DataError` when it is read: boxes, labels and scores would be another image's.
@@ -144,7 +144,7 @@ class FileSource:
         return Example(image, item.labels, item.boxes, item.box_labels, mask, item.name)
 
 
-def warn_of_shared(train: Source, val: Source) -> None:
+def warn_of_shared(train: ExampleDataset, val: ExampleDataset) -> None:
     """Say so if images are trained on and validated on as well: the same files; equal ones elsewhere go unnoticed."""
     own, others = (
         [i.path for i in getattr(getattr(s, "source", s), "items", ())] for s in (train, val)
@@ -224,7 +224,7 @@ def _state(item: Item) -> tuple[int, ...]:
 class TransformedDataset(Dataset[Sample]):
     """A source seen through a transform."""
 
-    def __init__(self, source: Source, transform: Transform) -> None:
+    def __init__(self, source: ExampleDataset, transform: Transform) -> None:
         self.source = source
         self.transform = transform
 

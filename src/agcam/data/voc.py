@@ -10,7 +10,7 @@ import numpy as np
 
 from agcam.data.label_map import read_labelled_mask
 from agcam.data.module import ImageDataModule, Split
-from agcam.data.source import FileSource, Item, OnError
+from agcam.data.source import FileDataset, Item, OnError
 from agcam.data.splitting import check_share
 from agcam.data.voc_items import Wanted, read_items
 from agcam.data.voc_layout import OFFICIAL
@@ -112,17 +112,17 @@ class VOC2012(ImageDataModule):
         if self.download and not any((p / "ImageSets").is_dir() for p in (self.root, self.root / ARCHIVE.folder)):
             fetch(self.archive, self.root)
 
-    def open(self, split: Split) -> FileSource:
+    def open(self, split: Split) -> FileDataset:
         """Open the images of a split."""
         tree, listed = list_split(self.root, split, self.sets)
         items = read_items(tree, listed, self.wanted, all_trees(self.root, self.sets))
         if self.single_class:
             items = _of_one_class(items, self.sets.wanted(split))
-        return FileSource(items, self.classes, multilabel=True, read_mask=_read_mask, on_error=self.on_error)
+        return FileDataset(items, self.classes, multilabel=True, read_mask=_read_mask, on_error=self.on_error)
 
 
 def _of_one_class(items: list[Item], image_set: str) -> list[Item]:
-    """The items whose boxes are of exactly one class; faulty ones stay, for `FileSource` to act on."""
+    """The items whose boxes are of exactly one class; faulty ones stay, for `FileDataset` to act on."""
     kept = [item for item in items if item.fault is not None or len(item.labels) == 1]
     log.warning(
         "%s: left out %d of %d images that do not show exactly one class", image_set, len(items) - len(kept), len(items)

@@ -48,7 +48,7 @@ class _Files:
 
 
 def read_items(tree: Tree, listed: Sequence[Listed], wanted: Wanted, trees: Sequence[Tree]) -> list[Item]:
-    """The items of a split. One whose annotation is wrong carries its `fault`; `FileSource` acts on it.
+    """The items of a split. One whose annotation is wrong carries its `fault`; `FileDataset` acts on it.
 
     Args:
         tree: where the files lie.

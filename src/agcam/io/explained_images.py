@@ -30,7 +30,7 @@ _JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ExplainedImage:
     """An image explained for one class by one method or several.
 
     Attributes:
@@ -62,7 +62,7 @@ class Shown:
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
-def write_panel(folder: Path, shown: Sequence[Shown], info: dict[str, Any]) -> None:
+def write_panel(folder: Path, shown: Sequence[ExplainedImage], info: dict[str, Any]) -> None:
     """Write a panel; pictures go to `images/` beside `folder`, each once. `panel.json` comes last, when all is there.
 
     Args:
@@ -104,7 +104,7 @@ def write_panel(folder: Path, shown: Sequence[Shown], info: dict[str, Any]) -> N
     write_whole(folder / FACTS, json.dumps(_plain(facts), allow_nan=False).encode("ascii"))
 
 
-def read_panel(folder: Path) -> tuple[list[Shown], dict[str, Any]]:
+def read_panel(folder: Path) -> tuple[list[ExplainedImage], dict[str, Any]]:
     """Read what `write_panel` wrote: the entries and `info`.
 
     Raises:
@@ -135,7 +135,7 @@ def read_panel(folder: Path) -> tuple[list[Shown], dict[str, Any]]:
 
 def _entry(
     entry: dict[str, Any], number: int, image: np.ndarray, methods: list[str], arrays: dict[str, np.ndarray]
-) -> Shown:
+) -> ExplainedImage:
     mask = arrays.get(f"{number}.mask")
     heatmaps = {method: arrays[key] for k, method in enumerate(methods) if (key := f"{number}.{k}") in arrays}
     boxes = np.asarray(entry["boxes"], dtype=np.float64).reshape(-1, 4)
@@ -146,7 +146,7 @@ def _entry(
     texts = (entry["name"], entry["explained"], entry["predicted"], *entry["truth"])
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a name is no text")
-    return Shown(
+    return ExplainedImage(
         index=int(entry["index"]),
         name=entry["name"],
         image=image,

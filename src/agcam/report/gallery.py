@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agcam.explainers.registry import is_control
-from agcam.io.explained_images import Shown
+from agcam.io.explained_images import ExplainedImage
 from agcam.metrics.maps import fill_boxes
 from agcam.report import glossary as words
 from agcam.report.encode import Pictures, color_table, encode_map, encode_mask
@@ -91,7 +91,7 @@ class _Masks:
         return [encode_mask(mask, (pictures[n]["ph"], pictures[n]["pw"])) for n, mask in self._masks]
 
 
-def _view(shown: Shown, picture: int, masks: _Masks, methods: list[str], figures: list[str]) -> dict[str, Any]:
+def _view(shown: ExplainedImage, picture: int, masks: _Masks, methods: list[str], figures: list[str]) -> dict[str, Any]:
     mask = shown.mask if shown.mask is not None and shown.mask.any() else None
     maps = [encode_map(shown.heatmaps[label]) if label in shown.heatmaps else None for label in methods]
     known = [shown.figures.get(label, {}) for label in methods]
@@ -111,7 +111,7 @@ def _view(shown: Shown, picture: int, masks: _Masks, methods: list[str], figures
     }
 
 
-def _hit(shown: Shown, label: str) -> bool | None:
+def _hit(shown: ExplainedImage, label: str) -> bool | None:
     """Whether the heatmap's peak lies on the object; None where none is known."""
     if "pointing_game" in shown.figures.get(label, {}):
         value = shown.figures[label]["pointing_game"]

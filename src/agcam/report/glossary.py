@@ -43,7 +43,7 @@ _RUN: dict[str, Word] = {
     ),
     "accuracy": Word("Accuracy", "Share of validation images whose top-1 class is right."),
     "top5": Word("Right among five", "Share of images whose true class is among the model's first five choices."),
-    "map": Word(
+    "mAP": Word(
         "Mean average precision",
         "How well each class's images are ranked above the others; classes that no image shows are left out.",
     ),

@@ -10,7 +10,7 @@ import numpy as np
 
 from agcam.errors import DataError, brief
 from agcam.io.archives import refuse_bomb
-from agcam.io.explained_images import Shown
+from agcam.io.explained_images import ExplainedImage
 from agcam.io.images import read_image
 from agcam.io.text import inside
 from agcam.report.model import Fact, Frame, Link, Report
@@ -44,13 +44,13 @@ def images_report(folder: Path) -> Report:
     )
 
 
-def _views(folder: Path, number: int, found: dict[str, Any]) -> list[Shown]:
+def _views(folder: Path, number: int, found: dict[str, Any]) -> list[ExplainedImage]:
     if "view" not in found:
         raise DataError(f"{folder / PREDICTIONS}: written by an older version; explain the photographs again")
     view, arrays = (folder / inside(Path(found[key]).name, f"{folder / PREDICTIONS}") for key in ("view", "heatmaps"))
     image, heatmaps = read_image(view), _heatmaps(arrays)
     return [
-        Shown(
+        ExplainedImage(
             index=number,
             name=str(found["image"]),
             image=image,

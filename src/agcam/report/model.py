@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from agcam.io.explained_images import Shown
+from agcam.io.explained_images import ExplainedImage
 from agcam.report.glossary import Word
 
 
@@ -95,7 +95,7 @@ class Frame:
 
     label: str
     epoch: int | None
-    shown: Sequence[Shown]
+    shown: Sequence[ExplainedImage]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ _FILES = {
 _ORDER = ("iou", "pointing_game", "dice", "precision", "recall", "pixel_accuracy")
 _MORE = ("right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")
 _MOST_NAMES = 5
-_SHARES = ("accuracy", "top5", "map")
+_SHARES = ("accuracy", "top5", "mAP")
 Curves = dict[str, tuple[list[float], list[float]]]
 
 

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from agcam.errors import AgcamError, InputError
-from agcam.io.explained_images import Shown
+from agcam.io.explained_images import ExplainedImage
 from agcam.tracking import mlflow, tensorboard  # noqa: F401  # they declare themselves
 from agcam.tracking.drawing import Drawing, table_rows
 from agcam.tracking.metrics_csv import add_csv_logger, claim_folder, keep_metrics, run_dir
@@ -78,7 +78,7 @@ def log_config(loggers: Sequence[Logger], config: dict[str, Any]) -> None:
 
 
 def log_panel(
-    loggers: Sequence[Logger], writer: DiskWriter, folder: Path, shown: Sequence[Shown], info: dict[str, Any]
+    loggers: Sequence[Logger], writer: DiskWriter, folder: Path, shown: Sequence[ExplainedImage], info: dict[str, Any]
 ) -> None:
     """Write an epoch's pictures to disk and hand them to every tracker.
 
@@ -97,7 +97,7 @@ def log_panel(
         (writer.submit if tracker.in_thread else attempt)(logger, partial(tracker.log_panel, logger, drawings, info))
 
 
-def log_table(loggers: Sequence[Logger], shown: Sequence[Shown], info: dict[str, Any]) -> None:
+def log_table(loggers: Sequence[Logger], shown: Sequence[ExplainedImage], info: dict[str, Any]) -> None:
     """Give every tracker the figures of the shown images, one row each, as they are at the end."""
     drawings = [Drawing(entry) for entry in shown]
     rows = table_rows(drawings)

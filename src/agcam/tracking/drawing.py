@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from agcam.io.explained_images import Shown
+from agcam.io.explained_images import ExplainedImage
 from agcam.io.names import safe_name
 from agcam.visualization import overlay as render
 
@@ -29,7 +29,7 @@ class Drawing:
         shown: the image and all that is known of it; the first of its methods is drawn.
     """
 
-    shown: Shown
+    shown: ExplainedImage
 
     @cached_property
     def method(self) -> str:

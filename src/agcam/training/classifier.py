@@ -20,7 +20,7 @@ from agcam.data.input_config import InputConfig, from_timm
 from agcam.errors import ModelError, brief
 from agcam.metrics.means import ImageMean
 from agcam.training.evaluation import class_scores, warn_of_absent
-from agcam.training.freezing import Freezing, below
+from agcam.training.freezing import GradualUnfreezing, below
 from agcam.training.losses import LossName, choose_loss, image_losses
 from agcam.training.mixing import Mixing, make_mixing
 from agcam.training.model_options import check_backbone_args, check_options
@@ -36,7 +36,7 @@ class ViTClassifier(LightningModule):
     Gradients are clipped and accumulated by `--trainer.gradient_clip_val` and `--trainer.accumulate_grad_batches`.
 
     Logs `train/loss`, `val/loss`, `test/loss` and, for single-label data, `val/accuracy` and `val/top5`, for
-    multi-label data `val/map`: the mean of the classes' average precisions, over the classes that some image shows
+    multi-label data `val/mAP`: the mean of the classes' average precisions, over the classes that some image shows
     (a warning names the others). Batches and processes make no difference to the figures of validation and test,
     and NaN in any image's logits makes them NaN. What the data say of themselves (`class_names`,
     `multilabel`, `input`) is taken from the data module and travels in the checkpoint.
@@ -154,7 +154,7 @@ class ViTClassifier(LightningModule):
             device = self.trainer.strategy.root_device
             callbacks.append(EMAWeightAveraging(device, use_buffers=False, decay=h["ema"]))
         if h["freeze_epochs"] > 0 or h["unfreeze_blocks_per_epoch"]:
-            callbacks.append(Freezing(h["freeze_epochs"], h["unfreeze_blocks_per_epoch"]))
+            callbacks.append(GradualUnfreezing(h["freeze_epochs"], h["unfreeze_blocks_per_epoch"]))
         return callbacks
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -262,7 +262,7 @@ class ViTClassifier(LightningModule):
         return self._evaluate(batch, "test", self.test_loss, self.test_scores)
 
     def on_validation_epoch_end(self) -> None:
-        """Name the classes that `val/map` leaves out."""
+        """Name the classes that `val/mAP` leaves out."""
         if not self.trainer.sanity_checking:
             warn_of_absent(self.val_scores, "val", self.class_names, self._absent)
 

@@ -14,16 +14,16 @@ _MOST_NAMES = 20
 
 
 def class_scores(multilabel: bool) -> MetricCollection:
-    """The metrics of logits (B, C) and labels: `accuracy` and `top5`, or `map` for multi-label data."""
+    """The metrics of logits (B, C) and labels: `accuracy` and `top5`, or `mAP` for multi-label data."""
     metrics: dict[str, Metric | MetricCollection] = (
-        {"map": MeanAveragePrecision()} if multilabel else {"accuracy": TopKAccuracy(1), "top5": TopKAccuracy(5)}
+        {"mAP": MeanAveragePrecision()} if multilabel else {"accuracy": TopKAccuracy(1), "top5": TopKAccuracy(5)}
     )
     # no groups: they would make one of two metrics that happen to agree on the first batch
     return MetricCollection(metrics, compute_groups=False)
 
 
 def warn_of_absent(scores: MetricCollection, stage: str, class_names: Sequence[str], known: dict[str, object]) -> None:
-    """Name the classes that `map` leaves out because no image shows them; to be called on every process alike.
+    """Name the classes that `mAP` leaves out because no image shows them; to be called on every process alike.
 
     Args:
         scores: of an epoch that has ended.
@@ -31,7 +31,7 @@ def warn_of_absent(scores: MetricCollection, stage: str, class_names: Sequence[s
         class_names: of all classes.
         known: what was said last by stage, so that it is not said again every epoch; updated.
     """
-    average = dict(scores.items(keep_base=True)).get("map")
+    average = dict(scores.items(keep_base=True)).get("mAP")
     if not isinstance(average, MeanAveragePrecision):
         return
     average.compute()  # it is kept: whoever logs it does not compute it again

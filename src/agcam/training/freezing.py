@@ -13,7 +13,7 @@ from torch import nn
 from agcam.errors import ModelError
 
 
-class Freezing(L.Callback):
+class GradualUnfreezing(L.Callback):
     """Freezes the backbone below its classifier for some epochs, then frees its blocks from the top down.
 
     A frozen parameter has no gradient when the optimizer steps, so neither weight decay nor Adam's moments touch it

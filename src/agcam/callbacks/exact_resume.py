@@ -1,4 +1,4 @@
-"""`ResumingCallback`: a run that was stopped anywhere goes on as if it had not been."""
+"""`ExactResume`: a run that was stopped anywhere goes on as if it had not been."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agcam.tracking import run_id
 from agcam.training.plain_state import check_states
 
 
-class ResumingCallback(L.Callback):
+class ExactResume(L.Callback):
     """Makes every training step a function of weights, optimizer and (seed, epoch, batch, process), and resumes there.
 
     Lightning restores weights, optimizer, schedule and counters. It does not restore random numbers, starts the epoch's
@@ -90,7 +90,7 @@ class ResumingCallback(L.Callback):
 def tracked_run(checkpoint: dict[str, Any]) -> str | None:
     """The id under which a tracker knows the run that wrote a checkpoint; None if there is none."""
     states = checkpoint.get("callbacks")
-    state = states.get(ResumingCallback.__name__) if isinstance(states, dict) else None
+    state = states.get(ExactResume.__name__) if isinstance(states, dict) else None
     run = state.get("tracker_run") if isinstance(state, dict) else None
     return run if isinstance(run, str) else None
 

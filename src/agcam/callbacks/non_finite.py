@@ -26,7 +26,7 @@ class _Forward(NamedTuple):
     losses: Tensor
 
 
-class FiniteCallback(L.Callback):
+class NonFiniteGuard(L.Callback):
     """Looks at losses and gradients before each optimizer step, so that none writes NaN into weights or checkpoints.
 
     All processes decide alike: the step is good if it is good on each. A step that is left out changes neither weights
