@@ -12,7 +12,7 @@ from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "golden"
 
 
 def golden_model(name: str, dtype: torch.dtype) -> tuple[nn.Module, dict[str, Tensor]]:

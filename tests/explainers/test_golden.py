@@ -15,7 +15,7 @@ from torch import nn
 
 from agcam import explain
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "golden"
 
 
 @pytest.mark.parametrize("name", ["vit_64_p8", "vit_96_p16"])

@@ -27,7 +27,7 @@ from command_lines import SMALL, TINY_MODEL
 from processes import free_port, start
 from reading import column, csv_rows
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DATA = ["--data=Shapes", "--data.train_size=16", "--data.val_size=9", "--data.batch_size=8", "--data.num_workers=0"]
 FIT = ["fit", *SMALL, *TINY_MODEL, *DATA, "--explanation.gallery=2", "--trainer.log_every_n_steps=1"]
 

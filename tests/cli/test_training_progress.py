@@ -14,7 +14,7 @@ import pytest
 from command_lines import TINY_MODEL
 from processes import start
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DATA = ["--data=Shapes", "--data.train_size=24", "--data.val_size=9", "--data.batch_size=8", "--data.num_workers=0"]
 FIT = ["--trainer.accelerator=cpu", "--trainer.max_epochs=2", *TINY_MODEL, *DATA, "--explanation.gallery=2"]
 

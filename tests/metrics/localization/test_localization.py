@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from agcam.metrics import Localization
 from agcam.metrics.localization.localization import score
 
-GOLDEN = Path(__file__).parents[1] / "data" / "localization.safetensors"
+GOLDEN = Path(__file__).parents[2] / "golden" / "localization.safetensors"
 
 
 @pytest.mark.parametrize(("column", "threshold"), [(0, 0.3), (1, 0.5), (2, 0.7)])

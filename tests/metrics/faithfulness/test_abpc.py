@@ -16,7 +16,7 @@ from agcam import InputError, ModelError
 from agcam.metrics import ABPC
 from agcam.metrics.faithfulness.abpc import abpc_curves
 
-GOLDEN = Path(__file__).parents[1] / "data" / "perturbation.safetensors"
+GOLDEN = Path(__file__).parents[2] / "golden" / "perturbation.safetensors"
 Golden = tuple[VisionTransformer, Tensor, dict[str, Tensor]]
 
 

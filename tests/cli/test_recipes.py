@@ -21,7 +21,7 @@ from agcam.training.classifier import ViTClassifier
 from agcam.training.losses import LossName, image_losses
 from small_runs import TINY, Watch, classifier, fit, shapes, trainer_of, weights
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize("multilabel", [False, True])

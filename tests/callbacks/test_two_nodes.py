@@ -14,7 +14,7 @@ from command_lines import SMALL, TINY_MODEL
 from processes import free_port
 from reading import csv_rows
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def command(folder: Path, batch_size: int) -> list[str]:

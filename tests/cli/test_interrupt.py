@@ -168,7 +168,7 @@ def test_a_signal_stops_all_processes(
     with (tmp_path / "printed").open("w") as printed:
         process = subprocess.Popen(
             [sys.executable, "train.py", *command(tmp_path, *more, workers=0)],
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
             env=environment,
             stdout=printed,
             stderr=printed,

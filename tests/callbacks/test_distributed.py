@@ -19,7 +19,7 @@ from faults import FAULT
 from processes import Started, start_together
 from reading import csv_rows
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ERROR = re.compile(r"^error: .*$", re.MULTILINE)
 
 

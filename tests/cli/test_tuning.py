@@ -19,7 +19,7 @@ from agcam.errors import InputError
 from command_lines import SMALL, TINY_MODEL
 from reading import wandb_run
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def tune(name: str, folder: Path, *more: str) -> int:

@@ -18,7 +18,7 @@ from faults import FAULT
 from processes import start
 from reading import csv_rows
 
-RECIPES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 EPOCHS = 6
 STEPS = 2
 """In an epoch."""
