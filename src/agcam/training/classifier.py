@@ -250,7 +250,7 @@ class ViTClassifier(LightningModule):
         losses = image_losses(self._loss_name, at_least_single(self(images)), label, self.multilabel, smoothing)
         self.step_losses = losses.detach()
         loss = losses.mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
