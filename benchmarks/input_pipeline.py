@@ -24,10 +24,10 @@ from train_step import BareLoop, make_classifier
 
 from agcam.data.batch import Batch, Example, Sample, collate
 from agcam.data.cache import CachedDataset
-from agcam.data.folder import list_images
 from agcam.data.input_config import InputConfig
 from agcam.data.source import FileDataset, Item, TransformedDataset
 from agcam.data.transforms import Augmentation, Transform
+from agcam.io.image_files import find_image_files
 from agcam.io.images import read_image
 
 CONFIG, AUGMENTATION = InputConfig(size=224), Augmentation()
@@ -179,7 +179,7 @@ def _pictures(options: argparse.Namespace) -> Iterator[list[Item]]:
     """Photographs to load: those of --images, or drawn ones."""
     with tempfile.TemporaryDirectory() as folder:
         if options.images:
-            paths = list_images(options.images)[: options.count]
+            paths = find_image_files(options.images).paths[: options.count]
         else:
             rng = np.random.default_rng(0)
             paths = [_draw(rng, Path(folder) / f"{i:04d}.jpg", *options.pixels) for i in range(options.count)]

@@ -144,7 +144,7 @@ def test_when_the_first_process_fails_the_others_do_not_wait(tmp_path: Path, mon
     assert (first, second != 0) == (1, True)
     assert time.monotonic() - began < 30
     (cause,), (consequence,) = (ERROR.findall(process.printed) for process in both)
-    assert cause == "error: process 0 of 2: ValueError: the disk is full"
+    assert cause.startswith("error: process 0 of 2: unexpected ValueError: the disk is full and more of it (at ")
     assert consequence.startswith("error: process 1 of 2: ended because process 0 is gone")
 
 

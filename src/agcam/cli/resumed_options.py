@@ -16,6 +16,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from agcam.data.input_config import InputConfig
 from agcam.errors import InputError, ModelError
 from agcam.training.classifier import ViTClassifier
 
@@ -49,6 +50,8 @@ def model_beside(checkpoint: Mapping[str, Any], given: Mapping[str, Any], fittin
             f"{path}: its settings are not those of this version's model (no {named}); "
             "resume with the version that wrote it, or start from its weights: --model.weights"
         )
+    if stored.get("input"):
+        InputConfig.from_dict(stored["input"])  # for its errors, while the file can still be named
     if not stored:  # weights alone: nothing contradicts what is given
         return dict(given)
     before = defaults | stored

@@ -98,7 +98,7 @@ class TrainCLI(LightningCLI):
                 config[section] = without_home(config[section])
         config["trainer"] = with_home(plain_texts(config["trainer"]))
         command = self.config["subcommand"]
-        check_installed(config["trainer"].get("precision"))
+        check_installed((config["trainer"] or {}).get("precision"))
         warn_of_idle(sys.argv[1:] if args is None else args, command, config["explain"])
         path = with_home(config.get("ckpt_path"))
         if not path or path in ("hpc", "registry"):
@@ -115,8 +115,8 @@ class TrainCLI(LightningCLI):
         try:
             model = model_beside(checkpoint, without_home(vars(given).get("model", {})), fitting, Path(path))
             self.config = parser.parse_object({command: {"model": model}}, self.config)
-        except AgcamError:
-            raise
+        except AgcamError as error:
+            raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
         except Exception as error:  # as above, of a stranger's settings
             raise ModelError(
                 f"{path}: its settings are not those of this version's model ({brief(error)}); resume with the version "

@@ -45,7 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:
-                if isinstance(error.__context__, OSError):  # what torch's writer stumbled over
+                if isinstance(error.__context__, Exception):  # what torch's writer stumbled over
                     raise error.__context__ from error
                 raise
             file.flush()
