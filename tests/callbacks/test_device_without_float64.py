@@ -10,18 +10,18 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from agcam.benchmark.scores import DEFAULT, SCORES
 
 from agcam import explain
+from agcam.benchmark.measure import BenchmarkConfig, measure
 from agcam.benchmark.methods import parse_methods
-from agcam.benchmark.shard import Plan, measure
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.data.shapes import ShapesDataset
-from agcam.explainers.explain import methods
+from agcam.explainers.registry import methods
 from agcam.metrics import map_drift, map_entropy
+from agcam.metrics.registry import default_metrics, parse_metrics
 from agcam.metrics.sanity import similarity
 from benchmark.small_benchmarks import shapes_model, whole_batch
-from metrics.metric_cases import random_heatmaps
+from metric_cases import random_heatmaps
 from pretend_device import DEVICE, DeviceStrategy, pretend_device
 from small_runs import classifier, shapes
 
@@ -79,14 +79,13 @@ def test_a_fit_logs_what_it_logs_on_the_cpu(
 
 def test_a_benchmark_measures_what_it_measures_on_the_cpu() -> None:
     source = ShapesDataset(3, 32, "val", multilabel=True)
-    scores = [score for score in SCORES if score.name in DEFAULT]
-    plan = Plan(tuple(parse_methods(["center"])), tuple(scores), False, 4)
-    alone = measure(shapes_model(), True, whole_batch(source), plan)
+    config = BenchmarkConfig(tuple(parse_methods(["center"])), tuple(parse_metrics(default_metrics())), False, 4)
+    alone = measure(shapes_model(), True, whole_batch(source), config)
     with pretend_device() as device:
-        there = measure(shapes_model().to(device), True, whole_batch(source).to(device), plan)
+        there = measure(shapes_model().to(device), True, whole_batch(source).to(device), config)
     assert not alone.failed | there.failed
     for label, columns in alone.columns.items():
-        assert {"localization", "box_hits", "pixel_histogram", "segmentation_pixels", "abpc"} < columns.keys()
+        assert {"localization", "max_box_acc", "pxap", "segmentation", "abpc"} < columns.keys()
         for name, rows in columns.items():
             np.testing.assert_allclose(there.columns[label][name], rows, rtol=1e-5, atol=1e-5, err_msg=name)
 

@@ -103,7 +103,12 @@ def test_two_processes_train_as_one_does_on_whole_batches(tmp_path: Path) -> Non
 def test_when_a_launched_process_fails_all_end_and_one_line_names_it(tmp_path: Path) -> None:
     faulty = ["--trainer.callbacks={class_path: faults.Fault}", "--trainer.devices=2", "--trainer.strategy=ddp"]
     arguments = command("fit", tmp_path, *shapes(13, batch_size=2), "--trainer.max_epochs=1", *faulty)
-    environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": f"tests{os.pathsep}src", FAULT: "raise:1:1"}
+    environment = {
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"tests{os.pathsep}src",
+        FAULT: "raise:1:1",
+    }
     with subprocess.Popen(
         [sys.executable, "train.py", *arguments],
         cwd=ROOT,

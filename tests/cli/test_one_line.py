@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from agcam.benchmark import run as benchmark_run
-from agcam.benchmark.shard import Plan
+from agcam.benchmark.measure import BenchmarkConfig
 from agcam.cli.explain import main as explain_main
 from agcam.cli.options import plain_texts
 from agcam.cli.train import main
@@ -164,9 +164,9 @@ def test_a_process_of_a_benchmark_hands_its_line_over(
     error: Exception, kind: type[Exception], said: str, tmp_path: Path
 ) -> None:
     told: queue.Queue[Exception] = queue.Queue()
-    plan = Plan(methods=(), scores=(), against_masks=False, batch_size=1)
+    config = BenchmarkConfig(methods=(), metrics=(), against_masks=False, batch_size=1)
     with pytest.raises(SystemExit):
-        benchmark_run._worker(partial(_raise, error), plan, tmp_path, 1, ["cpu", "cpu"], told)
+        benchmark_run._worker(partial(_raise, error), config, tmp_path, 1, ["cpu", "cpu"], told)
     found = told.get_nowait()
     assert type(found) is kind
     assert str(found).startswith(said)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agcam.cli.report import open_report, write_report
 from agcam.report.model import Report, Series
+from agcam.report.write import open_report, write_report
 from reading import page_data
 
 
