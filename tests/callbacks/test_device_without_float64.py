@@ -84,10 +84,10 @@ def test_a_benchmark_measures_what_it_measures_on_the_cpu() -> None:
     with pretend_device() as device:
         there = measure(shapes_model().to(device), True, whole_batch(source).to(device), config)
     assert not alone.failed | there.failed
-    for label, columns in alone.columns.items():
+    for label, columns in alone.rows.items():
         assert {"localization", "max_box_acc", "pxap", "segmentation", "abpc"} < columns.keys()
         for name, rows in columns.items():
-            np.testing.assert_allclose(there.columns[label][name], rows, rtol=1e-5, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(there.rows[label][name], rows, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("method", methods())

@@ -42,7 +42,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("--trainer.devices=x", "--trainer.devices: expected a number of at least 1"),
         ("--trainer.strategy=ddpp", "--trainer.strategy ddpp: there is no such strategy; known are ddp, "),
         ("--trainer.max_epochs=-5", "Lightning: `max_epochs` must be a non-negative integer or -1. You passed in -5."),
-        ("--trainer.limit_train_batches=-3", "Lightning: You have passed invalid value -3.0 for limit_train_batches"),
+        ("--trainer.limit_train_batches=-3", "Lightning: You have passed invalid value -3"),
         ("--trainer.profiler=foo", "Lightning: When passing string value for the `profiler`"),
         ("--trainer.num_nodes=2", "--trainer.num_nodes 2: MASTER_ADDR is not set"),
         ("--trainer.accumulate_grad_batches=0", "--trainer.accumulate_grad_batches must be at least 1, found 0"),

@@ -12,7 +12,7 @@ from agcam.errors import brief
 _IN_WORKER = re.compile(r"^Caught \w+ in |^\s*-- Process \d+ terminated", re.MULTILINE)
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _LAST = re.compile(r"^([\w.]+)(?:: (.*))?$")
-_OURS = str(Path(__file__).parent)
+_OURS = str(Path(__file__).parents[1])
 
 
 def raised_at(error: BaseException) -> tuple[str, str, str]:
