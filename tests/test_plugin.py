@@ -100,7 +100,7 @@ def test_its_control_is_in_every_benchmark_and_its_function_in_that_which_names_
     assert [row.method for row in results.rows if row.control] == labels[2:]
     # an edge is right for every second image
     edges = [row for row in results.rows if "_edge" in row.method]
-    assert [row.figures["pointing_game"].value for row in edges] == [0.5, 0.5]
+    assert [row.values["pointing_game"].value for row in edges] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("file", ["results.md", "results.tex"])

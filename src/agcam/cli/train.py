@@ -98,7 +98,8 @@ class TrainCLI(LightningCLI):
                 config[section] = without_home(config[section])
         config["trainer"] = with_home(plain_texts(config["trainer"]))
         command = self.config["subcommand"]
-        check_installed((config["trainer"] or {}).get("precision"))
+        if isinstance(config["trainer"], Namespace):  # what else it is, Lightning refuses
+            check_installed(config["trainer"].get("precision"))
         warn_of_idle(sys.argv[1:] if args is None else args, command, config["explain"])
         path = with_home(config.get("ckpt_path"))
         if not path or path in ("hpc", "registry"):

@@ -39,7 +39,7 @@ def warn_of_absent(scores: MetricCollection, stage: str, class_names: Sequence[s
     if absent and known.get(stage) != absent:
         names = ", ".join(class_names[number] for number in absent[:_MOST_NAMES])
         rank_zero_warn(
-            f"{stage}/map leaves out {len(absent)} of {len(class_names)} classes, which no {stage} image shows: "
+            f"{stage}/mAP leaves out {len(absent)} of {len(class_names)} classes, which no {stage} image shows: "
             f"{names}{', …' if len(absent) > _MOST_NAMES else ''}"
         )
     known[stage] = absent
