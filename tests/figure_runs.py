@@ -65,7 +65,7 @@ def figures(multilabel: bool, batch_size: int, processes: int, folder: Path, sta
         warnings.simplefilter("always")
         evaluate = trainer.validate if stage == "validate" else trainer.test
         found = evaluate(model_of(multilabel), datamodule=data_of(multilabel, batch_size), verbose=False)[0]
-    return found | {"said": [str(w.message) for w in said if "map leaves out" in str(w.message)]}
+    return found | {"said": [str(w.message) for w in said if "mAP leaves out" in str(w.message)]}
 
 
 def name_of(multilabel: bool, batch_size: int, stage: str) -> str:
