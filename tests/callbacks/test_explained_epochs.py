@@ -124,10 +124,7 @@ def test_a_run_that_goes_on_shows_the_same_images(run: tuple[Path, Slowly]) -> N
 
 def test_two_processes_find_what_one_finds(cub_root: Path, tmp_path: Path) -> None:
     arguments = [
-        *(
-            f"--trainer.{o}"
-            for o in ("max_epochs=2", "log_every_n_steps=1", "callbacks+=test_explained_epochs.Stir")
-        ),
+        *(f"--trainer.{o}" for o in ("max_epochs=2", "log_every_n_steps=1", "callbacks+=test_explained_epochs.Stir")),
         "--model.lr=0",
         "--model.weight_decay=0",
         "--seed_everything=1",

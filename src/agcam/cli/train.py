@@ -49,7 +49,8 @@ from agcam.io.lock import hold
 from agcam.io.redact import with_home, without_home
 from agcam.io.yaml import read_yaml
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
-from agcam.training.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
+from agcam.training.checkpoint_files import last_checkpoint, open_checkpoint, run_folders
+from agcam.training.checkpoint_io import AtomicCheckpointIO
 from agcam.training.classifier import ViTClassifier
 from agcam.training.precision import check_installed
 from agcam.training.weights import restored_later
