@@ -10,7 +10,7 @@ from typing import Any
 from agcam.errors import ModelError
 from agcam.io.text import shown
 from agcam.tracking import wandb_project
-from agcam.training.weights import read_checkpoint
+from agcam.training.weights import check_class, read_checkpoint
 
 _INSTANTIATORS = ("lightning.pytorch.cli.instantiate_module", "pytorch_lightning.cli.instantiate_module")
 """What Lightning notes in its own checkpoints."""
@@ -49,12 +49,12 @@ def last_checkpoint(folders: Sequence[Path]) -> Path:
     return found[0]
 
 
-def open_checkpoint(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
-    """What a checkpoint to resume holds.
+def open_checkpoint(path: Path, folders: Sequence[Path], expected: str) -> dict[str, Any]:
+    """Read a checkpoint to resume by a model of class `expected`.
 
     Raises:
         ModelError: as `read_checkpoint`; if a whole one lies beside it or in `folders`, the message names the newest.
-            If its settings name a class to import, as other LightningCLIs let them.
+            If its model is of another class, or its settings name an instantiator of somebody's.
     """
     try:
         found = read_checkpoint(path)
@@ -63,13 +63,13 @@ def open_checkpoint(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
         previous = next((other for other in others if _is_whole(other)), None)
         hint = "" if previous is None else f". The previous whole one: --ckpt_path {previous}"
         raise ModelError(f"{error}{hint}") from error
-    settings = found.get("hyper_parameters", {})
-    for name in ("_class_path", "_instantiator"):
-        if name in settings and settings[name] not in _INSTANTIATORS:
-            raise ModelError(
-                f"{path}: its settings name {shown(str(settings[name]))} as {name}, which train.py neither writes nor "
-                "imports; if you know the file, start from its weights: --model.weights"
-            )
+    check_class(found, expected, path)
+    instantiator = found.get("hyper_parameters", {}).get("_instantiator", _INSTANTIATORS[0])
+    if instantiator not in _INSTANTIATORS:
+        raise ModelError(
+            f"{path}: its settings name {shown(str(instantiator))} as _instantiator, which train.py neither writes nor "
+            "imports; if you know the file, start from its weights: --model.weights"
+        )
     return found
 
 
