@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from agcam.benchmark.measure import BenchmarkConfig
 from agcam.benchmark.methods import parse_methods
-from agcam.benchmark.results import Results, summarize
+from agcam.benchmark.results import Results
 from agcam.benchmark.run import Job, count_shards, run, shard_path
 from agcam.benchmark.shard import Shard, join, read
+from agcam.benchmark.summarize import summarize
 from agcam.data.batch import IGNORE, Batch, Example, collate
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES, ShapesDataset
