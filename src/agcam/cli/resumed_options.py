@@ -24,6 +24,8 @@ warn = rank_zero_only(logging.getLogger(__name__).warning)
 _NETWORK = ("backbone", "image_size", "backbone_args", "class_names", "multilabel", "input")
 _FROM_DATA = ("class_names", "multilabel", "input")  # null leaves them to the data
 _BEGINNING = ("pretrained", "weights")
+_RENAMED = ("ResumingCallback", "FiniteCallback", "Freezing")
+"""Callbacks of earlier versions: now ExactResume, NonFiniteGuard, GradualUnfreezing."""
 _EVALUATION = ("loss", "test_time_flip")
 
 
@@ -73,6 +75,19 @@ def model_beside(
         differences = ", ".join(f"model.{name} {value!r} (was {before[name]!r})" for name, value in held.items())
         warn("other than in %s: %s", path, differences)
     return stored | held
+
+
+def check_callbacks(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse to resume where states lie under names that callbacks no longer have: the run would not be the same.
+
+    Raises:
+        ModelError: naming them.
+    """
+    if old := [name for name in checkpoint.get("callbacks", {}) if name.partition("{")[0] in _RENAMED]:
+        raise ModelError(
+            f"{path}: an earlier version wrote it, whose states of {', '.join(old)} this one does not read; resume "
+            f"with that version, or start a new run from its weights: --model.weights {path}"
+        )
 
 
 def check_seed(checkpoint: Mapping[str, Any], given: Any, path: Path) -> None:

@@ -33,7 +33,7 @@ from agcam.cli.export import export_command
 from agcam.cli.idle_options import warn_of_idle
 from agcam.cli.model_class import classifier_class, config_files, names_class
 from agcam.cli.options import add_replaced, blame, given_to_command, plain_texts, refused
-from agcam.cli.resumed_options import check_seed, model_beside
+from agcam.cli.resumed_options import check_callbacks, check_seed, model_beside
 from agcam.cli.summary import SummaryCallback
 from agcam.cli.trainer_checks import check_trainer
 from agcam.cli.tuning import TUNING, TuningTrainer
@@ -130,6 +130,7 @@ class TrainCLI(LightningCLI):
                 "that wrote it, or start from its weights: --model.weights"
             ) from error
         if fitting:
+            check_callbacks(checkpoint, Path(path))
             check_seed(checkpoint, given.get("seed_everything"), Path(path))
             if run := tracked_run(checkpoint):
                 continue_run(self.config[command]["trainer"].get("logger"), run)
