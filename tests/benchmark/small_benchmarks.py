@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from agcam.benchmark.measure import BenchmarkConfig
 from agcam.benchmark.methods import parse_methods
-from agcam.benchmark.results import Results, summarize
+from agcam.benchmark.results import Results
 from agcam.benchmark.run import Job, count_shards, run, shard_path
-from agcam.benchmark.shard import Shard, join, read
+from agcam.benchmark.shard import Shard, join_shards, read
+from agcam.benchmark.summarize import summarize
 from agcam.data.batch import IGNORE, Batch, Example, collate
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES, ShapesDataset
@@ -73,7 +74,7 @@ def measure(
     job = make_job(source)
     config = BenchmarkConfig(tuple(parse_methods([*methods])), tuple(parse_metrics([*metrics])), against_masks, 7, True)
     run(job, _never, config, output, ["cpu"], lambda count: None)
-    shard = join([read(shard_path(output, number)) for number in range(count_shards(job))])
+    shard = join_shards([read(shard_path(output, number)) for number in range(count_shards(job))])
     return summarize(shard, config, job.about), shard
 
 

@@ -15,7 +15,7 @@ import wandb
 
 from agcam.cli.train import main
 from agcam.errors import OutputError
-from agcam.training.checkpoints import AtomicCheckpointIO
+from agcam.training.checkpoint_io import AtomicCheckpointIO
 from command_lines import SMALL, TINY_MODEL
 from faults import FAULT
 from processes import start, start_together

@@ -276,10 +276,10 @@ def test_options_that_another_would_overrule_are_refused(
 
 def test_a_gallery_of_another_size_is_chosen_anew() -> None:
     callback, same, other = (ExplanationCallback(gallery=size, gallery_by="hardest") for size in (2, 2, 3))
-    callback.panel.chosen = {"val": [4, 5]}
+    callback.selection.chosen = {"val": [4, 5]}
     for resumed, chosen in ((same, {"val": [4, 5]}), (other, {})):
         resumed.load_state_dict(callback.state_dict())
-        assert resumed.panel.chosen == chosen
+        assert resumed.selection.chosen == chosen
 
 
 def test_a_batch_of_another_size_is_refused_when_it_would_resume() -> None:

@@ -17,7 +17,7 @@ from agcam.data.cub import CUB200
 from agcam.data.shapes import CLASSES
 from agcam.data.voc import VOC2012
 from agcam.errors import DataError
-from agcam.training.checkpoints import last_checkpoint
+from agcam.training.checkpoint_files import last_checkpoint
 from benchmark.small_benchmarks import write_checkpoint
 from command_lines import SMALL, TINY_MODEL
 from faults import FAULT

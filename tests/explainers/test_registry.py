@@ -23,7 +23,7 @@ def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
     methods()
     monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
-    monkeypatch.setattr(registry, "_BROKEN", {})
+    monkeypatch.setattr(registry._PLUGINS, "broken", {})
 
 
 def flat(recording: Recording, targets: Tensor, *, height: float = 1.0) -> Tensor:
@@ -194,7 +194,7 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[agcam.methods]\n{lines}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_loaded", {"built-in"})
+    monkeypatch.setattr(registry._PLUGINS, "loaded", False)
 
 
 @pytest.mark.usefixtures("_installed")
@@ -217,4 +217,4 @@ def test_installed_packages_add_methods_and_a_broken_one_stops_no_other() -> Non
 @pytest.mark.usefixtures("_installed")
 def test_our_own_methods_load_no_package() -> None:
     explain(small_model(), random_images())
-    assert "plug-ins" not in registry._loaded
+    assert not registry._PLUGINS.loaded

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from metric_cases import random_heatmaps, summed
 from scipy.stats import spearmanr
 from torch import Tensor
 
 from agcam import InputError
 from agcam.metrics import ImageMeans, map_drift, map_entropy, reasons
+from metric_cases import random_heatmaps, summed
 
 
 def slow_entropy(heatmap: Tensor) -> float:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from metric_cases import SIZE, random_boxes, random_heatmaps, random_masks, summed, tiny_vit
 from torchmetrics import Metric
 
 from agcam import InputError, metrics
+from metric_cases import SIZE, random_boxes, random_heatmaps, random_masks, summed, tiny_vit
 
 N = 7
 MODEL = tiny_vit()

@@ -6,13 +6,13 @@ import copy
 
 import pytest
 import torch
-from metric_cases import random_heatmaps, tiny_vit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from agcam import InputError, ModelError
 from agcam.metrics import ParameterRandomization
 from agcam.metrics.sanity import parameter_randomization, randomized, similarity, vit_parts
+from metric_cases import random_heatmaps, tiny_vit
 
 PARTS = ["head", "norm", "blocks.1", "blocks.0", "patch_embed"]
 

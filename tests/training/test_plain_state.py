@@ -20,7 +20,7 @@ from test_resume import command
 
 from agcam.cli.train import main
 from agcam.errors import InputError
-from agcam.training.checkpoints import AtomicCheckpointIO
+from agcam.training.checkpoint_io import AtomicCheckpointIO
 from agcam.training.plain_state import plain
 from agcam.training.weights import read_checkpoint
 from small_runs import classifier, shapes, trainer_of

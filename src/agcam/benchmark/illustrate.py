@@ -9,7 +9,8 @@ import torch
 
 from agcam.benchmark import plots
 from agcam.benchmark.measure import BenchmarkConfig
-from agcam.benchmark.results import Results, curves_of_pair, values_of_pair
+from agcam.benchmark.per_image import curves_of_pair, values_of_pair
+from agcam.benchmark.results import Results
 from agcam.benchmark.run import Job
 from agcam.benchmark.shard import Shard
 from agcam.benchmark.softmax_vs_sigmoid import peaks

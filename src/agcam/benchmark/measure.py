@@ -78,7 +78,7 @@ def measure(
         found.seconds[method.label] = np.array([seconds / len(batch)])
         found.broken[method.label] = ~finite.cpu().numpy()
         found.rows[method.label] = {
-            name: _spread(known.cpu().numpy(), kept.cpu().numpy(), len(maps))
+            name: _at_pairs(known.cpu().numpy(), kept.cpu().numpy(), len(maps))
             for name, known in rows.items()
             if known is not None
         }
@@ -141,7 +141,7 @@ def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def _spread(rows: np.ndarray, kept: np.ndarray, count: int) -> np.ndarray:
+def _at_pairs(rows: np.ndarray, kept: np.ndarray, count: int) -> np.ndarray:
     spread = np.full((count, rows.shape[1]), np.nan, dtype=np.float32)
     spread[kept] = rows
     return spread

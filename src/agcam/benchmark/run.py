@@ -86,7 +86,7 @@ def run(
         if len(devices) == 1:
             _work(job, config, output, 0, 1, devices[0], done)
         else:
-            _spread(open_job, config, output, devices, done)
+            _work_in_processes(open_job, config, output, devices, done)
 
 
 def shard_path(output: Path, number: int) -> Path:
@@ -129,13 +129,13 @@ def _work(
             batch = next(batches).to(device)
             parts.append(measure(model, job.subject.multilabel, batch, config, kept))
             done(len(batch))
-        shard = shards.join(parts)
+        shard = shards.join_shards(parts)
         if config.save_heatmaps:
             shards.write_heatmaps(shard, output / "heatmaps" / f"{number:05d}.safetensors")
         shards.write(shard, shard_path(output, number))
 
 
-def _spread(
+def _work_in_processes(
     open_job: Callable[[], Job],
     config: BenchmarkConfig,
     output: Path,

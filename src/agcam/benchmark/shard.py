@@ -49,7 +49,7 @@ class Shard:
     heatmaps: dict[str, Tensor] = field(default_factory=dict)
 
 
-def join(parts: Sequence[Shard]) -> Shard:
+def join_shards(parts: Sequence[Shard]) -> Shard:
     """Join the rows of all parts, in their order. A method that failed in one part is left out of all."""
     failed = {label: why for part in reversed(parts) for label, why in part.failed.items()}
     labels = [label for label in parts[0].broken if label not in failed]
@@ -136,7 +136,7 @@ def read_all(paths: Sequence[Path]) -> Shard:
         own |= {(label, ""): maps.shape[1:] for label, maps in part.maps.items()}
         if not same or any(widths.setdefault(key, width) != width for key, width in own.items()):
             raise DataError(f"{path}: other methods or metrics than in {paths[0]}; delete it and run the command again")
-    return join(parts)
+    return join_shards(parts)
 
 
 def _check_schema(found: object) -> None:

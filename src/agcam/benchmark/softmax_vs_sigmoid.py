@@ -61,7 +61,7 @@ def peaks(model: nn.Module, images: Tensor, pixels: Sequence[np.ndarray], path: 
         style_axes(axes, "", "patches, strongest first", "share of sum, %")
         for number, ((name, style), heatmap) in enumerate(zip(_STYLES.items(), heatmaps, strict=True)):
             place = (width, bottom + cell - 0.08 - 0.13 * number)
-            told = f"{name}: {_spread(axes, heatmap, style)}"
+            told = f"{name}: {_draw_shares(axes, heatmap, style)}"
             write(figure, told, place, SMALL, ha="right", color=style["color"])
         axes.set_ylim(bottom=0)
     for column, title in enumerate(["image", *(f"AG-CAM, {name}" for name in _STYLES)]):
@@ -72,7 +72,7 @@ def peaks(model: nn.Module, images: Tensor, pixels: Sequence[np.ndarray], path: 
     return True
 
 
-def _spread(axes: Axes, heatmap: np.ndarray, style: dict[str, Any]) -> str:
+def _draw_shares(axes: Axes, heatmap: np.ndarray, style: dict[str, Any]) -> str:
     """Draw each patch's share of the sum, strongest first, and tell how many patches hold half of it."""
     total = float(heatmap.sum(dtype=np.float64))
     if not np.isfinite(total):

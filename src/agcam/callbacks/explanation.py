@@ -10,10 +10,11 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from agcam.callbacks.gallery import explained_images, show, spread
+from agcam.callbacks.drift_memory import REMEMBERED, DriftMemory
+from agcam.callbacks.gallery import evenly_spaced, explained_images, show
+from agcam.callbacks.image_selection import GalleryBy, ImageSelection
 from agcam.callbacks.scoring import FIGURES, WITHOUT_OBJECTS, GroundTruth, Scoring, find_objects, has_objects
 from agcam.callbacks.self_check import check_explainable
-from agcam.callbacks.timeline import REMEMBERED, GalleryBy, Memory, Panel
 from agcam.data.batch import Batch, join_batches, owned
 from agcam.data.ground_truth import labelled_targets, predicted_targets
 from agcam.errors import InputError
@@ -83,7 +84,7 @@ class ExplanationCallback(L.Callback):
         self.targets = targets
         self.only_correct = only_correct
         self.ground_truth: GroundTruth = ground_truth
-        self.panel = Panel(gallery, gallery_by)
+        self.selection = ImageSelection(gallery, gallery_by)
         self.scoring = {method: Scoring(threshold, protocol) for method in methods}
         self._tape: Tape | None = None
         self._waiting: list[tuple[Recording, Batch]] = []
@@ -93,13 +94,13 @@ class ExplanationCallback(L.Callback):
         self._writer = DiskWriter()
 
     def state_dict(self) -> dict[str, Any]:
-        """Which images are shown, so that a run that goes on shows the same ones."""
-        return {"shown": self.panel.chosen, "gallery": self._gallery()}
+        """Return which images are shown, so that a resumed run shows the same ones."""
+        return {"shown": self.selection.chosen, "gallery": self._gallery()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the images of the run that is resumed, unless the gallery is to be another."""
+        """Show the images of the run that is resumed, unless the gallery is to be another."""
         if state_dict.get("gallery", self._gallery()) == self._gallery():
-            self.panel.chosen = dict(state_dict.get("shown", {}))
+            self.selection.chosen = dict(state_dict.get("shown", {}))
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """See to it that no tracker can stop the run."""
@@ -110,7 +111,7 @@ class ExplanationCallback(L.Callback):
         if trainer.enable_validation and self.max_batches > 0:
             check_explainable(trainer, cast(ViTClassifier, pl_module), self.scoring)
         for scoring in self.scoring.values():
-            scoring.memory = Memory()
+            scoring.memory = DriftMemory()
 
     # Lightning calls validation and test through hooks of their own; both do the same here.
 
@@ -189,7 +190,7 @@ class ExplanationCallback(L.Callback):
         return [f"{prefix}/{figure}" for prefix in prefixes for figure in figures]
 
     def _gallery(self) -> list[Any]:
-        return [self.panel.size, self.panel.by]
+        return [self.selection.size, self.selection.by]
 
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.sanity_checking:
@@ -207,8 +208,8 @@ class ExplanationCallback(L.Callback):
             scoring.to(pl_module.device).means.reset()
         self._batches = min(self.max_batches, *num_batches)
         explained = explained_images(len(loader.dataset), self._batches, loader.batch_size or 1, trainer.world_size)
-        self.panel.begin(stage, loader.dataset, explained)
-        self._remembered = spread(explained, REMEMBERED) if trainer.state.fn == TrainerFn.FITTING else set()
+        self.selection.begin(stage, loader.dataset, explained)
+        self._remembered = evenly_spaced(explained, REMEMBERED) if trainer.state.fn == TrainerFn.FITTING else set()
 
     def _listen(self, trainer: L.Trainer, pl_module: L.LightningModule, batch_idx: int) -> None:
         if self._due(trainer) and batch_idx < self.max_batches:
@@ -223,7 +224,7 @@ class ExplanationCallback(L.Callback):
     def _take(
         self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, batch: Batch, batch_idx: int
     ) -> None:
-        """Take what the tape holds; explain it as soon as it is worth a pass."""
+        """Queue the recording; explain the queue once it is large enough."""
         tape = self._stop()
         if tape is None:
             return
@@ -248,11 +249,11 @@ class ExplanationCallback(L.Callback):
             targets, pairs = predicted_targets(batch, first)
         pairs = pairs.keep(owned(batch.index, trainer.global_rank, trainer.world_size)[pairs.image])
         probability = model.probabilities(recording.logits.float())[pairs.image, pairs.object]
-        shown = self.panel.wants(stage, batch.index[pairs.image].tolist(), probability.tolist())
+        wanted_pairs = self.selection.wants(stage, batch.index[pairs.image].tolist(), probability.tolist())
 
         single = batch.label.dim() == 1
         right = (batch.label.eq(first[:, 0]) if single else batch.label.gather(1, first)[:, 0] > 0)[pairs.image]
-        wanted = torch.tensor(shown, dtype=torch.bool, device=right.device)
+        wanted = torch.tensor(wanted_pairs, dtype=torch.bool, device=right.device)
         counted = right if self.only_correct else torch.ones_like(right)
         needed = counted | wanted
         correct = (right if single else probability > 0.5)[needed]
@@ -270,8 +271,8 @@ class ExplanationCallback(L.Callback):
             scoring.means.update(found[counted.cpu()])
             explanations[method] = explanation
             figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
-        if any(shown):
-            self.panel.add(show(model, batch, pairs.keep(wanted), explanations, figures))
+        if any(wanted_pairs):
+            self.selection.add(show(model, batch, pairs.keep(wanted), explanations, figures))
 
     def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         if not self._due(trainer):
@@ -283,11 +284,11 @@ class ExplanationCallback(L.Callback):
                 rank_zero_warn(f"no {self.ground_truth} in the explained batches: {prefix}/iou … are not logged")
             # computed over all processes already: the same number on each
             pl_module.log_dict({f"{prefix}/{name}": value.float() for name, value in figures.items()}, sync_dist=True)
-            scoring.memory.turn()
-        shown = self.panel.end(stage)
-        if trainer.is_global_zero and shown:
+            scoring.memory.end_epoch()
+        explained = self.selection.end(stage)
+        if trainer.is_global_zero and explained:
             mean = cast(ViTClassifier, pl_module).input_config.mean
             fill = [round(255 * value) for value in mean]  # what a pixel becomes where perturbations remove it
             info = {"stage": stage, "epoch": trainer.current_epoch, "step": trainer.global_step, "fill": fill}
-            log_panel(trainer.loggers, self._writer, run_dir(trainer) / "explanations", shown, info)
-            self._last = (shown, info)
+            log_panel(trainer.loggers, self._writer, run_dir(trainer) / "explanations", explained, info)
+            self._last = (explained, info)

@@ -21,8 +21,8 @@ from agcam.training.classifier import ViTClassifier
 _T = TypeVar("_T")
 
 
-def spread(count: int, wanted: int) -> set[int]:
-    """`wanted` positions spread evenly over range(count); all of them if there are not more."""
+def evenly_spaced(count: int, wanted: int) -> set[int]:
+    """Return `wanted` evenly spaced positions of range(count); all of them if there are not more."""
     wanted = min(count, wanted)
     return {i * count // wanted for i in range(wanted)}
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from agcam.callbacks.timeline import Memory
+from agcam.callbacks.drift_memory import DriftMemory
 from agcam.data.batch import Batch
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.metrics.localization.localization import NAMES, Protocol, score
@@ -78,7 +78,7 @@ class Scoring(nn.Module):
         self.threshold = threshold
         self.protocol = protocol
         self.means = ImageMeans(FIGURES)
-        self.memory = Memory()
+        self.memory = DriftMemory()
 
     def figures(self, maps: Tensor, objects: Objects | None, correct: Tensor) -> Tensor:
         """The figures (P, F) of P heatmaps, NaN where an object is not known; drift is not among them.
@@ -107,7 +107,7 @@ class Scoring(nn.Module):
         return found
 
     def remember(self, found: Tensor, keys: Sequence[tuple[int, int]], keep: Tensor, maps: Tensor) -> None:
-        """Complete figures (P, F) by the drift since the last epoch; arguments as in `Memory.drift`."""
+        """Complete figures (P, F) by the drift since the last epoch; arguments as in `DriftMemory.drift`."""
         found[:, -1] = self.memory.drift(keys, keep, maps).to(found)
 
     def compute(self) -> dict[str, Tensor]:

@@ -17,8 +17,10 @@ from agcam.benchmark import methods, results, tables
 from agcam.benchmark.compare import Comparison, compare, open_results
 from agcam.benchmark.illustrate import illustrate
 from agcam.benchmark.measure import BenchmarkConfig
+from agcam.benchmark.per_image import write_images_csv
 from agcam.benchmark.run import Job, count_shards, run, shard_path
 from agcam.benchmark.shard import Shard, read_all
+from agcam.benchmark.summarize import summarize
 from agcam.cli.data_config import find_config, open_split
 from agcam.console.progress import open_console, progress
 from agcam.data.module import Split
@@ -116,7 +118,7 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
         with progress("benchmark", len(job.positions), quiet=options.quiet) as done:
             run(job, opener, config, options.output, devices, done)
         shard = read_all([shard_path(options.output, number) for number in range(count_shards(job))])
-        found = results.summarize(shard, config, job.about, options.seed)
+        found = summarize(shard, config, job.about, options.seed)
         _write(found, shard, config, job, options.output)
     if options.json:
         print((options.output / "results.json").read_text(encoding="utf-8"))  # noqa: T201  # what was asked for
@@ -168,7 +170,7 @@ def _open(options: argparse.Namespace, load: Callable[..., Any]) -> Job:
 def _write(found: results.Results, shard: Shard, config: BenchmarkConfig, job: Job, output: Path) -> None:
     tables.write(tables.markdown(found), output / "results.md")
     tables.write(tables.latex(found), output / "results.tex")
-    results.write_images_csv(shard, config, output / "images.csv")
+    write_images_csv(shard, config, output / "images.csv")
     illustrate(found, shard, job, config, output)
     results.write_json(found, output / "results.json")
     write_report(output)

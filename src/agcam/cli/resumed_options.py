@@ -25,24 +25,34 @@ warn = rank_zero_only(logging.getLogger(__name__).warning)
 _NETWORK = ("backbone", "image_size", "backbone_args", "class_names", "multilabel", "input")
 _FROM_DATA = ("class_names", "multilabel", "input")  # null leaves them to the data
 _BEGINNING = ("pretrained", "weights")
+_RENAMED = ("ResumingCallback", "FiniteCallback", "Freezing")
+"""Callbacks of earlier versions: now ExactResume, NonFiniteGuard, GradualUnfreezing."""
 _EVALUATION = ("loss", "test_time_flip")
 
 
-def model_beside(checkpoint: Mapping[str, Any], given: Mapping[str, Any], fitting: bool, path: Path) -> dict[str, Any]:
-    """The arguments of `ViTClassifier` that hold beside a checkpoint.
+def model_beside(
+    checkpoint: Mapping[str, Any],
+    given: Mapping[str, Any],
+    fitting: bool,
+    path: Path,
+    kind: type[ViTClassifier] = ViTClassifier,
+) -> dict[str, Any]:
+    """Return the arguments of a classifier that hold beside a checkpoint.
 
     Args:
         checkpoint: what it holds, from `read_checkpoint`.
         given: those arguments that somebody gave, defaults left out.
         fitting: whether training is resumed; else the model is validated or tested.
         path: of the checkpoint, for messages.
+        kind: the class of the classifier.
 
     Raises:
         InputError: naming each given option that cannot hold, with both values and what to do.
-        ModelError: if the checkpoint has settings that `ViTClassifier` does not have.
+        ModelError: if the checkpoint has settings that `kind` does not have.
     """
-    parameters = inspect.signature(ViTClassifier.__init__).parameters
-    defaults = {name: p.default for name, p in parameters.items() if name != "self"}
+    signatures = [inspect.signature(c.__init__) for c in reversed(kind.__mro__) if issubclass(c, ViTClassifier)]
+    parameters = [p for signature in signatures for p in signature.parameters.values() if p.name != "self"]
+    defaults = {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     stored = {n: v for n, v in checkpoint.get("hyper_parameters", {}).items() if not n.startswith("_")}
     if unknown := sorted(stored.keys() - defaults.keys()):
         named = ", ".join(f"model.{name}" for name in unknown)
@@ -68,6 +78,19 @@ def model_beside(checkpoint: Mapping[str, Any], given: Mapping[str, Any], fittin
         differences = ", ".join(f"model.{name} {value!r} (was {before[name]!r})" for name, value in held.items())
         warn("other than in %s: %s", path, differences)
     return stored | held
+
+
+def check_callbacks(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse to resume where states lie under names that callbacks no longer have: the run would not be the same.
+
+    Raises:
+        ModelError: naming them.
+    """
+    if old := [name for name in checkpoint.get("callbacks", {}) if name.partition("{")[0] in _RENAMED]:
+        raise ModelError(
+            f"{path}: an earlier version wrote it, whose states of {', '.join(old)} this one does not read; resume "
+            f"with that version, or start a new run from its weights: --model.weights {path}"
+        )
 
 
 def check_seed(checkpoint: Mapping[str, Any], given: Any, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
@@ -32,8 +31,9 @@ from agcam.callbacks.stopping import StopCallback
 from agcam.cli.explain import make_parser as explain_parser
 from agcam.cli.export import export_command
 from agcam.cli.idle_options import warn_of_idle
+from agcam.cli.model_class import classifier_class, config_files, names_class
 from agcam.cli.options import add_replaced, blame, given_to_command, plain_texts, refused
-from agcam.cli.resumed_options import check_seed, model_beside
+from agcam.cli.resumed_options import check_callbacks, check_seed, model_beside
 from agcam.cli.summary import SummaryCallback
 from agcam.cli.trainer_checks import check_trainer
 from agcam.cli.tuning import TUNING, TuningTrainer
@@ -49,10 +49,11 @@ from agcam.io.lock import hold
 from agcam.io.redact import with_home, without_home
 from agcam.io.yaml import read_yaml
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
-from agcam.training.checkpoints import AtomicCheckpointIO, last_checkpoint, open_checkpoint, run_folders
+from agcam.training.checkpoint_files import last_checkpoint, open_checkpoint, run_folders
+from agcam.training.checkpoint_io import AtomicCheckpointIO
 from agcam.training.classifier import ViTClassifier
 from agcam.training.precision import check_installed
-from agcam.training.weights import restored_later
+from agcam.training.weights import class_path, restored_later
 
 
 class TrainCLI(LightningCLI):
@@ -77,7 +78,7 @@ class TrainCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and look at the checkpoint before LightningCLI reads it: its own errors are tracebacks."""
         given = sys.argv[1:] if args is None else args
-        files = _config_files(given)
+        files = config_files(given)
         for file in files:
             read_yaml(file)  # for its errors, which name file and line
         try:
@@ -110,11 +111,17 @@ class TrainCLI(LightningCLI):
         folders = run_folders(config["trainer"])
         if path == "last":  # Lightning would look into the new run's folder only
             path = config["ckpt_path"] = str(last_checkpoint(folders))
-        checkpoint = open_checkpoint(Path(path), folders)
+        kind = classifier_class(config["model"])
+        checkpoint = open_checkpoint(Path(path), folders, class_path(kind))
         given = parser.parse_args(args, env=False, defaults=False)[command]
+        options = vars(given).get("model", {})
+        if self.subclass_mode_model:
+            options = vars(options).get("init_args", {})
         fitting = command == "fit"
         try:
-            model = model_beside(checkpoint, without_home(vars(given).get("model", {})), fitting, Path(path))
+            model = model_beside(checkpoint, without_home(options), fitting, Path(path), kind)
+            if self.subclass_mode_model:
+                model = {"class_path": class_path(kind), "init_args": model}
             self.config = parser.parse_object({command: {"model": model}}, self.config)
         except AgcamError as error:
             raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
@@ -124,6 +131,7 @@ class TrainCLI(LightningCLI):
                 "that wrote it, or start from its weights: --model.weights"
             ) from error
         if fitting:
+            check_callbacks(checkpoint, Path(path))
             check_seed(checkpoint, given.get("seed_everything"), Path(path))
             if run := tracked_run(checkpoint):
                 continue_run(self.config[command]["trainer"].get("logger"), run)
@@ -193,12 +201,6 @@ class TrainCLI(LightningCLI):
         return trainer
 
 
-def _config_files(args: Sequence[str]) -> list[Path]:
-    """The configurations that a command line names."""
-    after = [Path(value) for name, value in itertools.pairwise(args) if name in ("-c", "--config")]
-    return after + [Path(arg.partition("=")[2]) for arg in args if arg.startswith("--config=")]
-
-
 class _SaveConfig(SaveConfigCallback):
     """Saves the configuration beside the run, whole or not at all, and hands it to the trackers."""
 
@@ -232,6 +234,7 @@ def main(args: Sequence[str] | None = None) -> int:
             TrainCLI(
                 ViTClassifier,
                 ImageDataModule,
+                subclass_mode_model=names_class(given),
                 subclass_mode_data=True,
                 save_config_callback=_SaveConfig,
                 save_config_kwargs={"save_to_log_dir": False},

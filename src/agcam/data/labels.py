@@ -17,10 +17,10 @@ def known_labels(source: ExampleDataset) -> Labels | None:
     return None if items is None else [item.labels for item in items]
 
 
-def labels_of(source: ExampleDataset) -> Labels:
-    """The classes of each image, if need be by reading every one."""
-    known = known_labels(source)
-    return [source[i].labels for i in range(len(source))] if known is None else known
+def labels_of(source: ExampleDataset, count: int | None = None) -> Labels:
+    """Return the classes of each image, or of the first `count`, if need be by reading every one."""
+    known, count = known_labels(source), len(source) if count is None else count
+    return [source[i].labels for i in range(count)] if known is None else known[:count]
 
 
 def warn_of_missing_classes(source: ExampleDataset) -> None:

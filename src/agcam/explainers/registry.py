@@ -5,16 +5,14 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import re
-import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar, overload
 
-from agcam.errors import InputError, brief
+from agcam.errors import InputError
+from agcam.io.plugins import Plugins, import_object
 
-ENTRY_POINTS = "agcam.methods"
 _BUILT_IN = "agcam.explainers.methods"
 
 Needs = Literal["recording", "forward"]
@@ -57,8 +55,6 @@ class MethodSpec:
 
 
 _REGISTERED: dict[str, MethodSpec] = {}
-_BROKEN: dict[str, str] = {}
-"""By the name of an installed package's method: why it cannot be loaded."""
 _loaded: set[str] = set()
 
 
@@ -130,7 +126,7 @@ def register_method(
 def methods() -> list[str]:
     """Return the names of all methods: agcam's own, then registered ones and those of installed packages."""
     _load_built_in()
-    _load_plug_ins()
+    _PLUGINS.load()
     ours = sorted(name for name, spec in _REGISTERED.items() if spec.source.startswith(_BUILT_IN))
     return list(dict.fromkeys([*ours, *_REGISTERED]))
 
@@ -145,7 +141,7 @@ def registered(label: str) -> MethodSpec | None:
     name, _, rest = label.partition(":")
     _load_built_in()
     if name not in _REGISTERED:
-        _load_plug_ins()
+        _PLUGINS.load()
     source = f"{name}:{rest.partition(':')[0]}"
     return _REGISTERED.get(name) or next((s for s in _REGISTERED.values() if s.source == source), None)
 
@@ -170,11 +166,13 @@ def find_method(method: str | Callable[..., Any], options: Collection[str] = ())
     if not isinstance(method, str):
         spec = _declared(method, getattr(method, "__name__", type(method).__name__))
     elif ":" in method:
-        spec = _declared(_imported(method), method)
+        spec = _declared(import_object("method", method), method)
     else:
         found = registered(method)
         if found is None:
-            raise InputError(_BROKEN.get(method) or f"unknown method {method!r}; known are {', '.join(methods())}")
+            raise InputError(
+                _PLUGINS.broken.get(method) or f"unknown method {method!r}; known are {', '.join(methods())}"
+            )
         spec = found
     if options:
         known = spec.options
@@ -210,40 +208,18 @@ def _check_callable(function: Any, name: str) -> None:
         raise InputError(f"a method must be a function, {name} is a {type(function).__name__}")
 
 
-def _imported(text: str) -> Any:
-    module, _, name = text.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except Exception as error:  # whatever a module does when it is imported
-        raise InputError(
-            f"method {text!r} cannot be imported ({type(error).__name__}: {brief(error)}); expected "
-            "package.module:function of an installed package, or of a folder that PYTHONPATH names"
-        ) from error
-
-
 def _load_built_in() -> None:
-    """Import every module of agcam's own methods; each registers one."""
-    if "built-in" not in _loaded:
-        _loaded.add("built-in")
+    """Import every module of agcam's own methods, once; each registers one."""
+    if not _loaded:
+        _loaded.add(_BUILT_IN)  # first: what the modules register asks for this, too
         package = import_module(_BUILT_IN)
         for module in pkgutil.iter_modules(package.__path__, f"{_BUILT_IN}."):
             import_module(module.name)
 
 
-def _load_plug_ins() -> None:
-    """Load the entry points of installed packages; one that fails is named in a warning, and the others go on."""
-    if "plug-ins" in _loaded:
-        return
-    _loaded.add("plug-ins")
-    for point in entry_points(group=ENTRY_POINTS):
-        owner = point.dist.name if point.dist is not None else "an unknown package"
-        try:
-            function = point.load()
-            if not any(spec.function is function for spec in _REGISTERED.values()):
-                register_method(name=point.name)(function)
-        except Exception as error:  # whatever a module does when it is imported
-            _BROKEN[point.name] = (
-                f"method {point.name!r} of the installed package {owner} cannot be loaded ({type(error).__name__}: "
-                f"{brief(error)}); update {owner} or uninstall it"
-            )
-            warnings.warn(_BROKEN[point.name], stacklevel=2)
+def _register_plugin(name: str, function: Any) -> None:
+    if not any(spec.function is function for spec in _REGISTERED.values()):  # its module may have done it
+        register_method(name=name)(function)
+
+
+_PLUGINS = Plugins("method", "agcam.methods", _register_plugin)

@@ -7,13 +7,11 @@ import pkgutil
 import re
 from collections.abc import Collection, Sequence
 from functools import cache
-from importlib.metadata import entry_points
-from typing import Any
 
-from agcam.errors import InputError, brief
+from agcam.errors import InputError
+from agcam.io.plugins import Plugins, import_object
 from agcam.metrics.spec import MetricSpec
 
-ENTRY_POINTS = "agcam.metrics"
 _REGISTERED: dict[str, MetricSpec] = {}
 
 
@@ -47,18 +45,10 @@ def registered() -> dict[str, MetricSpec]:
 def metric_specs() -> dict[str, MetricSpec]:
     """Return all metrics by name, in the order of the tables, those of installed packages included.
 
-    Raises:
-        InputError: if an installed package's metric cannot be loaded, naming the package.
+    One that cannot be loaded is left out, with a warning.
     """
-    for point in entry_points(group=ENTRY_POINTS):
-        owner = point.dist.name if point.dist is not None else "an unknown package"
-        try:
-            register_metric(point.load())
-        except Exception as error:  # whatever a module does when it is imported
-            raise InputError(
-                f"{owner}: its metric {point.name!r} ({point.value}) cannot be loaded ({type(error).__name__}: "
-                f"{brief(error)}); update or uninstall {owner}"
-            ) from error
+    _import_own()  # first, so that whoever takes a name twice is a stranger
+    _PLUGINS.load()
     return registered()
 
 
@@ -77,22 +67,22 @@ def parse_metrics(names: Sequence[str]) -> list[MetricSpec]:
         if name == "all":
             chosen |= known
         elif ":" in name:
-            spec = _import(name)
+            spec = import_object("metric", name)
+            if not isinstance(spec, MetricSpec):
+                raise InputError(f"metric {name!r} must be an agcam.metrics.MetricSpec, found {type(spec).__name__}")
             chosen[spec.name] = spec
         elif name in known:
             chosen[name] = known[name]
         else:
-            raise InputError(f"unknown metric {name!r}; known are {', '.join(known)} and all")
+            raise InputError(
+                _PLUGINS.broken.get(name) or f"unknown metric {name!r}; known are {', '.join(known)} and all"
+            )
     _check_names(chosen.values())
     return sorted(chosen.values(), key=lambda spec: spec.order)
 
 
 def default_metrics() -> list[str]:
-    """Return the names of what is measured unless told otherwise: all but the slow ones.
-
-    Raises:
-        InputError: as `metric_specs`.
-    """
+    """Return the names of what is measured unless told otherwise: all but the slow ones."""
     return [spec.name for spec in metric_specs().values() if not spec.slow]
 
 
@@ -102,17 +92,6 @@ def _import_own() -> None:
     package = importlib.import_module("agcam.metrics")
     for module in pkgutil.walk_packages(package.__path__, "agcam.metrics."):
         importlib.import_module(module.name)
-
-
-def _import(name: str) -> MetricSpec:
-    module, _, attribute = name.partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # whatever a module does when it is imported
-        raise InputError(f"metric {name!r} cannot be loaded ({type(error).__name__}: {brief(error)})") from error
-    if not isinstance(found, MetricSpec):
-        raise InputError(f"metric {name!r} must be an agcam.metrics.MetricSpec, found {type(found).__name__}")
-    return found
 
 
 def _check_names(specs: Collection[MetricSpec]) -> None:
@@ -131,3 +110,6 @@ def _check_names(specs: Collection[MetricSpec]) -> None:
 
 def _source(spec: MetricSpec) -> str:
     return f"{getattr(spec.rows, '__module__', '?')}.{getattr(spec.rows, '__qualname__', spec.name)}"
+
+
+_PLUGINS = Plugins("metric", "agcam.metrics", lambda name, spec: register_metric(spec))

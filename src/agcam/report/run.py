@@ -135,6 +135,7 @@ def _last(curves: Curves, name: str) -> float:
 
 def _facts(settings: dict[str, Any], curves: Curves, frames: list[Frame]) -> list[Fact]:
     model, data = _section(settings, "model"), _section(settings, "data")
+    model = _section(model, "init_args") or model  # of a class of one's own
     facts = []
     if model.get("backbone"):
         start = "pretrained weights" if model.get("pretrained") else "trained from nothing"

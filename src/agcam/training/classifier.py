@@ -27,7 +27,7 @@ from agcam.training.model_options import check_backbone_args, check_options
 from agcam.training.optim import optimizer_and_schedule, warn_of_unreached
 from agcam.training.plain_state import plain
 from agcam.training.precision import at_least_single, check_trainable, in_precision_of, keep_batches
-from agcam.training.weights import are_restored, load_weights, read_settings
+from agcam.training.weights import MODEL_CLASS, are_restored, class_path, load_weights, read_settings
 
 
 class ViTClassifier(LightningModule):
@@ -158,7 +158,12 @@ class ViTClassifier(LightningModule):
         return callbacks
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Have averaged weights in a weights-only checkpoint, too: Lightning asks no callback about that one."""
+        """Name the class of a subclass, and have averaged weights in a weights-only checkpoint, too.
+
+        Lightning asks no callback about that one.
+        """
+        if type(self) is not ViTClassifier:
+            checkpoint[MODEL_CLASS] = class_path(type(self))
         for averaging in self._averaging():
             if averaging._average_model is not None and "averaging_state" not in checkpoint:
                 averaging.on_save_checkpoint(self.trainer, self, checkpoint)
@@ -208,7 +213,7 @@ class ViTClassifier(LightningModule):
         Raises:
             ModelError: if `path` is no checkpoint of this class.
         """
-        return cls.restored(*read_settings(Path(path)), Path(path))
+        return cls.restored(*read_settings(Path(path), class_path(cls)), Path(path))
 
     @classmethod
     def restored(cls, settings: dict[str, Any], state: dict[str, Tensor], path: Path) -> Self:

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _HEADS = ("head.", "head_dist.", "fc.")
 _PARTS = ("hyper_parameters", "state_dict", "callbacks")
 _restored = ContextVar("weights are restored from a checkpoint", default=False)
+MODEL_CLASS = "agcam_model_class"
+"""Where a checkpoint of a subclass of `ViTClassifier` names it."""
+_CLASSIFIER = "agcam.training.classifier.ViTClassifier"
 MAX_SIZE = 8192
 """Checkpoints whose settings name a larger width or image size are refused: what they build must fit their weights."""
 
@@ -57,13 +60,45 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_settings(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings and the state dict of a classifier's checkpoint.
+def class_path(kind: type) -> str:
+    """Return the name under which a class can be imported."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def check_class(checkpoint: dict[str, Any], expected: str, path: Path) -> None:
+    """Refuse a checkpoint of another class of classifier: its weights may fit and its logits be others.
+
+    Nothing is imported. Checkpoints that name no class are taken for `ViTClassifier`'s, as are all weights alone.
 
     Raises:
-        ModelError: as `read_checkpoint`; if it is no classifier's, or its settings ask for more than its weights fill.
+        ModelError: naming both classes.
+    """
+    settings = checkpoint.get("hyper_parameters", {})
+    found = checkpoint.get(MODEL_CLASS) or settings.get("_class_path")
+    if found is None and (not settings or expected == _CLASSIFIER):
+        return
+    if (found or _CLASSIFIER) != expected:
+        named = shown(str(found or _CLASSIFIER))
+        raise ModelError(
+            f"{path}: its model is of class {named}, expected {expected}, and a checkpoint's classes are "
+            "never imported; if you know that class, give it to fit, validate and test as --model CLASS, or in Python "
+            "call CLASS.from_checkpoint; or start from its weights: --model.weights"
+        )
+
+
+def read_settings(path: Path, expected: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the settings and the state dict of a classifier's checkpoint.
+
+    Args:
+        path: the checkpoint.
+        expected: the class that is going to be made of it, as `class_path` names it.
+
+    Raises:
+        ModelError: as `read_checkpoint` and `check_class`; if it is no classifier's, or its settings ask for more than
+            its weights fill.
     """
     found = read_checkpoint(path)
+    check_class(found, expected, path)
     settings, state = found.get("hyper_parameters", {}), found.get("state_dict")
     names = settings.get("class_names")
     if not state or not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):

@@ -8,13 +8,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from metric_cases import summed
 from sklearn.metrics import accuracy_score, average_precision_score, top_k_accuracy_score
 from torch import Tensor
 from torchmetrics import Metric
 
 from agcam.metrics import ImageMean, MeanAveragePrecision, TopKAccuracy
 from agcam.training.evaluation import class_scores, warn_of_absent
+from metric_cases import summed
 
 N, CLASSES = 60, 7
 LOGITS = torch.randn(N, CLASSES, generator=torch.Generator().manual_seed(0))

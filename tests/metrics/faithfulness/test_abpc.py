@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from metric_cases import random_heatmaps, tiny_vit
 from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from agcam import InputError, ModelError
 from agcam.metrics import ABPC
 from agcam.metrics.faithfulness.abpc import abpc_curves
+from metric_cases import random_heatmaps, tiny_vit
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "perturbation.safetensors"
 Golden = tuple[VisionTransformer, Tensor, dict[str, Tensor]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from metric_cases import random_heatmaps, random_masks, tiny_vit
 
 from agcam import InputError
 from agcam.metrics import ROAD
 from agcam.metrics.faithfulness.imputation import impute, impute_linearly
 from agcam.metrics.faithfulness.road import road_hits
+from metric_cases import random_heatmaps, random_masks, tiny_vit
 
 
 def slow_impute(image: np.ndarray, removed: np.ndarray) -> np.ndarray:

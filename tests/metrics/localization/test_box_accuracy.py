@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from metric_cases import SIZE, random_boxes, random_heatmaps
 from scipy import ndimage
 from torch import Tensor
 
 from agcam.metrics import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, Top1Loc
 from agcam.metrics.localization.gt_known_loc import box_hits
 from agcam.metrics.localization.max_box_acc import best_ious, threshold_grid
+from metric_cases import SIZE, random_boxes, random_heatmaps
 
 CASES = 100
 STEPS = 20

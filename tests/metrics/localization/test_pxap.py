@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from metric_cases import SIZE, random_heatmaps, random_masks
 
 from agcam.metrics import PxAP
 from agcam.metrics.localization.pxap import histogram_precision, pixel_histograms, threshold_grid
+from metric_cases import SIZE, random_heatmaps, random_masks
 
 
 def slow_pxap(heatmaps: torch.Tensor, masks: torch.Tensor, ignore: torch.Tensor, steps: int) -> float:

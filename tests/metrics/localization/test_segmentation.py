@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from metric_cases import SIZE, random_heatmaps, random_masks
 from torchmetrics.functional.classification import binary_average_precision
 
 from agcam.metrics import Segmentation
 from agcam.metrics.localization.segmentation import segmentation_counts
+from metric_cases import SIZE, random_heatmaps, random_masks
 
 
 def test_by_hand() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import pytest
@@ -13,7 +12,6 @@ from scipy.stats import spearmanr
 import agcam
 from agcam import InputError
 from agcam.callbacks.explanation import ExplanationCallback
-from agcam.callbacks.timeline import Memory, Panel, by_class, labels_of
 from agcam.data import Shapes
 from agcam.io.explained_images import read_panel
 from agcam.metrics.localization.pointing_game import pointing_hits
@@ -119,14 +117,14 @@ def test_a_run_that_goes_on_shows_the_same_images(run: tuple[Path, Slowly]) -> N
     callback = ExplanationCallback(gallery=5, gallery_by="hardest")
     callback.load_state_dict(state)
     shown, _ = read_panel(run[0] / "explanations" / "val_epoch_000")
-    assert callback.panel.chosen["val"] == [entry.index for entry in shown]
-    callback.panel.begin("val", None, 37)
-    assert callback.panel.wants("val", range(37), [0.0] * 37).count(True) == 5
+    assert callback.selection.chosen["val"] == [entry.index for entry in shown]
+    callback.selection.begin("val", None, 37)
+    assert callback.selection.wants("val", range(37), [0.0] * 37).count(True) == 5
 
 
 def test_two_processes_find_what_one_finds(cub_root: Path, tmp_path: Path) -> None:
     arguments = [
-        *(f"--trainer.{o}" for o in ("max_epochs=2", "log_every_n_steps=1", "callbacks+=test_timeline.Stir")),
+        *(f"--trainer.{o}" for o in ("max_epochs=2", "log_every_n_steps=1", "callbacks+=test_explained_epochs.Stir")),
         "--model.lr=0",
         "--model.weight_decay=0",
         "--seed_everything=1",
@@ -156,43 +154,6 @@ def test_two_processes_find_what_one_finds(cub_root: Path, tmp_path: Path) -> No
     assert len(panels[0]) == 3
 
 
-def test_memory_is_bounded_and_compares_with_the_epoch_before() -> None:
-    memory, maps = Memory(), torch.rand(3, 4, 4) * 1e-9
-    keys, keep = [(7, 0), (8, 1), (9, 1)], torch.tensor([True, False, True])
-    assert memory.drift(keys, keep, maps).isnan().all()
-    memory.turn()
-    again = memory.drift(keys, keep, maps)
-    assert again[[0, 2]].tolist() == [0, 0]
-    assert again[1].isnan()
-    memory.turn()
-    assert memory.drift([(7, 1)], keep[:1], maps[:1]).isnan().all()  # another class of the image
-    assert memory.drift([(7, 0)], keep[:1], torch.rand(1, 5, 5)).isnan().all()  # another grid
-    assert memory.drift([], keep[:0], maps[:0]).shape == (0,)
-
-
-def test_by_class_takes_each_class_in_turn() -> None:
-    labels: list[Any] = [(0,), (0,), (0,), (2,), (2,), (5,)]
-    assert by_class(labels, 3) == [0, 3, 5]
-    assert by_class(labels, 5) == [0, 1, 3, 4, 5]
-    assert by_class(labels, 99) == list(range(6))
-    assert by_class([(c,) for c in range(10)], 4) == [0, 2, 5, 7]  # more classes than places: spread over them
-    assert by_class([(0, 1), (1,), (0,)], 2) == [0, 1]  # an image of two classes is taken once
-    assert by_class([(), ()], 2) == []
-
-
-def test_labels_are_read_from_the_source_without_images(cub_root: Path) -> None:
-    data = agcam.data.CUB200(root=str(cub_root), num_workers=0)
-    data.setup("validate")
-    dataset = data.val_dataloader().dataset
-    assert labels_of(dataset, 5) == [tuple(dataset.source[i].labels) for i in range(5)]
-    with pytest.raises(InputError, match="gallery_by 'class' needs the labels of list"):
-        labels_of([], 0)
-
-
-def test_what_makes_no_sense_is_refused() -> None:
-    with pytest.raises(InputError, match="'index', 'class' or 'hardest', found 'nicest'"):
-        Panel(4, "nicest")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="at least 0, found -1"):
-        Panel(-1, "index")
+def test_a_threshold_beyond_one_is_refused() -> None:
     with pytest.raises(InputError, match="threshold"):
         ExplanationCallback(threshold=1.5)

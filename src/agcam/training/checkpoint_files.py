@@ -1,55 +1,19 @@
-"""Checkpoints on disk: written whole or not at all, and found again by `--ckpt_path last`."""
+"""Find and open the checkpoint to resume: `--ckpt_path last`, or the newest whole one beside a broken one."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.fabric.plugins import TorchCheckpointIO
-
 from agcam.errors import ModelError
-from agcam.io.atomic import whole_file
 from agcam.io.text import shown
 from agcam.tracking import wandb_project
-from agcam.training.plain_state import plain
-from agcam.training.weights import read_checkpoint
+from agcam.training.weights import check_class, read_checkpoint
 
 _INSTANTIATORS = ("lightning.pytorch.cli.instantiate_module", "pytorch_lightning.cli.instantiate_module")
 """What Lightning notes in its own checkpoints."""
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, then renames: whoever stops the process leaves the old checkpoint or the new one.
-
-    Lightning's own writes to the system's temporary folder, which may be another disk; a move from there is a copy.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Save to a local path; others are left to Lightning.
-
-        Raises:
-            InputError: if what is to be saved could not be read again; nothing is written.
-            OutputError: if the disk is full, …; what was there before is whole.
-        """
-        checkpoint = plain(checkpoint)
-        if "://" in str(path) or storage_options is not None:
-            super().save_checkpoint(checkpoint, path, storage_options)
-            return
-        target = Path(path)
-        # one name for all: what a killed process leaves is as large as a checkpoint, and the next one overwrites it
-        with whole_file(target, target.with_name(f"{target.name}.part")) as part, part.open("wb") as file:
-            try:
-                torch.save(checkpoint, file)
-            except RuntimeError as error:
-                if isinstance(error.__context__, Exception):  # what torch's writer stumbled over
-                    raise error.__context__ from error
-                raise
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def run_folders(trainer: Any) -> list[Path]:
@@ -85,12 +49,12 @@ def last_checkpoint(folders: Sequence[Path]) -> Path:
     return found[0]
 
 
-def open_checkpoint(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
-    """What a checkpoint to resume holds.
+def open_checkpoint(path: Path, folders: Sequence[Path], expected: str) -> dict[str, Any]:
+    """Read a checkpoint to resume by a model of class `expected`.
 
     Raises:
         ModelError: as `read_checkpoint`; if a whole one lies beside it or in `folders`, the message names the newest.
-            If its settings name a class to import, as other LightningCLIs let them.
+            If its model is of another class, or its settings name an instantiator of somebody's.
     """
     try:
         found = read_checkpoint(path)
@@ -99,13 +63,13 @@ def open_checkpoint(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
         previous = next((other for other in others if _is_whole(other)), None)
         hint = "" if previous is None else f". The previous whole one: --ckpt_path {previous}"
         raise ModelError(f"{error}{hint}") from error
-    settings = found.get("hyper_parameters", {})
-    for name in ("_class_path", "_instantiator"):
-        if name in settings and settings[name] not in _INSTANTIATORS:
-            raise ModelError(
-                f"{path}: its settings name {shown(str(settings[name]))} as {name}, which train.py neither writes nor "
-                "imports; if you know the file, start from its weights: --model.weights"
-            )
+    check_class(found, expected, path)
+    instantiator = found.get("hyper_parameters", {}).get("_instantiator", _INSTANTIATORS[0])
+    if instantiator not in _INSTANTIATORS:
+        raise ModelError(
+            f"{path}: its settings name {shown(str(instantiator))} as _instantiator, which train.py neither writes nor "
+            "imports; if you know the file, start from its weights: --model.weights"
+        )
     return found
 
 
