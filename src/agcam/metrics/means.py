@@ -68,9 +68,9 @@ class SpecMetric(RowMeans):
     """The torchmetrics class of any metric that is declared by a `MetricSpec`.
 
     Example:
-        >>> metric = SpecMetric(spec)
+        >>> metric = SpecMetric(metric_specs()["abpc"])
         >>> metric.update(MetricInputs(model, images, heatmaps, targets, correct, alone))
-        >>> metric.compute()
+        >>> metric.compute()["abpc"]
 
     Args:
         spec: the declaration.
@@ -123,6 +123,7 @@ class ImageMeans(Metric):
         names: of the values, F.
 
     Example:
+        >>> from agcam.metrics import map_entropy
         >>> metric = ImageMeans(["entropy"])
         >>> metric.update(map_entropy(explanation.heatmaps[:, 0])[:, None])
         >>> metric.compute()["entropy"]

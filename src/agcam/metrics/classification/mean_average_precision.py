@@ -25,7 +25,7 @@ class MeanAveragePrecision(Metric):
 
     Example:
         >>> metric = MeanAveragePrecision()
-        >>> metric.update(logits, labels)
+        >>> metric.update(logits, multi_hot)
         >>> metric.compute()
 
     Attributes:
