@@ -260,3 +260,21 @@ def test_the_example_of_a_docstring_runs(
 def test_all_examples_are_found() -> None:
     there = sum(text.count(">>> ") for text in (path.read_text() for path in (ROOT / "src").rglob("*.py")))
     assert sum(len(example.examples) for example in examples()) == there
+
+
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    built = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+    done = subprocess.run(built, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {path.relative_to(site).as_posix(): path.read_text("utf-8") for path in site.rglob("*.html")}
+    assert {name.removesuffix(".md") for name in PAGES} - {"README"} <= {name.removesuffix(".html") for name in pages}
+    for name, text in pages.items():
+        loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?([^\"'> ]+)", text)
+        linked = [tag for tag in re.findall(r"<link\b[^>]*>", text) if re.search(r"\bhref=[\"']?(?:https?:)?//", tag)]
+        assert [source for source in loaded if re.match(r"(https?:)?//", source)] == [], name
+        assert linked == [], name
+        assert 'class="mermaid"' not in text, name  # whose script the theme would fetch
+    styles = [path.read_text("utf-8") for path in site.rglob("*.css")]
+    assert styles
+    assert not any(re.search(r"(url\(|@import\s+)[\"']?(https?:)?//", style) for style in styles)
