@@ -22,10 +22,10 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
+from test_resume import command, same, weights
 
 from processes import start
 from reading import csv_rows
-from test_resume import command, same, weights
 
 LONG = [pytest.mark.slow, pytest.mark.timeout(3000)]
 COUNTS = [pytest.param(3, id="a_few"), pytest.param(50, id="fifty", marks=LONG)]

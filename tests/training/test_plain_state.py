@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from test_resume import command
 
 from agcam.cli.train import main
 from agcam.errors import InputError
@@ -23,7 +24,6 @@ from agcam.training.checkpoints import AtomicCheckpointIO
 from agcam.training.plain_state import plain
 from agcam.training.weights import read_checkpoint
 from small_runs import classifier, shapes, trainer_of
-from test_resume import command
 
 
 @dataclass

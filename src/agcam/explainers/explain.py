@@ -28,7 +28,7 @@ def explain(
 ) -> Explanation:
     """Explain a ViT's logits by heatmaps. The model is left as it was found: mode, gradients, hooks, RNG.
 
-    Example:
+    Examples:
         >>> model = timm.create_model("vit_tiny_patch16_224").eval()  # pretrained=True loads timm's weights
         >>> explanation = agcam.explain(model, images)  # images (4, 3, 224, 224), normalised
         >>> explanation.heatmaps.shape  # a map of the predicted class for each image

@@ -87,7 +87,7 @@ def register_method(
 ) -> _F | Callable[[_F], _F]:
     """Make a function known as a method to `agcam.explain`, `--methods`, `--explanation.methods` and the report.
 
-    Example:
+    Examples:
         >>> from agcam.explainers.patch_grid import on_patches
         >>> @agcam.register_method(class_specific=False, help="How long the value of each patch is in the last block.")
         ... def value_norm(recording, targets, *, order: float = 2.0):

@@ -119,7 +119,7 @@ class MetricSpec:
         width: K, for the torchmetrics class.
         order: its place in the tables, ascending.
 
-    Example:
+    Examples:
         >>> def rows(inputs):
         ...     return inputs.heatmaps.flatten(1).std(1)[:, None]
         >>> contrast = MetricSpec("contrast", rows, (Value("contrast", column(0)),))

@@ -42,7 +42,7 @@ _TRACKERS: list[Tracker] = []
 def register_tracker(tracker: Tracker) -> None:
     """Serve a kind of logger by `tracker` from now on. Of several that fit a logger the latest is taken.
 
-    Example:
+    Examples:
         >>> def log_panel(logger, drawings, info):
         ...     for drawing in drawings:
         ...         Image.fromarray(drawing.overlay).save(f"{logger.log_dir}/{drawing.name}.png")
