@@ -1,12 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-lowest lint types clean
+.PHONY: quickstart test test-lowest lint types docs clean
 
 quickstart: .venv/installed  ## train a small ViT on generated shapes and see where it looks
 	$(BIN)/python train.py fit --config configs/quickstart.yaml
 
-test: .venv/installed-dev lint types  ## lint, types and every test
+test: .venv/installed-dev lint types docs  ## lint, types, documentation and every test
 	$(BIN)/python -m pytest
 
 test-lowest: .venv-lowest/installed  ## every test against the lowest versions that pyproject.toml allows
@@ -19,6 +19,9 @@ lint: .venv/installed-dev
 
 types: .venv/installed-dev
 	$(BIN)/mypy
+
+docs: .venv/installed-dev  ## the documentation as a site, in build/site
+	$(BIN)/mkdocs build --strict --quiet
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("agcam needs Python 3.11 or newer, %s is %d.%d; try make PYTHON=python3.12" % ((sys.executable,) + sys.version_info[:2]) if sys.version_info < (3, 11) else 0)'

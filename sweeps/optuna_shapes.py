@@ -4,7 +4,7 @@
     python sweeps/optuna_shapes.py --trials 20
 
 Each trial is the quickstart (76 seconds on two Xeon cores) with other settings. What follows `--` goes to train.py: `--
---trainer.max_epochs 2` for quicker trials. Trials are kept in runs/optuna/study.db: started again, it goes on.
+--trainer.max_epochs 2` for quicker trials. Trials are kept in runs/optuna/study.db: the same command resumes the study.
 """
 
 import argparse

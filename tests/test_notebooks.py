@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 import nbformat
@@ -15,7 +16,10 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 def run(name: str, folder: Path) -> list[NotebookNode]:
     """The code cells of a notebook after it ran in a kernel of its own."""
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
-    NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(folder)}}).execute()
+    client = NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(folder)}})
+    client.execute(
+        env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )  # threads that wait for each other crawl on a busy machine
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 

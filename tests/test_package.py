@@ -10,6 +10,7 @@ import tarfile
 import venv
 import zipfile
 from collections.abc import Sequence
+from email import message_from_bytes
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -43,6 +44,24 @@ def test_the_wheel_holds_the_package_with_the_assets_of_the_report_and_nothing_e
     assert "agcam/py.typed" in names
     assert {"agcam/report/assets/page.html.j2", "agcam/report/assets/style.css"} < names
     assert {PurePosixPath(name).suffix for name in names} == {".py", ".j2", ".css", ".js", ".typed"}
+
+
+def test_the_description_reads_right_where_neither_links_nor_pictures_of_ours_resolve(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = message_from_bytes(archive.read(name))
+    text = str(metadata.get_payload())
+    readme = (ROOT / "README.md").read_text()
+    assert re.findall(r"\]\((?!https?://)", readme)  # there is something to replace
+    assert re.findall(r"\]\((?!https?://)[^)]*\)", text) == []
+    assert "![" not in text
+    assert set(re.findall(r"\((https?://[^)]*)\)", text)) == set(re.findall(r"\((https?://[^)]*)\)", readme))
+    assert "docs/benchmark.md has the methods" in text
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        line for line in readme.splitlines() if line.startswith("#")
+    ]
+    assert metadata["Description-Content-Type"] == "text/markdown"
 
 
 def test_the_sdist_holds_the_commands_their_recipes_and_the_documentation_but_no_tests_and_no_data(dist: Path) -> None:

@@ -1,4 +1,4 @@
-"""A package that is installed beside agcam is simply there: its method and data set, from training to the report.
+"""A package that is installed is simply there: its method, metric and data set, from training to the report.
 
 The package is tests/plugin, built into a wheel and installed as its users would install it.
 """
@@ -68,7 +68,7 @@ def run(installed: Installed) -> Path:
 def benchmark(installed: Installed, run: Path) -> Path:
     (checkpoint, *_) = (run / "checkpoints").glob("*.ckpt")
     output = installed.folder / "benchmark"
-    methods = ["--methods", "agcam", f"{UNREGISTERED}:width=1", "--metrics", "pointing_game"]
+    methods = ["--methods", "agcam", f"{UNREGISTERED}:width=1", "--metrics", "pointing_game", "edge_energy"]
     installed.python(
         *["-m", "agcam", "benchmark", "--checkpoint", checkpoint, "--device", "cpu", "--output", output, "--quiet"],
         *[*methods, "--config", run / "config.yaml"],  # which names code: a checkpoint alone may not
@@ -98,20 +98,32 @@ def test_its_control_is_in_every_benchmark_and_its_function_in_that_which_names_
     labels = ["agcam", f"{UNREGISTERED}:width=1", "random", "center", "left_edge"]
     assert [row.method for row in results.rows] == labels
     assert [row.method for row in results.rows if row.control] == labels[2:]
+    assert list(results.values) == ["pointing_game", "edge_energy"]
     # an edge is right for every second image
     edges = [row for row in results.rows if "_edge" in row.method]
     assert [row.values["pointing_game"].value for row in edges] == [0.5, 0.5]
+    assert [row.values["edge_energy"].value for row in edges] == [1, 1]
 
 
 @pytest.mark.parametrize("file", ["results.md", "results.tex"])
-def test_tables_show_its_methods(benchmark: Path, file: str) -> None:
+def test_tables_show_its_methods_and_its_metric(benchmark: Path, file: str) -> None:
     text = (benchmark / file).read_text().replace("\\", "")
     assert "left_edge (control)" in text
     assert f"{UNREGISTERED}:width=1" in text
+    assert "edge energy ↑" in text or "edge energy $uparrow$" in text
 
 
-def test_the_report_of_the_benchmark_shows_its_methods_and_its_data(benchmark: Path) -> None:
-    assert "Stripes val" in (benchmark / "report.html").read_text()
+def test_its_metric_is_known_by_name(installed: Installed) -> None:
+    assert "edge_energy (share of the heat in the outermost columns)" in " ".join(
+        installed.python("-m", "agcam", "benchmark", "--help").split()
+    )
+
+
+def test_the_report_of_the_benchmark_shows_its_methods_its_metric_and_its_data(benchmark: Path) -> None:
+    page = (benchmark / "report.html").read_text()
+    assert "Stripes val" in page
+    assert "Energy at the edges" in page
+    assert "How much of the heat lies in the outermost columns." in page
     methods = {entry["label"]: entry["control"] for entry in page_data(benchmark / "report.html")["methods"]}
     assert methods["left_edge"]
     assert not methods[f"{UNREGISTERED}:width=1"]

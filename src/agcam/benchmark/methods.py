@@ -52,7 +52,7 @@ def parse_methods(labels: list[str]) -> list[Method]:
     A name is one of `agcam.methods()`, or "my_package.module:function" for a function that is not registered. "all"
     stands for the default ones and every other registered one.
 
-    Example:
+    Examples:
         >>> [method.label for method in parse_methods(["agcam", "rollout:head_fusion=max"])]
         ['agcam', 'rollout:head_fusion=max', 'random', 'center']
 

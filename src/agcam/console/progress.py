@@ -34,7 +34,7 @@ def progress(what: str, total: float, unit: str = "images", quiet: bool = False)
     On a terminal a bar with rate and time left; otherwise, or where `NO_COLOR` or `TERM=dumb` is set, a line every
     half minute and one at the end; nothing if `quiet`.
 
-    Example:
+    Examples:
         >>> with progress("explaining", len(paths)) as done:
         ...     for path in paths:
         ...         done(1)

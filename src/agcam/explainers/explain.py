@@ -28,10 +28,11 @@ def explain(
 ) -> Explanation:
     """Explain a ViT's logits by heatmaps. The model is left as it was found: mode, gradients, hooks, RNG.
 
-    Example:
-        >>> model = timm.create_model("vit_small_patch16_224", pretrained=True)
-        >>> explanation = agcam.explain(model, images)  # images (B, 3, 224, 224), normalised
-        >>> explanation.heatmaps.shape  # (B, 1, 14, 14): one map of the predicted class each
+    Examples:
+        >>> model = timm.create_model("vit_tiny_patch16_224").eval()  # pretrained=True loads timm's weights
+        >>> explanation = agcam.explain(model, images)  # images (4, 3, 224, 224), normalised
+        >>> explanation.heatmaps.shape  # a map of the predicted class for each image
+        torch.Size([4, 1, 14, 14])
 
     Args:
         model: a timm ViT or a `ViTClassifier`, wrapped by DDP or `torch.compile` or not.

@@ -50,7 +50,7 @@ class Explanation:
         The images are not kept with the explanation, which would hold a thousand times its memory. Of more than 8
         explained classes the most probable ones are drawn.
 
-        Example:
+        Examples:
             >>> agcam.explain(model, images).plot(images).savefig("where.pdf")  # or .svg, .png
 
         Args:

@@ -106,7 +106,7 @@ class _Listener(TorchFunctionMode):
 class Tape:
     """Record the forwards of a model inside a `with` block, where compiled code runs eagerly.
 
-    Example:
+    Examples:
         >>> with Tape(model) as tape, torch.inference_mode():
         ...     logits = model(images)
         >>> recording = tape.recording

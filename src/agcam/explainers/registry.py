@@ -83,12 +83,14 @@ def register_method(
 ) -> _F | Callable[[_F], _F]:
     """Make a function known as a method to `agcam.explain`, `--methods`, `--explanation.methods` and the report.
 
-    Example:
+    Examples:
+        >>> from agcam.explainers.patch_grid import on_patches
         >>> @agcam.register_method(class_specific=False, help="How long the value of each patch is in the last block.")
         ... def value_norm(recording, targets, *, order: float = 2.0):
         ...     norms = recording.calls[-1].value.float().norm(order, dim=-1).mean(1)
         ...     return on_patches(recording, norms)[:, None].expand(-1, targets.shape[1], -1, -1)
-        >>> agcam.explain(model, images, method="value_norm", order=1.0)
+        >>> agcam.explain(model, images, method="value_norm", order=1.0).heatmaps.shape
+        torch.Size([4, 1, 14, 14])
 
     A package that others install names the function as an entry point, too, so that it is there without an import:
 

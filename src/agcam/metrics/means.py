@@ -67,10 +67,10 @@ class RowMeans(Metric):
 class SpecMetric(RowMeans):
     """The torchmetrics class of any metric that is declared by a `MetricSpec`.
 
-    Example:
-        >>> metric = SpecMetric(spec)
+    Examples:
+        >>> metric = SpecMetric(metric_specs()["abpc"])
         >>> metric.update(MetricInputs(model, images, heatmaps, targets, correct, alone))
-        >>> metric.compute()
+        >>> metric.compute()["abpc"]
 
     Args:
         spec: the declaration.
@@ -91,7 +91,7 @@ class SpecMetric(RowMeans):
 class ImageMean(Metric):
     """Mean over images of one value, such as the loss. NaN in any image makes it NaN.
 
-    Example:
+    Examples:
         >>> metric = ImageMean()
         >>> metric.update(losses)
         >>> metric.compute()
@@ -122,7 +122,8 @@ class ImageMeans(Metric):
     Args:
         names: of the values, F.
 
-    Example:
+    Examples:
+        >>> from agcam.metrics import map_entropy
         >>> metric = ImageMeans(["entropy"])
         >>> metric.update(map_entropy(explanation.heatmaps[:, 0])[:, None])
         >>> metric.compute()["entropy"]

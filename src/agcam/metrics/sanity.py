@@ -187,7 +187,7 @@ class ParameterRandomization(RowMeans):
     Attributes:
         parts: names of the S parts, from the head down.
 
-    Example:
+    Examples:
         >>> metric = ParameterRandomization(model, lambda m, x: agcam.explain(m, x, targets=3).heatmaps[:, 0])
         >>> metric.update(images)
         >>> dict(zip(metric.parts, metric.compute()["spearman"]))

@@ -119,10 +119,13 @@ class MetricSpec:
         width: K, for the torchmetrics class.
         order: its place in the tables, ascending.
 
-    Example:
-        >>> contrast = MetricSpec("contrast", lambda i: i.heatmaps.flatten(1).std(1)[:, None], (Value("contrast", column(0)),))
-        >>> agcam.register_metric(contrast)
-    """  # noqa: E501  # the example is one call
+    Examples:
+        >>> def rows(inputs):
+        ...     return inputs.heatmaps.flatten(1).std(1)[:, None]
+        >>> contrast = MetricSpec("contrast", rows, (Value("contrast", column(0)),))
+        >>> agcam.register_metric(contrast).values[0].name
+        'contrast'
+    """
 
     name: str
     rows: Callable[[MetricInputs], Tensor]

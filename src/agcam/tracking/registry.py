@@ -42,8 +42,11 @@ _TRACKERS: list[Tracker] = []
 def register_tracker(tracker: Tracker) -> None:
     """Serve a kind of logger by `tracker` from now on. Of several that fit a logger the latest is taken.
 
-    Example:
-        >>> register_tracker(Tracker(AimLogger, log_panel=log_panel))  # in the file that defines AimLogger
+    Examples:
+        >>> def log_panel(logger, drawings, info):
+        ...     for drawing in drawings:
+        ...         Image.fromarray(drawing.overlay).save(f"{logger.log_dir}/{drawing.name}.png")
+        >>> register_tracker(Tracker(CSVLogger, log_panel=log_panel))
 
     Args:
         tracker: what to do for that kind.

@@ -23,9 +23,9 @@ class MeanAveragePrecision(Metric):
     Logits are kept as they are and ranked together in the end. They are never turned into probabilities: only their
     order counts, and a sigmoid in float32 makes 1.0 of all logits above 17, which would tie what the model ranks.
 
-    Example:
+    Examples:
         >>> metric = MeanAveragePrecision()
-        >>> metric.update(logits, labels)
+        >>> metric.update(logits, multi_hot)
         >>> metric.compute()
 
     Attributes:

@@ -33,7 +33,7 @@ class TopKAccuracy(Metric):
     Args:
         k: 1 for the accuracy of the first choice.
 
-    Example:
+    Examples:
         >>> metric = TopKAccuracy(5)
         >>> metric.update(logits, labels)
         >>> metric.compute()

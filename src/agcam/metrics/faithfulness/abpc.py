@@ -63,7 +63,7 @@ class ABPC(CurvePair):
         model: gives logits (n, C) for normalised images (n, 3, H, W); used in evaluation mode and left as found.
         batch_size: images a forward.
 
-    Example:
+    Examples:
         >>> metric = ABPC(model)
         >>> metric.update(images, explanation.heatmaps[:, 0], labels)
         >>> metric.compute()["abpc"]

@@ -95,7 +95,7 @@ class InsertionDeletion(CurvePair):
         steps: the fractions are 0, 1/steps, … 1; an image costs 2 (steps + 1) forwards.
         batch_size: images a forward.
 
-    Example:
+    Examples:
         >>> metric = InsertionDeletion(model)
         >>> metric.update(images, explanation.heatmaps[:, 0], labels)
         >>> metric.compute()["insertion"]

@@ -70,7 +70,7 @@ class PositiveNegative(CurvePair):
         baseline: see `positive_negative_hits`.
         batch_size: images a forward.
 
-    Example:
+    Examples:
         >>> metric = PositiveNegative(model)
         >>> metric.update(images, explanation.heatmaps[:, 0], labels)
         >>> metric.compute()["negative"]

@@ -79,7 +79,7 @@ class ROAD(CurvePair):
         seed: of the noise.
         batch_size: images a forward.
 
-    Example:
+    Examples:
         >>> metric = ROAD(model)
         >>> metric.update(images, explanation.heatmaps[:, 0], labels)
         >>> metric.compute()["road"]

@@ -47,7 +47,7 @@ class EnergyPointingGame(RowMeans):
 
     Every image counts: an empty mask and a map without energy score 0. Per-image values: `energy_shares`.
 
-    Example:
+    Examples:
         >>> metric = EnergyPointingGame()
         >>> metric.update(explanation.heatmaps[:, 0], masks)
         >>> metric.compute()["energy_pointing_game"]

@@ -56,7 +56,7 @@ class GTKnownLoc(_FixedBoxAccuracy):
         threshold: in [0, 1), on the heatmap scaled to [0, 1].
         iou: in (0, 1].
 
-    Example:
+    Examples:
         >>> metric = GTKnownLoc()
         >>> metric.update(heatmaps, boxes, image_size=(224, 224))
         >>> metric.compute()["gt_known_loc"]

@@ -61,7 +61,7 @@ class Localization(RowMeans):
         threshold: in [0, 1), on the heatmap scaled to [0, 1].
         protocol: `"corrected"` or `"leem2024"`.
 
-    Example:
+    Examples:
         >>> metric = Localization(threshold=0.5)
         >>> metric.update(explanation.heatmaps[:, 0], masks=masks, image_size=(224, 224))
         >>> metric.compute()["iou"]

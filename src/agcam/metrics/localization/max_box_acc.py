@@ -122,7 +122,7 @@ class MaxBoxAcc(_BoxAccuracy):
         thresholds: how many, an even number: 0, 1/thresholds, … on the heatmap scaled to [0, 1]. Each costs a
             contour search an image (0.1 ms at 224 × 224). The published code has 1000, over maps rounded to 256 levels.
 
-    Example:
+    Examples:
         >>> metric = MaxBoxAcc()
         >>> metric.update(explanation.heatmaps[:, 0], boxes, image_size=(224, 224))
         >>> metric.compute()["max_box_acc"]

@@ -37,7 +37,7 @@ class PointingGame(RowMeans):
 
     A constant map points nowhere and an empty mask holds nothing: both are misses. Per-image hits: `pointing_hits`.
 
-    Example:
+    Examples:
         >>> metric = PointingGame()
         >>> metric.update(explanation.heatmaps[:, 0], masks)
         >>> metric.compute()

@@ -73,7 +73,7 @@ class PxAP(RowMeans):
     Args:
         thresholds: how many, an even number: 0, 1/thresholds, … on the heatmap scaled to [0, 1].
 
-    Example:
+    Examples:
         >>> metric = PxAP()
         >>> metric.update(explanation.heatmaps[:, 0], masks, ignore=mask_ids == 255)
         >>> metric.compute()["pxap"]

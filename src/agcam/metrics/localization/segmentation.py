@@ -82,7 +82,7 @@ class Segmentation(RowMeans):
     then the mean over images. A large background lifts it, so `foreground_ap`, the map's own average precision on the
     object's pixels, stands beside it. Images without an object pixel are left out.
 
-    Example:
+    Examples:
         >>> metric = Segmentation()
         >>> metric.update(explanation.heatmaps[:, 0], masks, ignore=mask_ids == 255)
         >>> metric.compute()["miou"]
