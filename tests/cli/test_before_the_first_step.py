@@ -216,7 +216,7 @@ def test_a_mask_of_a_mode_that_is_not_read_is_named(
     data = ["--data=VOC2012", f"--data.root={root}", classes, "--data.batch_size=4", "--data.num_workers=0"]
     assert fit(tmp_path / "run", data=data) == 2
     said = refused(tmp_path / "run", capsys)
-    assert f"{mask}: a mask must be a palette or greyscale image of 8 bits, found mode {mode}" in said
+    assert f"{mask}: a mask must be a palette or grayscale image of 8 bits, found mode {mode}" in said
 
 
 def test_settings_of_numpy_are_kept_as_plain_numbers(tmp_path: Path) -> None:

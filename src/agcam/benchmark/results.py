@@ -22,8 +22,8 @@ from agcam.benchmark.methods import Method
 from agcam.benchmark.shard import SCHEMA, Shard
 from agcam.errors import DataError, brief
 from agcam.io.atomic import whole_file, write_whole
-from agcam.io.from_json import typed
-from agcam.io.text import shown
+from agcam.io.from_json import from_json
+from agcam.io.text import quoted
 from agcam.metrics.bootstrap import OfMean, bootstrap_of_means
 from agcam.metrics.spec import Curve, MetricSpec, Value, column
 
@@ -217,9 +217,9 @@ def read_json(path: Path) -> Results:
         schema = found.get("schema") if isinstance(found, dict) else None
         if schema != SCHEMA:
             raise DataError(
-                f"{path}: has schema {shown(repr(schema))}, this version reads {SCHEMA}; run the benchmark again"
+                f"{path}: has schema {quoted(repr(schema))}, this version reads {SCHEMA}; run the benchmark again"
             )
-        results: Results = typed(Results, found)
+        results: Results = from_json(Results, found)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected the output folder of explain.py benchmark") from None
     except (OSError, ValueError, OverflowError, RecursionError) as error:

@@ -56,7 +56,7 @@ class Batch:
     """A batch of images with their annotations.
 
     Attributes:
-        image: (B, 3, H, W) float, normalised.
+        image: (B, 3, H, W) float, normalized.
         label: (B,) int64, or (B, C) float multi-hot.
         boxes: for each image (n, 4) float xyxy in pixels of the transformed image, or None if unknown.
         box_labels: for each image (n,) int64, or None.

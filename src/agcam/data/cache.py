@@ -117,10 +117,10 @@ class CachedDataset:
     def _build_once(self) -> None:
         """Build the file, or wait until another process has."""
         part = self.path.with_suffix(".part")
-        with _explained(self.path.parent):
+        with _as_data_error(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path.with_suffix(".lock"), thread_local=False)  # freed however its holder ends
-            with _alone(lock, self.path):
+            with _exclusive(lock, self.path):
                 if (fault := self._open()) is None:
                     return
                 if fault != "is missing":
@@ -188,7 +188,7 @@ def _digests(source: FileDataset, size: int) -> tuple[str, bytes]:
 
 
 @contextmanager
-def _alone(lock: BaseFileLock, path: Path) -> Iterator[None]:
+def _exclusive(lock: BaseFileLock, path: Path) -> Iterator[None]:
     """The lock, at once or once its holder has built the cache."""
     try:
         lock.acquire(timeout=0)
@@ -202,7 +202,7 @@ def _alone(lock: BaseFileLock, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _as_data_error(folder: Path) -> Iterator[None]:
     """Whatever the operating system refuses is a `DataError` that names the cache's folder."""
     try:
         yield

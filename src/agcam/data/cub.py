@@ -15,7 +15,7 @@ from agcam.data.source import FileDataset, Item, OnError
 from agcam.errors import DataError
 from agcam.io.download import Archive, fetch
 from agcam.io.images import read_mask
-from agcam.io.text import inside, read_lines, shown
+from agcam.io.text import inside, quoted, read_lines
 
 ARCHIVE = Archive(
     url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
@@ -94,20 +94,20 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
         inside(path, f"{folder / 'images.txt'}: image {image_id}")
         flag = _lookup(splits, image_id, folder / "train_test_split.txt")[0]
         if flag not in ("0", "1"):
-            raise DataError(f"{folder / 'train_test_split.txt'}: image {image_id} has {shown(flag)}, expected 0 or 1")
+            raise DataError(f"{folder / 'train_test_split.txt'}: image {image_id} has {quoted(flag)}, expected 0 or 1")
         if (flag == "1") != train:
             continue
         class_text = _lookup(labels, image_id, folder / "image_class_labels.txt")[0]
         if (class_id := _key(class_text)) not in index:
             raise DataError(
-                f"{folder / 'image_class_labels.txt'}: image {image_id} has class {shown(class_text)}, not in "
+                f"{folder / 'image_class_labels.txt'}: image {image_id} has class {quoted(class_text)}, not in "
                 "classes.txt"
             )
         numbers = _lookup(boxes, image_id, folder / "bounding_boxes.txt")
         try:
             x, y, w, h = (float(n) for n in numbers)
         except ValueError:
-            found, where = shown(" ".join(numbers)), folder / "bounding_boxes.txt"
+            found, where = quoted(" ".join(numbers)), folder / "bounding_boxes.txt"
             raise DataError(f"{where}: image {image_id} has {found}, expected x y w h") from None
         mask = segmentations / Path(path).with_suffix(".png") if segmentations else None
         items.append(
@@ -145,7 +145,7 @@ def _class_names(folder: Path, classes: _Table, labels: set[str]) -> dict[_Key, 
 
 
 def _read_mask(item: Item) -> np.ndarray:
-    """Segmentations are grey: the share of annotators who saw bird. More than half of them decide."""
+    """Segmentations are gray: the share of annotators who saw bird. More than half of them decide."""
     assert item.mask is not None
     value = item.labels[0] + 1
     if value >= IGNORE:
@@ -162,7 +162,7 @@ def _table(path: Path, columns: int) -> _Table:
         for number, line in read_lines(path):
             text, *values = line.split(maxsplit=1) if columns == 1 else line.split()
             if len(values) != columns or (key := _key(text)) is None:
-                raise DataError(f"{path}:{number}: found {shown(line)}, expected an id and {columns} value(s)")
+                raise DataError(f"{path}:{number}: found {quoted(line)}, expected an id and {columns} value(s)")
             if key in rows:
                 raise DataError(f"{path}:{number}: id {key} appears twice")
             rows[key] = values

@@ -44,8 +44,8 @@ def write_cub(splits: Mapping[str, ExampleDataset], root: Path) -> None:
         tables["train_test_split"].append(f"{number} {int(split == 'train')}")
         _save(example.image, root / "images" / path)
         if example.mask is not None:
-            grey = np.where(example.mask > 0, 255, 0).astype(np.uint8)
-            _save(grey, root / "segmentations" / Path(path).with_suffix(".png"))
+            gray = np.where(example.mask > 0, 255, 0).astype(np.uint8)
+            _save(gray, root / "segmentations" / Path(path).with_suffix(".png"))
     for name, lines in tables.items():
         (root / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -119,7 +119,7 @@ def _save(image: np.ndarray, path: Path) -> None:
 
 
 def _color(index: int) -> tuple[int, int, int]:
-    """A palette colour that tells neighbouring indices apart; ignored pixels are cream, as in VOC."""
+    """A palette color that tells neighboring indices apart; ignored pixels are cream, as in VOC."""
     if index == IGNORE:
         return 224, 224, 192
     return (index * 67) % 256, (index * 131) % 256, (index * 199) % 256

@@ -10,7 +10,7 @@ from typing import Any
 
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileDataset, Item, OnError
-from agcam.data.splitting import check_share, choose_split, draw
+from agcam.data.splitting import check_share, choose_split, hash_fraction
 from agcam.errors import DataError
 from agcam.io.image_files import ImageFiles, find_image_files, is_clutter, say_left_out
 from agcam.io.images import SUFFIXES
@@ -132,6 +132,6 @@ def _own_folder(root: Path, split: Split) -> Path:
 
 def _share(root: Path, paths: list[Path], train: bool, val_share: float) -> list[Path]:
     """A class's images on one side of the split; one of each class is for training whatever the hashes."""
-    draws = {path: draw(path.relative_to(root).as_posix()) for path in paths}
-    highest = max(draws, key=lambda path: draws[path])
-    return [path for path, drawn in draws.items() if (drawn >= val_share or path == highest) == train]
+    hashes = {path: hash_fraction(path.relative_to(root).as_posix()) for path in paths}
+    highest = max(hashes, key=lambda path: hashes[path])
+    return [path for path, drawn in hashes.items() if (drawn >= val_share or path == highest) == train]

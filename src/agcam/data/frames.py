@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agcam.io.images import Facts, turn_boxes
+from agcam.io.images import ImageHeader, turn_boxes
 
 log = logging.getLogger(__name__)
 Size = tuple[float, float]
@@ -36,45 +36,45 @@ class Frame:
     scaled: bool = False
 
 
-def find_frame(size: Size | None, facts: Facts, scalable: bool = True) -> Frame | None:
+def find_frame(size: Size | None, header: ImageHeader, scalable: bool = True) -> Frame | None:
     """The frame that an annotation's size tells; None if it fits the image in no way.
 
     Args:
         size: width and height that the annotation gives, None where it gives none.
-        facts: of the image file.
+        header: of the image file.
         scalable: whether an image of another size, but the same shape, fits as well.
     """
-    stored = (float(facts.width), float(facts.height))
-    upright = upright_size(facts)
-    turned = facts.orientation != 1
+    stored = (float(header.width), float(header.height))
+    upright = upright_size(header)
+    turned = header.orientation != 1
     if size is None:
-        return Frame(facts.orientation, stored, clear=not turned)
+        return Frame(header.orientation, stored, clear=not turned)
     fits: Sequence[bool] = (size == stored, size == upright)
     scaled = not any(fits)
     if scaled and scalable:
         fits = (_same_shape(size, stored), _same_shape(size, upright))
     match fits:
         case (True, True):
-            return Frame(facts.orientation, size, clear=not turned, scaled=scaled)
+            return Frame(header.orientation, size, clear=not turned, scaled=scaled)
         case (True, False):
-            return Frame(facts.orientation, size, scaled=scaled)
+            return Frame(header.orientation, size, scaled=scaled)
         case (False, True):
             return Frame(1, size, scaled=scaled)
     return None
 
 
-def place_boxes(boxes: np.ndarray, frame: Frame, facts: Facts) -> np.ndarray:
+def place_boxes(boxes: np.ndarray, frame: Frame, header: ImageHeader) -> np.ndarray:
     """Boxes (n, 4) xyxy in pixels of `frame`, in pixels of the upright image."""
-    now = (facts.width, facts.height) if frame.orientation != 1 else upright_size(facts)
+    now = (header.width, header.height) if frame.orientation != 1 else upright_size(header)
     if frame.scaled:
         boxes = boxes * np.array([now[0] / frame.size[0], now[1] / frame.size[1]] * 2)
-    return turn_boxes(boxes, Facts(facts.width, facts.height, frame.orientation))
+    return turn_boxes(boxes, ImageHeader(header.width, header.height, frame.orientation))
 
 
-def upright_size(facts: Facts) -> Size:
+def upright_size(header: ImageHeader) -> Size:
     """Width and height of the image that `read_image` reads."""
-    width, height = float(facts.width), float(facts.height)
-    return (height, width) if facts.orientation > 4 else (width, height)
+    width, height = float(header.width), float(header.height)
+    return (height, width) if header.orientation > 4 else (width, height)
 
 
 def _same_shape(one: Size, other: Size) -> bool:

@@ -29,7 +29,7 @@ class Pairs:
         return Pairs(self.image[chosen], self.slot[chosen], self.object[chosen])
 
 
-def labelled_targets(batch: Batch) -> tuple[Tensor, Pairs]:
+def labeled_targets(batch: Batch) -> tuple[Tensor, Pairs]:
     """Each image explained for its label, in multi-label data for every present class: targets (B, T) and pairs.
 
     Rows with fewer classes are padded with class 0; no pair points at the padding.

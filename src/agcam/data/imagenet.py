@@ -20,7 +20,7 @@ from agcam.data.source import FileDataset, Item, OnError
 from agcam.data.xml_boxes import Annotation, Box, box_of, name_of, read_annotation
 from agcam.errors import DataError, brief
 from agcam.io.image_files import find_image_files, say_left_out
-from agcam.io.text import name_of_file, read_text, shown
+from agcam.io.text import name_of_file, quoted, read_text
 
 log = logging.getLogger(__name__)
 MAPPING = "LOC_synset_mapping.txt"
@@ -121,7 +121,7 @@ def _names_of_folders(training: Path, say: bool) -> dict[str, str]:
     odd = next((name for name in folders if not _WNID.fullmatch(name)), None)
     if odd is not None or not folders:
         raise DataError(
-            f"{training}: {'no class folder' if odd is None else shown(odd)} where only WordNet ids as n01440764 may "
+            f"{training}: {'no class folder' if odd is None else quoted(odd)} where only WordNet ids as n01440764 may "
             f"be; there is no {MAPPING} either, from which classes would come"
         )
     if say:
@@ -143,7 +143,7 @@ def _read_mapping(path: Path) -> dict[str, str]:
         if not wnid:
             continue
         if not _WNID.fullmatch(wnid) or not synonyms.strip():
-            raise DataError(f"{path}:{number}: found {shown(line.strip())}, expected 'n01440764 tench, Tinca tinca'")
+            raise DataError(f"{path}:{number}: found {quoted(line.strip())}, expected 'n01440764 tench, Tinca tinca'")
         if wnid in lines:
             raise DataError(f"{path}:{number}: {wnid} appears twice")
         lines[wnid] = synonyms.strip()
@@ -187,7 +187,7 @@ def _read_solution(path: Path) -> dict[str, str]:
         wnids = set(words[::5])
         if len(words) % 5 or len(wnids) != 1:
             raise DataError(
-                f"{path}:{number}: found {shown(','.join(row))}, expected an image's name and "
+                f"{path}:{number}: found {quoted(','.join(row))}, expected an image's name and "
                 "'wnid x1 y1 x2 y2' once or more, always of one wnid"
             )
         if row[0] in found:

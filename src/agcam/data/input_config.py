@@ -21,7 +21,7 @@ class InputConfig:
         mean: per channel, of images scaled to [0, 1].
         std: per channel.
         interpolation: how images grow; shrinking always averages over areas.
-        crop_pct: share of the shorter side that a centre crop keeps.
+        crop_pct: share of the shorter side that a center crop keeps.
         resize: "squash" the whole image to a square, or "center_crop" at the image's own proportions.
     """
 

@@ -17,7 +17,7 @@ def known_labels(source: ExampleDataset) -> Labels | None:
     return None if items is None else [item.labels for item in items]
 
 
-def labels_of(source: ExampleDataset) -> Labels:
+def read_labels(source: ExampleDataset) -> Labels:
     """The classes of each image, if need be by reading every one."""
     known = known_labels(source)
     return [source[i].labels for i in range(len(source))] if known is None else known

@@ -40,6 +40,6 @@ def check_share(val_share: float) -> float:
     return val_share
 
 
-def draw(text: str) -> float:
+def hash_fraction(text: str) -> float:
     """A number in [0, 1) that depends on the text alone."""
     return int.from_bytes(hashlib.sha256(os.fsencode(text)).digest()[:4], "big") / 2**32

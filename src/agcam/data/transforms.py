@@ -131,7 +131,7 @@ class Transform:
 def _rand_augment(strength: float, config: InputConfig) -> list[A.BasicTransform]:
     """RandAugment's operations and ranges, each drawn up to `strength` in [0, 1]; all of them equally likely.
 
-    What a geometric one brings in from outside the image is of the mean colour, and unknown to the mask.
+    What a geometric one brings in from outside the image is of the mean color, and unknown to the mask.
     """
     outside = {"fill": tuple(255 * m for m in config.mean), "fill_mask": IGNORE, "p": 1.0}
     shear = 17 * strength
@@ -157,8 +157,8 @@ def _rand_augment(strength: float, config: InputConfig) -> list[A.BasicTransform
     ]
 
 
-def to_pixels(image: Tensor, config: InputConfig) -> np.ndarray:
-    """Undo the normalisation: (3, H, W) float to (H, W, 3) uint8 RGB."""
+def denormalize(image: Tensor, config: InputConfig) -> np.ndarray:
+    """Undo the normalization: (3, H, W) float to (H, W, 3) uint8 RGB."""
     mean, std = torch.tensor(config.mean).view(3, 1, 1), torch.tensor(config.std).view(3, 1, 1)
     scaled = (image.detach().float().cpu() * std + mean).mul(255).round().clamp(0, 255)
     return scaled.byte().permute(1, 2, 0).numpy()

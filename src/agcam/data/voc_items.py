@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from agcam.data.label_map import LabelMap, find_label_map, nearest, read_labelled_mask
+from agcam.data.label_map import LabelMap, find_label_map, nearest, read_labeled_mask
 from agcam.data.source import Item
 from agcam.data.voc_layout import FileIndex, Tree, annotated, image_index
 from agcam.data.voc_sets import Listed
 from agcam.data.xml_boxes import Annotation, box_of, name_of, read_annotation
 from agcam.errors import DataError
 from agcam.io.images import SUFFIXES
-from agcam.io.text import shown
+from agcam.io.text import quoted
 
 log = logging.getLogger(__name__)
 _LIKE = 0.8  # of names this much alike one is misspelt; cat and car are less
@@ -110,7 +110,7 @@ def _read_item(files: _Files, entry: Listed, wanted: Wanted) -> tuple[Item, list
             if wanted.others and name:
                 continue
             raise DataError(
-                f"{path}: unknown class {shown(name)}; expected one of {', '.join(wanted.classes)}, or set "
+                f"{path}: unknown class {quoted(name)}; expected one of {', '.join(wanted.classes)}, or set "
                 "--data.classes"
             )
         if (node.findtext("difficult") or "0").strip() == "1" and not wanted.difficult:
@@ -164,7 +164,7 @@ def _report_others(
     said = []
     for name, times in others.most_common(10):
         close = nearest(name, classes, _LIKE)
-        said.append(f"{shown(name)} {times}{f' (is {close!r} meant?)' if close else ''}")
+        said.append(f"{quoted(name)} {times}{f' (is {close!r} meant?)' if close else ''}")
     negative = sum(
         not item.labels and any(name in others for name in names) for item, names in zip(items, objects, strict=True)
     )
@@ -243,7 +243,7 @@ def _with_label_map(item: Item, label_map: LabelMap) -> Item:
     if item.mask is None or item.fault is not None:
         return item
     try:
-        read_labelled_mask(item.mask, label_map)
+        read_labeled_mask(item.mask, label_map)
     except DataError as error:
         return replace(item, fault=str(error))
     return replace(item, label_map=label_map)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agcam.errors import DataError, brief
-from agcam.io.text import shown
+from agcam.io.text import quoted
 from agcam.io.xml import decode_xml
 
 Box = tuple[float, float, float, float]
@@ -83,7 +83,7 @@ def box_of(node: ET.Element, path: Path, first: int) -> Box:
         try:
             corners.append(float(text or ""))
         except ValueError:
-            found = None if text is None else shown(text)
+            found = None if text is None else quoted(text)
             raise DataError(f"{path}: {side} of a {name_of(node)[:80]} is {found}, expected a number") from None
     left, top, right, bottom = corners
     return left - first, top - first, right - first + 1, bottom - first + 1

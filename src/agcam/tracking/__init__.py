@@ -22,7 +22,7 @@ from agcam.tracking.drawing import Drawing, table_rows
 from agcam.tracking.metrics_csv import add_csv_logger, claim_folder, keep_metrics, run_dir
 from agcam.tracking.pictures import DiskWriter, write_epoch
 from agcam.tracking.registry import Tracker, register_tracker, tracker_of
-from agcam.tracking.tracker_guard import attempt, first_line, install
+from agcam.tracking.tracker_guard import attempt, first_line, guard_loggers
 from agcam.tracking.wandb import continue_run, run_id, wandb_project
 
 __all__ = [
@@ -68,7 +68,7 @@ def protect(trainer: L.Trainer) -> None:
     add_csv_logger(trainer)
     if trainer.is_global_zero:
         keep_metrics(trainer.loggers)
-    install(trainer.loggers)
+    guard_loggers(trainer.loggers)
 
 
 def log_config(loggers: Sequence[Logger], config: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ class _Guarded:
         attempt(self.logger, partial(method, self.logger, *args, **kwargs), always=self.method == "finalize")
 
 
-def install(loggers: Sequence[Logger]) -> None:
+def guard_loggers(loggers: Sequence[Logger]) -> None:
     """Guard loggers, unless they are."""
     for logger in loggers:
         for method in _METHODS:

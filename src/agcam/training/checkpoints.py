@@ -13,7 +13,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from agcam.errors import ModelError
 from agcam.io.atomic import whole_file
-from agcam.io.text import shown
+from agcam.io.text import quoted
 from agcam.tracking import wandb_project
 from agcam.training.plain_state import plain
 from agcam.training.weights import read_checkpoint
@@ -103,7 +103,7 @@ def open_checkpoint(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
     for name in ("_class_path", "_instantiator"):
         if name in settings and settings[name] not in _INSTANTIATORS:
             raise ModelError(
-                f"{path}: its settings name {shown(str(settings[name]))} as {name}, which train.py neither writes nor "
+                f"{path}: its settings name {quoted(str(settings[name]))} as {name}, which train.py neither writes nor "
                 "imports; if you know the file, start from its weights: --model.weights"
             )
     return found

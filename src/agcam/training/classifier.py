@@ -20,7 +20,7 @@ from agcam.data.input_config import InputConfig, from_timm
 from agcam.errors import ModelError, brief
 from agcam.metrics.means import ImageMean
 from agcam.training.evaluation import class_scores, warn_of_absent
-from agcam.training.freezing import GradualUnfreezing, below
+from agcam.training.freezing import GradualUnfreezing, parameters_below
 from agcam.training.losses import LossName, choose_loss, image_losses
 from agcam.training.mixing import Mixing, make_mixing
 from agcam.training.model_options import check_backbone_args, check_options
@@ -66,7 +66,7 @@ class ViTClassifier(LightningModule):
             is that of the image.
         class_names: set by the data.
         multilabel: set by the data.
-        input: set by the data: size and normalisation of images, as a dictionary of `InputConfig`.
+        input: set by the data: size and normalization of images, as a dictionary of `InputConfig`.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ViTClassifier(LightningModule):
             warn_of_unreached(self.trainer, self.hparams)
             self._mixing = make_mixing(self.hparams["mixup"], self.hparams["cutmix"], len(self.class_names))
             if self.hparams["freeze_epochs"] < 0:
-                for parameter in below(self.backbone):
+                for parameter in parameters_below(self.backbone):
                     parameter.requires_grad_(False)
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # Lightning's list of callbacks
                 if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
@@ -233,7 +233,7 @@ class ViTClassifier(LightningModule):
         return model.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, C) of normalised images (B, 3, H, W)."""
+        """Logits (B, C) of normalized images (B, 3, H, W)."""
         logits: Tensor = self.backbone(in_precision_of(self.backbone, images))
         return logits
 

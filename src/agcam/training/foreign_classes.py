@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from agcam.io.text import shown
+from agcam.io.text import quoted
 
 _ATTACKS = (
     *("os.", "posix.", "nt.", "subprocess.", "sys.", "shutil.", "socket.", "importlib.", "runpy.", "ctypes.", "pty."),
@@ -39,10 +39,10 @@ def foreign_classes(path: Path, error: Exception, allowed: frozenset[str] = froz
 
 def how_to_convert(path: Path, names: list[str]) -> str:
     """A sentence on a file that holds `names`, and what to do with it."""
-    said = ", ".join(shown(name).strip("'") for name in names[:3])
+    said = ", ".join(quoted(name).strip("'") for name in names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     if attack := next((name for name in names if name.startswith(_ATTACKS)), None):
-        return f"it would call {shown(attack)} in whoever loads it, as no honest checkpoint does: delete it"
+        return f"it would call {quoted(attack)} in whoever loads it, as no honest checkpoint does: delete it"
     command = _CONVERT.format(source=str(path), target=str(path.with_name(f"{path.stem}.tensors.pth")))
     return (
         f"it also holds {said}{more}, and reading such could run code. If you trust whoever made it, as this command "

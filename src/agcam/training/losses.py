@@ -1,4 +1,4 @@
-"""What training minimises: a loss for each image, from class indices, multi-hot or mixed labels."""
+"""What training minimizes: a loss for each image, from class indices, multi-hot or mixed labels."""
 
 from __future__ import annotations
 

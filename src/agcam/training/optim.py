@@ -66,7 +66,7 @@ def optimizer_and_schedule(
     }
 
 
-def factor(step: int, warmup: int, total: int) -> float:
+def lr_factor(step: int, warmup: int, total: int) -> float:
     """Learning-rate factor: linear to 1 over `warmup` steps, then a cosine to 0 at `total`."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -79,7 +79,7 @@ class _Schedule(LambdaLR):
     def __init__(self, optimizer: torch.optim.Optimizer, warmup: int, total: int) -> None:
         self.total = total
         self._decays = [group["weight_decay"] for group in optimizer.param_groups]
-        super().__init__(optimizer, lambda step: factor(step, warmup, total))
+        super().__init__(optimizer, lambda step: lr_factor(step, warmup, total))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the step; write rates and weight decay into the optimizer, which was restored before this."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from agcam.io.text import shown
+from agcam.io.text import quoted
 
 log = logging.getLogger(__name__)
 _DEEP = 3
@@ -38,7 +38,7 @@ class _Part:
     fitting: tuple[int, int]
 
     def __str__(self) -> str:
-        return shown(".".join((*self.keys, f"{self.prefix}*")))
+        return quoted(".".join((*self.keys, f"{self.prefix}*")))
 
     @property
     def rank(self) -> int:
@@ -73,7 +73,7 @@ def backbone_weights(found: dict[str, Any], own: Mapping[str, Tensor], path: Pat
 def first_names(names: Mapping[str, Any] | set[str]) -> str:
     """What most names begin with, for a message: "encoder. (150), decoder. (40)"."""
     starts = Counter(name.partition(".")[0] + "." * ("." in name) for name in names)
-    said = ", ".join(f"{shown(start).strip(chr(39))} ({count})" for start, count in starts.most_common(3))
+    said = ", ".join(f"{quoted(start).strip(chr(39))} ({count})" for start, count in starts.most_common(3))
     return f"{said}, …" if len(starts) > 3 else said
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from agcam.errors import ModelError, brief
 from agcam.io.archives import refuse_bomb
-from agcam.io.text import shown
+from agcam.io.text import quoted
 from agcam.training.foreign_classes import foreign_classes, how_to_convert
 from agcam.training.weight_names import backbone_weights, first_names
 
@@ -138,7 +138,7 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         want = tuple(own[key].shape) if key in own else "no such weight"
         strange = "" if names & own.keys() else f" Its names begin with {first_names(names)}."
         raise ModelError(
-            f"{path}: {len(bad)} weights do not fit {type(backbone).__name__}; {shown(key)} is {have} in the file, "
+            f"{path}: {len(bad)} weights do not fit {type(backbone).__name__}; {quoted(key)} is {have} in the file, "
             f"the model has {want}.{strange} Are model.backbone and model.image_size those that made the file?"
         )
     backbone.load_state_dict(

@@ -13,7 +13,7 @@ from PIL import Image
 from agcam.io.atomic import whole_file
 
 COLORMAP = "inferno"
-"""Even steps of heat look like even steps of light, to colour-blind eyes too."""
+"""Even steps of heat look like even steps of light, to color-blind eyes too."""
 _COLORS = mpl.colormaps[COLORMAP](np.arange(256))[:, :3] * 255
 
 
@@ -23,8 +23,8 @@ def overlay(
     """Lay a heatmap over an image at the image's own resolution.
 
     Without `limits` the map is scaled by its own extremes, whatever its units: overlays then show where, not how much,
-    and those of different methods can stand side by side. With them, the same heat is the same colour in every overlay
-    that is given the same limits. The image beneath is drained of most of its colour, so that what glows is the heat.
+    and those of different methods can stand side by side. With them, the same heat is the same color in every overlay
+    that is given the same limits. The image beneath is drained of most of its color, so that what glows is the heat.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -39,8 +39,8 @@ def overlay(
     scaled = resize_map(heatmap, (height, width), limits)
     colors = _COLORS[(scaled * 256).astype(np.int64).clip(max=255)]
     opacity = strength * (0.35 + 0.65 * scaled[..., None])
-    grey = image.mean(axis=2, keepdims=True)
-    mixed: np.ndarray = (0.35 * image + 0.65 * grey) * (1 - opacity) + colors * opacity
+    gray = image.mean(axis=2, keepdims=True)
+    mixed: np.ndarray = (0.35 * image + 0.65 * gray) * (1 - opacity) + colors * opacity
     return mixed.round().astype(np.uint8)
 
 
