@@ -260,7 +260,7 @@ def test_options_without_effect_are_named_once(
     ("option", "said"),
     [
         ("--data.cache_size=64", "data.cache_size 64 has no effect without data.cache"),
-        ("--model.backbone_args={num_classes: 3}", "no num_classes here"),
+        ("--model.backbone_args={num_classes: 3}", "leave out num_classes"),
         (
             "--model.backbone_args={img_size: 48}",
             "model.image_size 32 and model.backbone_args img_size 48 say the same",

@@ -32,8 +32,8 @@ class CUB200(ImageDataModule):
 
     Masks are used where `segmentations/` lies in the data set's folder or beside it. Ids need neither be contiguous
     nor numbers, so a part of the data set works as well, and so does NABirds (Van Horn et al. 2015): of the tree in
-    its `hierarchy.txt` the 555 leaves are classes. Boxes and masks are of the pixels as they lie on disk; where EXIF
-    turns an image, they turn along.
+    its `hierarchy.txt` the 555 leaves are classes. Boxes and masks refer to pixels as they lie on disk, and are turned
+    with the image if EXIF turns it.
 
     Args:
         root: folder with `images.txt`, or its parent if that is called `CUB_200_2011` or `nabirds`.
@@ -69,7 +69,7 @@ class CUB200(ImageDataModule):
 
 
 def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
-    """The items and class names of a split.
+    """Read the items and class names of a split.
 
     Raises:
         DataError: naming the file and line that is missing or wrong.
@@ -133,7 +133,7 @@ def _folder(root: Path) -> Path | None:
 
 
 def _class_names(folder: Path, classes: _Table, labels: set[str]) -> dict[_Key, str]:
-    """Names by id, in the order of the ids; of a hierarchy the leaves, and whatever is a label besides."""
+    """Name the classes by id, in the order of the ids; of a hierarchy only its leaves and ids that are labels."""
     ids = list(classes)
     if (folder / "hierarchy.txt").is_file():
         parents = {_key(parent) for (parent,) in _table(folder / "hierarchy.txt", 1).values()}
@@ -145,7 +145,7 @@ def _class_names(folder: Path, classes: _Table, labels: set[str]) -> dict[_Key, 
 
 
 def _read_mask(item: Item) -> np.ndarray:
-    """Segmentations are gray: the share of annotators who saw bird. More than half of them decide."""
+    """Read a segmentation. Its gray values are the share of annotators who saw bird; more than half of them decide."""
     assert item.mask is not None
     value = item.labels[0] + 1
     if value >= IGNORE:
@@ -156,7 +156,7 @@ def _read_mask(item: Item) -> np.ndarray:
 
 
 def _table(path: Path, columns: int) -> _Table:
-    """`id value …` lines as a dictionary; a single value may hold spaces."""
+    """Read `id value …` lines as a dictionary; a single value may hold spaces."""
     rows: _Table = {}
     try:
         for number, line in read_lines(path):
@@ -180,7 +180,7 @@ def _lookup(table: _Table, image_id: _Key, path: Path) -> list[str]:
 
 
 def _key(text: str) -> _Key | None:
-    """An id, a number (7 and 007 are one) or, as NABirds', a UUID or word; None for what looks like another column."""
+    """Read an id: a number (7 and 007 are equal) or, as in NABirds, a UUID or word; None for another column."""
     if text.isascii() and text.isdigit():
         return int(text) if len(text) <= 18 else None
     return text if _WORD.fullmatch(text) else None

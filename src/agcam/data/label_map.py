@@ -36,7 +36,7 @@ class LabelMap:
 
 
 def find_label_map(folder: Path, classes: list[str]) -> LabelMap | None:
-    """The label map of a data set, if there is one.
+    """Read the label map of a data set, if there is one.
 
     Args:
         folder: where it lies.
@@ -69,7 +69,7 @@ def find_label_map(folder: Path, classes: list[str]) -> LabelMap | None:
 
 
 def read_labeled_mask(path: Path, label_map: LabelMap) -> np.ndarray:
-    """A mask as (H, W) uint8: class index + 1, 0 = background, 255 = ignore.
+    """Read a mask as (H, W) uint8: class index + 1, 0 = background, 255 = ignore.
 
     Raises:
         DataError: if it cannot be read, or has a color or value that the label map does not name.
@@ -88,14 +88,14 @@ def read_labeled_mask(path: Path, label_map: LabelMap) -> np.ndarray:
 
 
 def nearest(name: str, among: list[str], likeness: float = 0.6) -> str | None:
-    """The name of `likeness` or more, of at most 1, that somebody may have meant."""
+    """Find the name most like `name`, at least `likeness` in [0, 1], for a question about a misspelling."""
     by_fold = {other.casefold(): other for other in among}
     close = difflib.get_close_matches(name.casefold(), list(by_fold), n=1, cutoff=likeness)
     return by_fold[close[0]] if close else None
 
 
 def _read_color(path: Path, number: int, line: str) -> tuple[str, int | None]:
-    """A line's label and color, `name:r,g,b:parts:actions`; a label without color is in no mask."""
+    """Read a line's label and color, `name:r,g,b:parts:actions`; a label without color is in no mask."""
     name, _, rest = line.partition(":")
     parts = rest.split(":")[0].replace(" ", "").split(",")
     if name.strip() and ":" in line and parts == [""]:

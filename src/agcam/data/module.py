@@ -26,7 +26,7 @@ _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("
 
 
 class ImageDataModule(LightningDataModule, ABC):
-    """Images with labels, boxes and masks; a data set is a subclass that opens a `ExampleDataset` for each split.
+    """Images with labels, boxes and masks; a data set is a subclass that opens an `ExampleDataset` for each split.
 
     Args:
         batch_size: images in a batch, on each process.
@@ -111,15 +111,15 @@ class ImageDataModule(LightningDataModule, ABC):
             warn_of_shared(self._sources["train"], self._sources["val"])
 
     def fit_input(self, model_config: InputConfig) -> None:
-        """Make images as the model wants them, except for what was given here."""
+        """Adopt the model's input configuration, except for values given to this data module."""
         self.input_config = replace(model_config, **self._overrides)  # type: ignore[arg-type]  # as above
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Augmented, shuffled; an incomplete last batch is dropped unless it is the only one."""
+        """Load shuffled, augmented images; an incomplete last batch is dropped unless it is the only one."""
         return self._loader("train", Transform(self.input_config, self.augmentation))
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """As the model is shown images in use, in order."""
+        """Load images in order, without augmentation."""
         return self._loader("val", Transform(self.input_config))
 
     def test_dataloader(self) -> DataLoader[Sample]:

@@ -1,4 +1,4 @@
-"""Image, boxes and mask moved together. The only file that knows albumentations."""
+"""Transform image, boxes and mask together. The only file that knows albumentations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Augmentation:
     erasing: float = 0.0
 
     def check(self) -> None:
-        """Look whether the values make sense; not when it is made, where jsonargparse would bury the message.
+        """Check the values. The constructor does not: jsonargparse would bury its message.
 
         Raises:
             DataError: if one is out of its range.
@@ -131,7 +131,7 @@ class Transform:
 def _rand_augment(strength: float, config: InputConfig) -> list[A.BasicTransform]:
     """RandAugment's operations and ranges, each drawn up to `strength` in [0, 1]; all of them equally likely.
 
-    What a geometric one brings in from outside the image is of the mean color, and unknown to the mask.
+    Geometric ones fill what enters from outside the image with the mean color, and the mask there with 255.
     """
     outside = {"fill": tuple(255 * m for m in config.mean), "fill_mask": IGNORE, "p": 1.0}
     shear = 17 * strength
@@ -165,7 +165,7 @@ def denormalize(image: Tensor, config: InputConfig) -> np.ndarray:
 
 
 def visible_part(image: np.ndarray, config: InputConfig) -> np.ndarray:
-    """The part of an image (H, W, 3) that evaluation shows to the model, at the image's own resolution."""
+    """Crop an image (H, W, 3) to the part that evaluation shows to the model, at the image's own resolution."""
     if config.resize == "squash":
         return image
     height, width = image.shape[:2]

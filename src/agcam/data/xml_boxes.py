@@ -43,7 +43,7 @@ def read_annotation(path: Path) -> Annotation:
     """Read an annotation in any encoding that it declares.
 
     Raises:
-        FileNotFoundError: if there is none; what that means is for the caller to say.
+        FileNotFoundError: if there is none; the caller knows what that means.
         DataError: if it is no XML, declares a document type, or is larger than `MAX_BYTES`.
     """
     try:
@@ -62,12 +62,12 @@ def read_annotation(path: Path) -> Annotation:
 
 
 def name_of(node: ET.Element) -> str:
-    """The class that an `object` element names."""
+    """Return the class in an `object` element."""
     return (node.findtext("name") or "").strip()
 
 
 def box_of(node: ET.Element, path: Path, first: int) -> Box:
-    """The box of an `object` element: xyxy in pixels counted from 0, right and lower edge exclusive.
+    """Read the box of an `object` element: xyxy in pixels counted from 0, right and lower edge exclusive.
 
     Args:
         node: the element; its box includes both ends, as all such files have it.
@@ -90,7 +90,7 @@ def box_of(node: ET.Element, path: Path, first: int) -> Box:
 
 
 def _positive(text: str | None) -> float | None:
-    """A side of an image; labelImg, for one, writes 0 where it does not know it."""
+    """Read a side of an image; labelImg, for one, writes 0 for an unknown one."""
     try:
         side = float(text or "")
     except ValueError:

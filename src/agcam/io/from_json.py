@@ -11,7 +11,7 @@ from agcam.io.text import quoted
 
 
 def from_json(kind: Any, value: Any, where: str = "it") -> Any:
-    """Return `value` as a `kind`: a dataclass, `list[…]`, `dict[str, …]`, `… | None`, a plain type. Null is a NaN float.
+    """Read `value` as a `kind`: a dataclass, `list[…]`, `dict[str, …]`, `… | None`, a plain type; null is a NaN float.
 
     Raises:
         ValueError: naming the place where `value` is of another kind, or has entries missing or unknown.

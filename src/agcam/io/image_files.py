@@ -87,7 +87,7 @@ def find_image_files(folder: Path, deep: bool = True) -> ImageFiles:
 
 
 def say_left_out(left_out: Counter[str]) -> str:
-    """Describe what was left out, as part of a line: "left out 4 files: 3 .heic (cannot be read: convert to JPEG), 1 .txt"."""
+    """Describe what was left out: "left out 4 files: 3 .heic (cannot be read: convert to JPEG), 1 .txt"."""
     kinds = [
         f"{count} {kind}{'' if count == 1 or kind.startswith('.') else 's'}{f' ({_WHY[kind]})' if kind in _WHY else ''}"
         for kind, count in sorted(left_out.items(), key=lambda item: (-item[1], item[0]))

@@ -32,8 +32,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save to a local path; others are left to Lightning.
 
         Raises:
-            InputError: if what is to be saved could not be read again; nothing is written.
-            OutputError: if the disk is full, …; what was there before is whole.
+            InputError: if the checkpoint could not be read again; nothing is written.
+            OutputError: if the disk is full, …; an earlier checkpoint of that name stays whole.
         """
         checkpoint = plain(checkpoint)
         if "://" in str(path) or storage_options is not None:
@@ -53,7 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def run_folders(trainer: Any) -> list[Path]:
-    """Where the runs of a `trainer:` configuration keep their checkpoints, each run in a folder of its own.
+    """Find the folders in which runs of a `trainer:` configuration keep their checkpoints, each run in its own.
 
     That is the folder of `ModelCheckpoint(dirpath=…)`, or else what its first logger makes `version_N` or a run in.
     """
@@ -71,7 +71,7 @@ def run_folders(trainer: Any) -> list[Path]:
 
 
 def last_checkpoint(folders: Sequence[Path]) -> Path:
-    """The newest `last.ckpt` in `folders`, in their `checkpoints` or in those of a run below them.
+    """Find the newest `last.ckpt` in `folders`, in their `checkpoints` or in those of a run below them.
 
     Raises:
         ModelError: if there is none.
@@ -86,10 +86,10 @@ def last_checkpoint(folders: Sequence[Path]) -> Path:
 
 
 def open_checkpoint(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
-    """What a checkpoint to resume holds.
+    """Read a checkpoint to resume.
 
     Raises:
-        ModelError: as `read_checkpoint`; if a whole one lies beside it or in `folders`, the message names the newest.
+        ModelError: as `read_checkpoint`; the message names the newest whole checkpoint beside it or in `folders`.
             If its settings name a class to import, as other LightningCLIs let them.
     """
     try:
@@ -116,7 +116,7 @@ def _newest(folders: Sequence[Path], name: str) -> list[Path]:
 
 
 def _age(path: Path) -> tuple[int, int]:
-    """Larger for newer ones: runs are numbered where they can be, because clocks jump."""
+    """Return a key that is larger for newer files: a run's number counts before its time, because clocks jump."""
     run = re.fullmatch(r"version_(\d+)", path.parent.parent.name)
     return int(run[1]) if run else -1, path.stat().st_mtime_ns
 
@@ -129,6 +129,6 @@ def _is_whole(path: Path) -> bool:
 
 
 def _option(configured: Any, name: str) -> Any:
-    """An argument of a class in a parsed configuration; None if it has none of that name."""
+    """Return an argument of a class in a parsed configuration; None if there is none of that name."""
     arguments = getattr(configured, "init_args", None)
     return None if arguments is None else arguments.get(name)

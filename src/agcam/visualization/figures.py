@@ -52,7 +52,7 @@ class _Notebook(Figure):
 
 
 def new_figure(width: float, height: float, layout: Any = "none") -> Figure:
-    """A white figure of this size in inches; what stands outside of it is saved, too."""
+    """Make a white figure of this size in inches; what stands outside of it is saved, too."""
     figure = _Notebook(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -106,7 +106,7 @@ def show_map(
 
 
 def style_axes(axes: Axes, title: str, across: str, up: str) -> None:
-    """Title, axis labels and light lines behind the data."""
+    """Set title, axis labels and light grid lines behind the data."""
     axes.set_title(title, fontsize=LABEL + 1, fontweight="bold")
     axes.set_xlabel(across, fontsize=SMALL)
     axes.set_ylabel(up, fontsize=SMALL)
@@ -129,7 +129,7 @@ def write(figure: Figure, text: str, place: tuple[float, float], size: float, **
 
 
 def fit(text: str, width: float, size: float, lines: int) -> str:
-    """`text` in at most `lines` lines of `width` inches at font size `size`; what does not fit ends in "…".
+    """Break `text` into at most `lines` lines of `width` inches at font size `size`; what does not fit ends in "…".
 
     Lines break where labels are joined: at `:` rather than at `=` rather than at `_`. Characters that the font lacks,
     such as control characters, become U+FFFD.

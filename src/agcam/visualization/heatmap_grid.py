@@ -57,7 +57,7 @@ def heatmap_grid(
         A matplotlib figure, which notebooks show and whose `savefig` writes PDF, SVG and PNG; None if there is no map.
 
     Raises:
-        InputError: for another scaling, a contour outside of 0 … 1, or columns that are no n maps.
+        InputError: for another scaling, a contour outside of 0 … 1, or columns that have not n maps.
     """
     if scaling not in _NOTES:
         raise InputError(f"scaling must be 'own' or 'common', found {scaling!r}")
@@ -101,7 +101,7 @@ def _drawable(heatmap: np.ndarray | None) -> bool:
 
 
 def _limits(columns: Iterable[Sequence[np.ndarray | None]]) -> tuple[float, float]:
-    """The coldest and the hottest of all maps."""
+    """Return the coldest and the hottest value of all maps."""
     drawn = [heatmap for column in columns for heatmap in column if heatmap is not None and _drawable(heatmap)]
     return min(float(h.min()) for h in drawn), max(float(h.max()) for h in drawn)
 
@@ -117,7 +117,7 @@ def _write_down(figure: Figure, text: str, top: tuple[float, float]) -> None:
 
 
 def _key(figure: Figure, width: float, limits: tuple[float, float] | None, notes: Sequence[str]) -> None:
-    """The color bar beneath the figure, and what is to be known of it beside."""
+    """Draw the color bar beneath the figure, and its notes beside it."""
     (wide, high), (across, up) = _BAR, figure.get_size_inches()
     top = -0.12
     axes = figure.add_axes((0, (top - high) / up, wide / across, high / up))

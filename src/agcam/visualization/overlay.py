@@ -45,14 +45,14 @@ def overlay(
 
 
 def resize_map(heatmap: np.ndarray, size: tuple[int, int], limits: tuple[float, float] | None = None) -> np.ndarray:
-    """(h, w) to (H, W) float32, bilinear, scaled to [0, 1] by its extremes or by `limits`; a constant map becomes 0."""
+    """Resize (h, w) to (H, W), bilinear, and scale to [0, 1] by extremes or `limits`; a constant map becomes 0."""
     large = cv2.resize(heatmap.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     low, high = limits or (float(large.min()), float(large.max()))
     return ((large - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(large)
 
 
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
-    """A copy of an RGB image with xyxy boxes (n, 4) outlined in `color` on black."""
+    """Outline xyxy boxes (n, 4) in `color` on black, on a copy of an RGB image."""
     drawn = image.copy()
     for left, top, right, bottom in np.asarray(boxes, dtype=np.float64).round().astype(int):
         corners = (int(left), int(top)), (int(right) - 1, int(bottom) - 1)
@@ -62,7 +62,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int]
 
 
 def draw_outlines(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
-    """A copy of an RGB image with the parts of `mask` (H, W) bool, and their holes, outlined as by `draw_boxes`."""
+    """Outline the parts of `mask` (H, W) bool and their holes, as `draw_boxes` does, on a copy of an RGB image."""
     drawn = image.copy()
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for outline, width in ((0, 0, 0), 3), (color, 1):
@@ -71,14 +71,14 @@ def draw_outlines(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, in
 
 
 def side_by_side(images: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
-    """Images of equal height next to each other, a white gap between them."""
+    """Put images of equal height next to each other, with a white gap between them."""
     spacer = np.full((images[0].shape[0], gap, 3), 255, np.uint8)
     row = [part for image in images for part in (image, spacer)]
     return np.concatenate(row[:-1], axis=1)
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, gap: int = 8) -> np.ndarray:
-    """Images of one size in rows of `columns`, white between and around them."""
+    """Put images of one size in rows of `columns`, with white between and around them."""
     height, width = images[0].shape[:2]
     rows = -(-len(images) // columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
