@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from agcam.io.lock import held
+from agcam.io.lock import locked_folder
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["agcam.cli.train", "agcam.cli.explain"])
@@ -96,7 +96,7 @@ def another_holds(folder: Path) -> Iterator[None]:
     ours, theirs = os.pipe()
     child = os.fork()
     if not child:
-        with held(folder):
+        with locked_folder(folder):
             os.write(theirs, b"!")
             time.sleep(1000)
     os.read(ours, 1)

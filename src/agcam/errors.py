@@ -22,14 +22,14 @@ class OutputError(AgcamError):
 
 
 class TrainingError(AgcamError):
-    """Training cannot go on: its numbers are not finite."""
+    """Training cannot continue: memory ran out, or its numbers are not finite."""
 
 
 class UnexpectedError(Exception):
-    """A bug's line as another process told it; the commands print it as it is."""
+    """A bug in another process, as the one line that it reported; the commands print that line as it is."""
 
 
 def brief(error: Exception | str, most: int = 300) -> str:
-    """What another library says went wrong, as part of a line: it may quote half a file."""
+    """Shorten another library's error to part of a line of at most `most` characters: it may quote half a file."""
     said = " ".join(str(error).split())
     return f"{said[:most]}…" if len(said) > most else said or type(error).__name__

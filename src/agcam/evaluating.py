@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""A model in evaluation mode within a block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put `model` into evaluation mode; give each module its own mode back afterwards."""
+    """Put `model` into evaluation mode, and restore the mode of each module afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -32,7 +32,7 @@ from agcam.data.shapes import ShapesDataset
 from agcam.explainers import registry
 from agcam.explainers.methods.agcam import agcam
 from agcam.explainers.registry import MethodSpec, methods
-from agcam.io.lock import held
+from agcam.io.lock import locked_folder
 from processes import another_holds
 
 ROOT = Path(__file__).parents[2]
@@ -212,7 +212,7 @@ def test_a_folder_is_for_one_process_at_a_time(
     (line,) = errors(capsys)
     assert f"{tmp_path}: another process is writing here" in line
     assert not (tmp_path / "shards").exists()
-    with held(tmp_path):
+    with locked_folder(tmp_path):
         pass
 
 

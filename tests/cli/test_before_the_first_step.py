@@ -216,7 +216,7 @@ def test_a_mask_of_a_mode_that_is_not_read_is_named(
     data = ["--data=VOC2012", f"--data.root={root}", classes, "--data.batch_size=4", "--data.num_workers=0"]
     assert fit(tmp_path / "run", data=data) == 2
     said = refused(tmp_path / "run", capsys)
-    assert f"{mask}: a mask must be a palette or greyscale image of 8 bits, found mode {mode}" in said
+    assert f"{mask}: a mask must be a palette or grayscale image of 8 bits, found mode {mode}" in said
 
 
 def test_settings_of_numpy_are_kept_as_plain_numbers(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_options_without_effect_are_named_once(
     ("option", "said"),
     [
         ("--data.cache_size=64", "data.cache_size 64 has no effect without data.cache"),
-        ("--model.backbone_args={num_classes: 3}", "no num_classes here"),
+        ("--model.backbone_args={num_classes: 3}", "leave out num_classes"),
         (
             "--model.backbone_args={img_size: 48}",
             "model.image_size 32 and model.backbone_args img_size 48 say the same",

@@ -18,7 +18,7 @@ from agcam.benchmark.measure import BenchmarkConfig
 from agcam.cli.explain import main as explain_main
 from agcam.cli.options import plain_texts
 from agcam.cli.train import main
-from agcam.console.one_line import say
+from agcam.console.one_line import print_error
 from agcam.errors import AgcamError, InputError, UnexpectedError
 from agcam.training.classifier import ViTClassifier
 from last_line import ELASTIC, FIT, MEETING, the_error
@@ -170,7 +170,7 @@ def test_a_process_of_a_benchmark_hands_its_line_over(
     found = told.get_nowait()
     assert type(found) is kind
     assert str(found).startswith(said)
-    assert say(found) == (1 if kind is UnexpectedError else 2)
+    assert print_error(found) == (1 if kind is UnexpectedError else 2)
 
 
 def test_a_bug_while_options_become_objects_is_no_option_s_fault(

@@ -222,7 +222,7 @@ def test_an_extended_run_has_the_rates_of_a_run_of_that_length(
     assert len(resumed.rates) == 2 * STEPS_PER_EPOCH
     assert resumed.rates == whole.rates[STEPS_PER_EPOCH:]
     assert resumed.rates[0] > 0
-    assert "was to take 5 optimizer steps and is to take 15 now: step 5" in caplog.text
+    assert "the run in the checkpoint was to take 5 optimizer steps, this one takes 15: step 5" in caplog.text
 
 
 def test_averaging_that_is_switched_off_leaves_training_as_it_would_have_been(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from agcam.data import CUB200, ImageNet1k
 from agcam.data.frames import find_frame
 from agcam.data.source import FileDataset
 from agcam.errors import DataError
-from agcam.io.images import Facts, turn_upright
+from agcam.io.images import ImageHeader, turn_upright
 from voc_trees import annotation, devkit, opened, picture
 
 STORED, UPRIGHT = (40, 30), (30, 40)
@@ -171,5 +171,5 @@ def test_cub_says_which_reading_it_takes(cub_root: Path, tmp_path: Path, caplog:
 
 
 def test_no_frame_fits_a_size_that_is_neither() -> None:
-    assert find_frame((30.0, 40.0), Facts(40, 30, 1)) is None
-    assert find_frame((1e30, 1.0), Facts(40, 30, 6)) is None
+    assert find_frame((30.0, 40.0), ImageHeader(40, 30, 1)) is None
+    assert find_frame((1e30, 1.0), ImageHeader(40, 30, 6)) is None

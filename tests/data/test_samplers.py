@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agcam.data import CUB200, VOC2012, Shapes
-from agcam.data.labels import labels_of
+from agcam.data.labels import read_labels
 from agcam.data.samplers import BalancedSampler
 from agcam.data.shapes import CLASSES
 
@@ -63,7 +63,7 @@ def test_the_flag_balances_what_training_sees(cub_root: Path) -> None:
         data.setup("fit")
         assert isinstance(data.train_dataloader().sampler, BalancedSampler)
         assert len(next(iter(data.train_dataloader()))) == 4
-        labels = labels_of(data._sources["train"])
+        labels = read_labels(data._sources["train"])
         assert all(labels[i] == data._sources["train"][i].labels for i in range(len(labels)))
 
 

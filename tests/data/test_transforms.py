@@ -7,7 +7,7 @@ import torch
 from agcam.data.batch import Example
 from agcam.data.input_config import InputConfig
 from agcam.data.shapes import ShapesDataset
-from agcam.data.transforms import Augmentation, Transform, to_pixels, visible_part
+from agcam.data.transforms import Augmentation, Transform, denormalize, visible_part
 from agcam.errors import DataError
 
 CONFIGS = [
@@ -37,7 +37,7 @@ def test_boxes_and_masks_stay_on_their_objects(config: InputConfig, augmentation
     seen = 0
     for seed in range(30):
         sample = transform(painted(seed), torch.tensor(2), 0)
-        red = to_pixels(sample.image, config)[..., 0] > 90
+        red = denormalize(sample.image, config)[..., 0] > 90
         assert (red == (sample.mask.numpy() == 3)).mean() > 0.97
         if not red.any() or not len(sample.boxes):
             continue
@@ -133,7 +133,7 @@ def test_normalisation_is_undone_exactly() -> None:
     config = InputConfig(size=48)
     example = ShapesDataset(1, 48, "train")[0]
     sample = Transform(config)(example, torch.tensor(0), 0)
-    assert np.array_equal(to_pixels(sample.image, config), example.image)
+    assert np.array_equal(denormalize(sample.image, config), example.image)
 
 
 def test_missing_annotations_stay_none() -> None:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from agcam.errors import DataError
-from agcam.io.images import MAX_PIXELS, Facts, check_image, read_image, read_mask, turn_boxes, turn_upright
+from agcam.io.images import MAX_PIXELS, ImageHeader, check_image, read_image, read_mask, turn_boxes, turn_upright
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "LA", "I;16", "I", "F"])
@@ -41,7 +41,7 @@ def test_boxes_turn_as_pixels_do(orientation: int) -> None:
     drawn = np.zeros((20, 32), np.uint8)
     drawn[3:9, 5:25] = 1
     ys, xs = np.nonzero(turn_upright(drawn, orientation))
-    (box,) = turn_boxes(np.array([[5, 3, 25, 9]], np.float32), Facts(32, 20, orientation))
+    (box,) = turn_boxes(np.array([[5, 3, 25, 9]], np.float32), ImageHeader(32, 20, orientation))
     assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
 
 
@@ -88,5 +88,5 @@ def test_masks_keep_their_palette_indices(tmp_path: Path) -> None:
 
 def test_a_colour_mask_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "m.png")
-    with pytest.raises(DataError, match=r"m\.png: a mask must be a palette or greyscale image"):
+    with pytest.raises(DataError, match=r"m\.png: a mask must be a palette or grayscale image"):
         read_mask(tmp_path / "m.png")

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from agcam.errors import InputError, OutputError
-from agcam.io.lock import held, hold
+from agcam.io.lock import lock_folder, locked_folder
 from processes import another_holds
 
 
 def test_the_folder_of_another_process_is_refused_in_one_line(tmp_path: Path) -> None:
     with another_holds(tmp_path / "runs"), pytest.raises(InputError, match="runs: another process is writing here;"):
-        hold(tmp_path / "runs")
-    hold(tmp_path / "runs").release()
+        lock_folder(tmp_path / "runs")
+    lock_folder(tmp_path / "runs").release()
 
 
 def _work_on(folder: Path, told: int) -> None:
     """Hold a folder and start a process that outlives this one, as loader workers do for a moment."""
-    lock = hold(folder)
+    lock = lock_folder(folder)
     worker = os.fork()
     if not worker:
         time.sleep(30)
@@ -39,11 +39,11 @@ def test_a_killed_process_frees_its_folder_though_its_workers_live_on(tmp_path: 
     worker = int(os.read(ours, 20))
     try:
         with pytest.raises(InputError, match="another process is writing here"):
-            hold(tmp_path)
+            lock_folder(tmp_path)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.kill(worker, 0)  # it lives
-        hold(tmp_path).release()
+        lock_folder(tmp_path).release()
     finally:
         os.kill(worker, signal.SIGKILL)
         os.close(ours)
@@ -51,7 +51,7 @@ def test_a_killed_process_frees_its_folder_though_its_workers_live_on(tmp_path: 
 
 
 def test_a_worker_that_ends_leaves_its_parents_folder_held(tmp_path: Path) -> None:
-    with held(tmp_path):
+    with locked_folder(tmp_path):
         worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0,))
         worker.start()
         worker.join()
@@ -64,12 +64,12 @@ def test_a_worker_that_ends_leaves_its_parents_folder_held(tmp_path: Path) -> No
 
 def _expect_refusal(folder: Path) -> None:
     with pytest.raises(InputError, match="another process is writing here"):
-        hold(folder)
+        lock_folder(folder)
 
 
 def test_a_process_may_hold_a_folder_twice(tmp_path: Path) -> None:
-    lock = hold(tmp_path)
-    with held(tmp_path):
+    lock = lock_folder(tmp_path)
+    with locked_folder(tmp_path):
         pass
     checker = multiprocessing.get_context("fork").Process(target=_expect_refusal, args=(tmp_path,))
     checker.start()
@@ -81,4 +81,4 @@ def test_a_process_may_hold_a_folder_twice(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file/out: cannot be written \(Not a directory\)"):
-        hold(tmp_path / "file" / "out")
+        lock_folder(tmp_path / "file" / "out")

@@ -199,8 +199,8 @@ class Slow(CSVLogger):
 
 def test_a_tracker_that_fails_slowly_is_left_alone_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(tmp_path)
-    guard.install([slow])
-    guard.install([slow])
+    guard.guard_loggers([slow])
+    guard.guard_loggers([slow])
     monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: slow.now))
     with pytest.warns(UserWarning, match=r"^Slow failed \(TimeoutError: no answer\)\. Training goes on"):
         slow.log_metrics({})
@@ -218,7 +218,7 @@ def test_a_tracker_that_fails_slowly_is_left_alone_for_a_while(tmp_path: Path, m
 
 def test_a_guarded_logger_is_what_it_was(tmp_path: Path) -> None:
     loggers = [CSVLogger(tmp_path), WandbLogger(offline=True, save_dir=tmp_path), TensorBoardLogger(tmp_path)]
-    guard.install(loggers)
+    guard.guard_loggers(loggers)
     assert [type(entry) for entry in loggers] == [CSVLogger, WandbLogger, TensorBoardLogger]
     again = pickle.loads(pickle.dumps(loggers[0]))  # as launchers that spawn do
     again.log_metrics({"a": 1.0}, 3)

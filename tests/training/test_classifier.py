@@ -6,7 +6,7 @@ import torch
 from agcam.data.input_config import InputConfig
 from agcam.errors import ModelError
 from agcam.training.classifier import ViTClassifier
-from agcam.training.optim import factor
+from agcam.training.optim import lr_factor
 
 ARGS = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
@@ -21,7 +21,7 @@ def test_input_follows_the_backbones_own_configuration() -> None:
 
 
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:
-    factors = [factor(step, 10, 100) for step in range(101)]
+    factors = [lr_factor(step, 10, 100) for step in range(101)]
     assert factors[:10] == sorted(factors[:10])
     assert factors[10] == 1.0
     assert factors[10:] == sorted(factors[10:], reverse=True)

@@ -117,8 +117,9 @@ def test_an_attack_is_called_one_and_no_way_to_run_it_is_given(
     argument = {"eval": f"__import__('os').mkdir({str(boom)!r})", "posix.system": f"mkdir {boom}"}.get(name, str(boom))
     content = {"args": argparse.Namespace(lr=1.0), "y": _Call(function, argument)}
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    named = rf"loading it would call '[\w.]*{name}', .*: delete it$" if zipped else "w.pth"
     for read in (read_weights, read_checkpoint):
-        with pytest.raises(ModelError, match=rf"it would call '[\w.]*{name}' .*: delete it$" if zipped else "w.pth"):
+        with pytest.raises(ModelError, match=named):
             read(tmp_path / "w.pth")
     assert not boom.exists()
 

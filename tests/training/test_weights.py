@@ -59,7 +59,7 @@ def test_a_head_that_does_not_fit_is_made_anew_and_said_so(
         loaded = classifier(tmp_path / "w.safetensors").backbone.state_dict()
     assert loaded["head.weight"].shape == (4, 32)
     assert torch.equal(loaded["blocks.1.attn.qkv.weight"], weights["blocks.1.attn.qkv.weight"])
-    assert "the head (head.bias, head.weight) does not fit and was made anew" in caplog.text
+    assert "the head (head.bias, head.weight) does not fit and keeps its initial weights" in caplog.text
 
 
 def test_anything_else_that_does_not_fit_is_an_error_that_names_it(tmp_path: Path) -> None:

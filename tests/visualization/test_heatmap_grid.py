@@ -21,7 +21,7 @@ from agcam.visualization.overlay import overlay
 from explainers.small_models import random_images, small_model
 from small_runs import classifier
 
-GREY = np.full((40, 60, 3), 128, np.uint8)
+GRAY = np.full((40, 60, 3), 128, np.uint8)
 RAMP = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
 
 
@@ -36,13 +36,13 @@ def shown(figure: object) -> list[np.ndarray]:
 
 def test_a_grid_says_which_scale_its_colours_have() -> None:
     maps = {"agcam": [RAMP], "rollout": [RAMP * 100 + 7]}
-    own = heatmap_grid([GREY], maps)
+    own = heatmap_grid([GRAY], maps)
     assert np.array_equal(shown(own)[1], shown(own)[2])  # other units, same picture
-    assert np.array_equal(shown(own)[1], overlay(GREY, RAMP))
+    assert np.array_equal(shown(own)[1], overlay(GRAY, RAMP))
     assert "each map scaled to its own extremes" in texts(own)
     assert "coldest" in texts(own)
-    common = heatmap_grid([GREY], maps, scaling="common", units="votes")
-    assert np.array_equal(shown(common)[1], overlay(GREY, RAMP, limits=(0, 107)))
+    common = heatmap_grid([GRAY], maps, scaling="common", units="votes")
+    assert np.array_equal(shown(common)[1], overlay(GRAY, RAMP, limits=(0, 107)))
     assert "one scale for all maps, in votes" in texts(common)
     bar = common.axes[-1].get_xlim()
     assert bar == pytest.approx((0, 107))
@@ -51,14 +51,14 @@ def test_a_grid_says_which_scale_its_colours_have() -> None:
 
 def test_overlays_of_a_grid_have_the_images_own_resolution() -> None:
     large = np.zeros((300, 500, 3), np.uint8)
-    figure = heatmap_grid([large, GREY], {"agcam": [RAMP, RAMP]})
+    figure = heatmap_grid([large, GRAY], {"agcam": [RAMP, RAMP]})
     assert [picture.shape[:2] for picture in shown(figure)] == [(300, 500), (40, 60)] * 2
 
 
 def test_a_contour_surrounds_what_is_hotter() -> None:
     spot = np.zeros((4, 4), np.float32)
     spot[1, 1] = 3
-    figure = heatmap_grid([GREY], {"agcam": [spot]}, contour=0.5)
+    figure = heatmap_grid([GRAY], {"agcam": [spot]}, contour=0.5)
     (x, y) = figure.axes[1].collections[-1].get_paths()[0].vertices.T
     assert 14 < x.min() < x.max() < 30  # the second of four columns of 15 pixels, and the second of four rows of 10
     assert 9 < y.min() < y.max() < 20
@@ -71,7 +71,7 @@ def test_a_contour_surrounds_what_is_hotter() -> None:
 )
 def test_grids_refuse_what_makes_no_sense(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        heatmap_grid(**{"images": [GREY], "maps": {"agcam": [RAMP]}} | arguments)  # type: ignore[arg-type]
+        heatmap_grid(**{"images": [GRAY], "maps": {"agcam": [RAMP]}} | arguments)  # type: ignore[arg-type]
 
 
 def test_plots_show_images_as_they_were_before_they_were_normalised() -> None:
@@ -104,9 +104,9 @@ def test_the_most_probable_of_many_classes_are_plotted() -> None:
     logits = torch.arange(20.0).expand(1, -1)
     maps = torch.rand(1, 20, 4, 4)
     explanation = Explanation(logits, torch.arange(20)[None], maps, "agcam")
-    figure = explanation.plot([GREY])
+    figure = explanation.plot([GRAY])
     assert len(shown(figure)) == 1 + 8
-    assert np.array_equal(shown(figure)[1], overlay(GREY, maps[0, 19].numpy()))
+    assert np.array_equal(shown(figure)[1], overlay(GRAY, maps[0, 19].numpy()))
     assert "the 8 most probable of 20 explained classes" in texts(figure)
     assert explanation._repr_html_().count("<img") == 8
 
@@ -116,9 +116,9 @@ def test_plots_refuse_images_of_another_batch() -> None:
     with pytest.raises(InputError, match="1 images for 2 explained ones"):
         explanation.plot(random_images()[:1])
     with pytest.raises(InputError, match=r"found \(40, 60\) uint8"):
-        explanation.plot([GREY[..., 0]] * 2)
+        explanation.plot([GRAY[..., 0]] * 2)
     with pytest.raises(InputError, match="none of the heatmaps is finite"):
-        Explanation(torch.zeros(1, 2), torch.zeros(1, 1).long(), torch.full((1, 1, 2, 2), torch.nan)).plot([GREY])
+        Explanation(torch.zeros(1, 2), torch.zeros(1, 1).long(), torch.full((1, 1, 2, 2), torch.nan)).plot([GRAY])
 
 
 @pytest.mark.parametrize(("kind", "head"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])

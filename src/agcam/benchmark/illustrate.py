@@ -17,7 +17,7 @@ from agcam.benchmark.softmax_vs_sigmoid import peaks
 from agcam.data.batch import Batch, collate
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.data.source import TransformedDataset
-from agcam.data.transforms import Transform, to_pixels
+from agcam.data.transforms import Transform, denormalize
 from agcam.io.explained_images import ExplainedImage, write_panel
 
 _GRID = 6
@@ -43,7 +43,7 @@ def illustrate(found: Results, shard: Shard, job: Job, config: BenchmarkConfig, 
     indices, image = np.unique(shard.pairs["index"][shard.shown], return_inverse=True)
     dataset = TransformedDataset(job.source, Transform(job.subject.input_config))
     batch = collate([dataset[index] for index in indices.tolist()])
-    pixels = [to_pixels(view, job.subject.input_config) for view in batch.image]
+    pixels = [denormalize(view, job.subject.input_config) for view in batch.image]
     _draw_grid(shard, batch, image, pixels, figures)
     if "agcam" in shard.maps:
         few = slice(_PEAKS)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from agcam.benchmark.methods import Method
 from agcam.benchmark.shard import Shard
 from agcam.data.batch import Batch
-from agcam.data.ground_truth import Pairs, box_truth, labelled_targets, mask_truth
+from agcam.data.ground_truth import Pairs, box_truth, labeled_targets, mask_truth
 from agcam.errors import AgcamError
 from agcam.evaluating import evaluating
 from agcam.explainers.explain import explain
@@ -58,7 +58,7 @@ def measure(
     with evaluating(model), torch.inference_mode():
         seconds, logits = _timed(lambda: model(batch.image).float())
     found.seconds[""] = np.array([seconds / len(batch)])
-    targets, pairs = labelled_targets(batch)
+    targets, pairs = labeled_targets(batch)
     inputs = _inputs(model, multilabel, batch, pairs, logits.argmax(1), config)
     _note_images(found, batch, pairs, logits, multilabel)
     found.shown = np.flatnonzero(np.isin(found.pairs["index"], list(shown)))

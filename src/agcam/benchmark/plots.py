@@ -20,7 +20,7 @@ from agcam.explainers.registry import is_control
 from agcam.visualization.figures import (
     COLORS,
     FONT,
-    GREY,
+    GRAY,
     LABEL,
     SMALL,
     fit,
@@ -150,7 +150,7 @@ def _drawn(results: Results, curves: Sequence[str]) -> _Styled:
         {"color": COLORS[n % len(COLORS)], "linestyle": _DASHES[n % len(_DASHES)], "linewidth": 1.4}
         for n in range(len(methods))
     ] + [
-        {"color": GREY, "linestyle": _CONTROL_DASHES[n % len(_CONTROL_DASHES)], "linewidth": 1.1, "zorder": 1}
+        {"color": GRAY, "linestyle": _CONTROL_DASHES[n % len(_CONTROL_DASHES)], "linewidth": 1.1, "zorder": 1}
         for n in range(len(controls))
     ]
     known = [curve for curve in curves if curve in results.curves]
@@ -188,7 +188,7 @@ def _legend(figure: Figure, rows: _Styled, note: str) -> None:
         title_fontsize=SMALL,
         alignment="left",
     )
-    legend.get_title().set_color(GREY)
+    legend.get_title().set_color(GRAY)
     for text, (row, _) in zip(legend.get_texts(), rows, strict=True):
         text.set_parse_math(False)
         text.set_usetex(False)

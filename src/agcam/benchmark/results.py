@@ -12,8 +12,8 @@ from typing import Any
 from agcam.benchmark.shard import SCHEMA
 from agcam.errors import DataError, brief
 from agcam.io.atomic import write_whole
-from agcam.io.from_json import typed
-from agcam.io.text import shown
+from agcam.io.from_json import from_json
+from agcam.io.text import quoted
 from agcam.metrics.spec import MetricSpec
 
 
@@ -157,9 +157,9 @@ def read_json(path: Path) -> Results:
         schema = found.get("schema") if isinstance(found, dict) else None
         if schema != SCHEMA:
             raise DataError(
-                f"{path}: has schema {shown(repr(schema))}, this version reads {SCHEMA}; run the benchmark again"
+                f"{path}: has schema {quoted(repr(schema))}, this version reads {SCHEMA}; run the benchmark again"
             )
-        results: Results = typed(Results, found)
+        results: Results = from_json(Results, found)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected the output folder of explain.py benchmark") from None
     except (OSError, ValueError, OverflowError, RecursionError) as error:

@@ -25,7 +25,7 @@ from agcam.data.source import ExampleDataset, TransformedDataset
 from agcam.data.transforms import Transform
 from agcam.errors import AgcamError, InputError, UnexpectedError, brief
 from agcam.io.atomic import write_whole
-from agcam.io.text import shown
+from agcam.io.text import quoted
 from agcam.training.loaded import LoadedModel
 
 SHARD = 64
@@ -242,7 +242,7 @@ def _check_manifest(output: Path, wanted: dict[str, Any]) -> None:
             ) from error
         if found.get("schema") != wanted.get("schema"):
             raise InputError(
-                f"{output} holds a benchmark of schema {shown(repr(found.get('schema', 1)))}, this version writes "
+                f"{output} holds a benchmark of schema {quoted(repr(found.get('schema', 1)))}, this version writes "
                 f"{wanted.get('schema')}; choose another --output or delete this one"
             )
         other = [name for name, value in wanted.items() if found.get(name) != value]

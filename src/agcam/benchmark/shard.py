@@ -16,7 +16,7 @@ from torch import Tensor
 from agcam.errors import DataError, brief
 from agcam.io.archives import refuse_bomb
 from agcam.io.atomic import whole_file
-from agcam.io.text import shown
+from agcam.io.text import quoted
 
 SCHEMA = 2
 """Version of the layout of `results.json`, `benchmark.json` and the shards."""
@@ -141,7 +141,7 @@ def read_all(paths: Sequence[Path]) -> Shard:
 
 def _check_schema(found: object) -> None:
     if found != SCHEMA:
-        raise ValueError(f"it has schema {shown(repr(found))}, this version reads {SCHEMA}")
+        raise ValueError(f"it has schema {quoted(repr(found))}, this version reads {SCHEMA}")
 
 
 def _check(shard: Shard) -> None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from torch import Tensor, nn
 
 from agcam.explainers.explain import Targets, explain
-from agcam.visualization.figures import COLORS, GREY, LABEL, SMALL, new_figure, save, show, show_map, style_axes, write
+from agcam.visualization.figures import COLORS, GRAY, LABEL, SMALL, new_figure, save, show, show_map, style_axes, write
 
 _STYLES: dict[str, dict[str, Any]] = {
     "softmax": {"color": COLORS[1], "linestyle": (0, (5, 1.2))},
@@ -67,7 +67,7 @@ def peaks(model: nn.Module, images: Tensor, pixels: Sequence[np.ndarray], path: 
     for column, title in enumerate(["image", *(f"AG-CAM, {name}" for name in _STYLES)]):
         write(figure, title, (column * step + cell / 2, height + 0.06), LABEL, ha="center")
     note = "each map scaled to its own extremes"
-    write(figure, note, (3 * step - gap, -0.06), SMALL, ha="right", color=GREY)
+    write(figure, note, (3 * step - gap, -0.06), SMALL, ha="right", color=GRAY)
     save(figure, path)
     return True
 

@@ -16,7 +16,7 @@ from agcam.callbacks.image_selection import GalleryBy, ImageSelection
 from agcam.callbacks.scoring import FIGURES, WITHOUT_OBJECTS, GroundTruth, Scoring, find_objects, has_objects
 from agcam.callbacks.self_check import check_explainable
 from agcam.data.batch import Batch, join_batches, owned
-from agcam.data.ground_truth import labelled_targets, predicted_targets
+from agcam.data.ground_truth import labeled_targets, predicted_targets
 from agcam.errors import InputError
 from agcam.explainers.explain import explain_recording
 from agcam.explainers.joined import join_recordings, joinable
@@ -244,7 +244,7 @@ class ExplanationCallback(L.Callback):
         batch = waiting[0][1] if len(waiting) == 1 else join_batches([batch for _, batch in waiting], recording.images)
         first = recording.logits.argmax(1, keepdim=True)
         if self.targets == "labelled":
-            targets, pairs = labelled_targets(batch)
+            targets, pairs = labeled_targets(batch)
         else:
             targets, pairs = predicted_targets(batch, first)
         pairs = pairs.keep(owned(batch.index, trainer.global_rank, trainer.world_size)[pairs.image])

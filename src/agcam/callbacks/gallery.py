@@ -13,7 +13,7 @@ from torch import Tensor
 
 from agcam.data.batch import Batch
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
-from agcam.data.transforms import to_pixels
+from agcam.data.transforms import denormalize
 from agcam.explainers.explanation import Explanation
 from agcam.io.explained_images import ExplainedImage
 from agcam.training.classifier import ViTClassifier
@@ -61,7 +61,7 @@ def show(
             ExplainedImage(
                 index=int(batch.index[row]),
                 name=batch.name[row],
-                image=to_pixels(batch.image[row], model.input_config),
+                image=denormalize(batch.image[row], model.input_config),
                 explained=names[explained],
                 truth=tuple(names[c] for c in present[row].tolist()),
                 predicted=names[predicted[row]],

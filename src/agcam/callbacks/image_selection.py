@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from agcam.callbacks.gallery import evenly_spaced, gather
-from agcam.data.labels import labels_of
+from agcam.data.labels import read_labels
 from agcam.errors import InputError
 from agcam.io.explained_images import ExplainedImage
 
@@ -109,7 +109,7 @@ def _explained_labels(dataset: Any, count: int) -> Sequence[Sequence[int]]:
             f"explanation.gallery_by 'class' needs the labels of {type(dataset).__name__}, which has no `source` of "
             "examples; take 'index' or 'hardest'"
         )
-    return labels_of(source, count)
+    return read_labels(source, count)
 
 
 def _take(queue: Iterator[int], taken: dict[int, None], size: int) -> bool:

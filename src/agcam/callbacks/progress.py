@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 
-from agcam.console.progress import Lines, duration, say
+from agcam.console.progress import Lines, duration, print_line
 
 
 class ProgressLines(ProgressBar):
@@ -63,7 +63,7 @@ class ProgressLines(ProgressBar):
             told.append(f"{duration((now - self._started) / (done - self._first) * (trainer.max_epochs - done))} left")
         metrics = self.get_metrics(trainer, pl_module)
         told += [f"{name} {value:.3f}" for name, value in metrics.items() if isinstance(value, float)]
-        say(f"{self._epoch(trainer)}: {', '.join(told)}")
+        print_line(f"{self._epoch(trainer)}: {', '.join(told)}")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the lines of a validation."""

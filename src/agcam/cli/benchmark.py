@@ -26,7 +26,7 @@ from agcam.console.progress import open_console, progress
 from agcam.data.module import Split
 from agcam.errors import AgcamError, InputError
 from agcam.explainers.vit_parts import inspect_vit
-from agcam.io.lock import held
+from agcam.io.lock import locked_folder
 from agcam.io.redact import without_home
 from agcam.metrics.registry import default_metrics, metric_specs, parse_metrics, registered
 from agcam.report.write import write_report
@@ -114,7 +114,7 @@ def _benchmark(options: argparse.Namespace, load: Callable[..., Any]) -> int:
         _positive("--limit", options.limit)
     opener = partial(_open, options, load)
     job = opener()
-    with held(options.output):
+    with locked_folder(options.output):
         with progress("benchmark", len(job.positions), quiet=options.quiet) as done:
             run(job, opener, config, options.output, devices, done)
         shard = read_all([shard_path(options.output, number) for number in range(count_shards(job))])

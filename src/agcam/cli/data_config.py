@@ -16,7 +16,7 @@ from agcam.data.input_config import InputConfig
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import ExampleDataset
 from agcam.errors import AgcamError, DataError, InputError
-from agcam.io.text import shown
+from agcam.io.text import quoted
 from agcam.io.yaml import read_yaml
 
 
@@ -49,7 +49,7 @@ def open_split(
     if section is None and not options:
         raise InputError("no data are named: give --config YAML, or --data NAME with its --data.* options")
     if not chosen and (foreign := next(_foreign(section), None)) is not None:
-        raise DataError(f"{config}: names {shown(foreign)}, code from elsewhere; if you trust it, add --config FILE")
+        raise DataError(f"{config}: names {quoted(foreign)}, code from elsewhere; if you trust it, add --config FILE")
     given = [] if section is None else ["--data", json.dumps(section, default=str)]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(ImageDataModule, "data", required=True)

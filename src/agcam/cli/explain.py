@@ -19,11 +19,11 @@ from agcam.cli.images import explain_images, find_images
 from agcam.cli.report import add_report
 from agcam.console.debug import add_debug, debuggable
 from agcam.console.interrupt import interruptible, status_of
-from agcam.console.one_line import say
+from agcam.console.one_line import print_error
 from agcam.console.progress import progress
 from agcam.errors import InputError
 from agcam.explainers.vit_parts import inspect_vit
-from agcam.io.lock import held
+from agcam.io.lock import locked_folder
 from agcam.training.loaded import LoadedModel, load_timm, load_trained
 
 
@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"interrupted{again}", file=sys.stderr)  # noqa: T201  # the command's own voice
         return status_of(interrupt)
     except Exception as error:
-        return say(error)
+        return print_error(error)
 
 
 def _parse(args: list[str]) -> argparse.Namespace:
@@ -104,7 +104,7 @@ def _images(options: argparse.Namespace) -> int:
     paths = find_images(options.input)
     subject = _load(options)
     inspect_vit(subject.model)
-    with held(options.output), progress("explaining", len(paths), quiet=options.quiet) as done:
+    with locked_folder(options.output), progress("explaining", len(paths), quiet=options.quiet) as done:
         outcome = explain_images(
             subject,
             paths,

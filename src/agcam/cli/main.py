@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from agcam.console.debug import debugging
-from agcam.console.one_line import say
+from agcam.console.one_line import print_error
 
 # Idle OpenMP threads go to sleep after some 50 µs: spinning longer takes the cores that loader workers need, sleeping
 # at once makes small models wait for them to wake. Read when torch is loaded, which the imports below lead to.
@@ -64,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> int:
         try:
             run = import_module(module).main
         except Exception as error:  # Lightning looks at the environment when it is imported, and may end there
-            return say(error)
+            return print_error(error)
         return int(run(None if args is None else given))
 
 

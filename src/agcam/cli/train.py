@@ -45,7 +45,7 @@ from agcam.console.progress import watched
 from agcam.data.module import ImageDataModule
 from agcam.errors import AgcamError, InputError, ModelError, brief
 from agcam.io.atomic import write_whole
-from agcam.io.lock import hold
+from agcam.io.lock import lock_folder
 from agcam.io.redact import with_home, without_home
 from agcam.io.yaml import read_yaml
 from agcam.tracking import continue_run, log_config, open_trackers, protect, run_dir
@@ -173,7 +173,7 @@ class TrainCLI(LightningCLI):
         protect(trainer)
         if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             # without a logger the folder is the user's own, and pictures are all that goes there
-            self._held = hold(run_dir(trainer) / ("" if trainer.loggers else "explanations"))
+            self._held = lock_folder(run_dir(trainer) / ("" if trainer.loggers else "explanations"))
 
     before_validate = before_test = before_fit
 

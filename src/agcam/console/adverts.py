@@ -1,4 +1,4 @@
-"""Lightning's advertisements: they would stand between a command and what went wrong with it."""
+"""Drop Lightning's advertisements, which would stand between a command and its error message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities
 
 
 def drop_adverts() -> None:
-    """Keep Lightning from recommending its products. Twice does no harm."""
+    """Keep Lightning from recommending its products. Calling it twice does no harm."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_is_news)
 

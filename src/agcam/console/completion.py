@@ -1,4 +1,4 @@
-"""Completion of the command in shells."""
+"""Completion of the command's options in shells."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def add_completion(parser: argparse.ArgumentParser, others: Callable[[], argpars
         action=_Print,
         const=others,
         choices=_SHELLS,
-        dest=argparse.SUPPRESS,  # nothing that a configuration should hold
+        dest=argparse.SUPPRESS,  # no configuration should contain it
         default=argparse.SUPPRESS,
         help=f"print a script that completes ./{parser.prog} in this shell",
     )
 
 
 class _Print(argparse.Action):
-    """Prints the script and ends."""
+    """Prints the completion script and exits."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         import shtab  # for this option only
@@ -47,7 +47,7 @@ class _Print(argparse.Action):
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """The arguments of a parser and of its commands."""
+    """Yield the arguments of a parser and of its commands."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):

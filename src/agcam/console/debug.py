@@ -1,4 +1,4 @@
-"""`--debug`: the traceback besides the one line."""
+"""`--debug`: print the traceback before the one line of an error."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _OPTION, _VARIABLE = "--debug", "AGCAM_DEBUG"
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
-    """Add the option, for its line of help: `debugging` has looked for it before anything is parsed."""
+    """Add `--debug` to a parser, for its help text: `debugging` reads the option before anything is parsed."""
     parser.add_argument(
         _OPTION,
         action=_Seen,
         nargs=0,
-        dest=argparse.SUPPRESS,  # nothing that a configuration should hold
+        dest=argparse.SUPPRESS,  # no configuration should contain it
         default=argparse.SUPPRESS,
-        help="where something fails, print the traceback before the one line that says what",
+        help="if the command fails, print the traceback before the error message",
     )
 
 
 @contextmanager
 def debugging(args: Sequence[str]) -> Iterator[None]:
-    """Show tracebacks inside if `args` ask for it, in the processes that are started there, too."""
+    """Show tracebacks within the block if `args` ask for it, also in processes that are started there."""
     before = os.environ.get(_VARIABLE)
     if _OPTION in args:
         os.environ[_VARIABLE] = "1"
@@ -41,7 +41,7 @@ def debugging(args: Sequence[str]) -> Iterator[None]:
 
 
 def debuggable(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
-    """Have a command's `main` run under `debugging`."""
+    """Wrap a command's `main` in `debugging`."""
 
     @wraps(main)
     def debugged(args: Sequence[str] | None = None) -> int:
@@ -52,12 +52,12 @@ def debuggable(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequenc
 
 
 def wants_traceback() -> bool:
-    """Whether somebody asked for tracebacks, by `--debug` or by AGCAM_DEBUG=1."""
+    """Return whether tracebacks are asked for, by `--debug` or by AGCAM_DEBUG=1."""
     return os.environ.get(_VARIABLE, "") not in ("", "0")
 
 
 class _Seen(argparse.Action):
-    """Takes the option and keeps nothing."""
+    """Accepts the option and stores nothing."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""Errors of the machine, of Lightning, torch and the trackers that a user can do something about, as ours."""
+"""Turn errors of the machine, Lightning, torch and the trackers that a user can fix into agcam's own."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _USERS = (  # by name: most of these libraries are not loaded
     "safetensors",
     "optuna.exceptions",
 )
-"""Modules or types of errors that speak of what was asked for, of accounts and of servers."""
+"""Modules or types of errors about the user's options, accounts and servers."""
 
 
 def as_ours(error: Exception) -> Exception:
-    """An error that a user can do something about as one of ours; any other as it is.
+    """Turn an error that a user can fix into one of ours; return any other unchanged.
 
-    These are: ours, also on their way out of a loader worker; the machine's (disk, memory, ports, killed workers);
-    variables of the environment; missing packages; and what Lightning and trackers refuse.
+    A user can fix: our own errors, also those from a loader worker; the machine's (disk, memory, ports, killed
+    workers); variables of the environment; missing packages; and what Lightning and trackers refuse.
     """
     said = str(error)
     if isinstance(error, AgcamError):
@@ -49,12 +49,12 @@ def as_ours(error: Exception) -> Exception:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What an error was raised from."""
+    """Return the first error of the chain that this one was raised from."""
     return list(_causes(error))[-1]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised from, and so on."""
+    """Yield an error, the one it was raised from, and so on."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -91,7 +91,7 @@ def _is_memory(error: Exception, said: str) -> bool:
 
 
 def _of_environment(error: Exception, said: str) -> AgcamError | None:
-    """A variable that launchers and clusters set, and that is not what Lightning or torch can read."""
+    """Recognize a variable of a launcher or cluster that Lightning or torch cannot read."""
     if isinstance(error, ValueError) and (found := re.match(r"invalid literal for int\(\) with base 10: '(.*)'", said)):
         named = [n for n in os.environ if n in _NUMBERS or n.startswith(_NUMBER_PREFIXES)]
         guilty = [n for n in sorted(named) if os.environ[n] == found[1]]

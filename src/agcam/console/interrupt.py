@@ -35,15 +35,15 @@ class Interrupted(KeyboardInterrupt):
 
 
 def status_of(interrupt: BaseException) -> int:
-    """Exit status of a command that was interrupted; whoever raised it."""
+    """Return the exit status of an interrupted command, whether Python or `interruptible` raised the interrupt."""
     return interrupt.status if isinstance(interrupt, Interrupted) else INTERRUPTED
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the first signal raise `Interrupted`, and the second end the process whatever it is doing.
+    """Let the first signal raise `Interrupted`, and the second end the process at once.
 
-    Who ends jobs may send SIGTERM or SIGHUP to a process and again to its group: within a second that is one request.
+    A scheduler may send SIGTERM or SIGHUP to a process and again to its group: within a second that is one request.
     """
     if threading.current_thread() is not threading.main_thread():  # which alone gets signals, and may ask for them
         yield
@@ -69,9 +69,9 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Start processes that neither Ctrl-C nor a closing terminal reaches: whoever starts them ends them.
+    """Shield processes started within the block from Ctrl-C and a closing terminal: their parent ends them.
 
-    On Windows both reach them.
+    On Windows it has no effect.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -84,7 +84,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def end_at_next() -> None:
-    """Have the next Ctrl-C end the process."""
+    """Let the next Ctrl-C end the process."""
     _asked.append(time.monotonic())
     signal.signal(signal.SIGINT, lambda number, frame: _answer(number))
 
@@ -98,7 +98,7 @@ def _answer(number: int) -> None:
 
 
 def _leave_closed(terminals: list[int]) -> None:
-    """Have output that went to a terminal go nowhere if that was closed, where writing would fail."""
+    """Discard output to terminals that were closed, where writing would fail."""
     for descriptor in terminals:
         if not os.isatty(descriptor):
             nowhere = os.open(os.devnull, os.O_WRONLY)

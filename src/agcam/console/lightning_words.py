@@ -1,4 +1,4 @@
-"""What Lightning says about options, where its own words do not name the option or what to write instead."""
+"""Reword Lightning's errors about options where they name neither the option nor a value that works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agcam.errors import brief
 
 
 def in_our_words(error: Exception) -> str:
-    """A message of Lightning's, naming the option."""
+    """Reword a message of Lightning's so that it names the option."""
     said = brief(error)
     if "No supported gpu backend found" in said:
         return (

@@ -1,4 +1,4 @@
-"""Any exception as one line and an exit status: what a user can change (2), or what nobody expected (1)."""
+"""Turn any exception into one line and an exit status: 2 if a user can fix it, 1 if nobody expected it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agcam.errors import AgcamError, UnexpectedError
 
 
 def describe(error: Exception) -> tuple[str, int]:
-    """The line, without `error:`, and the exit status."""
+    """Return an error's line, without `error:`, and its exit status."""
     plain = as_ours(error)
     if isinstance(plain, AgcamError):
         return _flat(str(plain)), 2
@@ -23,8 +23,8 @@ def describe(error: Exception) -> tuple[str, int]:
     return f"unexpected {kind}: {said} (at {where}); run again with --debug for the traceback", 1
 
 
-def say(error: Exception) -> int:
-    """Print an error that ended a command, as one line on stderr; returns the exit status."""
+def print_error(error: Exception) -> int:
+    """Print an error that ended a command, as one line on stderr; return the exit status."""
     line, status = describe(error)
     show_traceback(error)
     print(f"error: {line}", file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
@@ -32,7 +32,7 @@ def say(error: Exception) -> int:
 
 
 def show_traceback(error: Exception) -> None:
-    """Print the traceback if somebody asked for it."""
+    """Print the traceback if it is asked for."""
     if wants_traceback():
         traceback.print_exception(error)
 

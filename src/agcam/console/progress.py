@@ -1,4 +1,4 @@
-"""Progress of long jobs on stderr: a bar for people who watch, plain lines for logs, nothing for those who ask."""
+"""Progress of long jobs on stderr: a bar on a terminal, plain lines in a log, nothing if quiet."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _EVERY = 30.0
 
 
 def open_console(quiet: bool = False, stderr: bool = False) -> Console:
-    """The terminal; wide where there is none, so that logs and files hold whole numbers and names."""
+    """Open a console on the terminal; without one it is wide, so that logs and files hold whole numbers and names."""
     console = Console(quiet=quiet, stderr=stderr)
     return console if console.is_terminal else Console(quiet=quiet, stderr=stderr, width=250)
 
 
 def watched(console: Console) -> bool:
-    """Whether somebody watches who wants bars that move: not where `NO_COLOR` or `TERM=dumb` is set."""
+    """Return whether to draw moving bars: on a terminal, unless `NO_COLOR` or `TERM=dumb` is set."""
     return console.is_terminal and not console.is_dumb_terminal and "NO_COLOR" not in os.environ
 
 
 @contextmanager
 def progress(what: str, total: float, unit: str = "images", quiet: bool = False) -> Iterator[Callable[[float], None]]:
-    """Show how far a job of `total` units is, infinite where unknown; the context gives a function to tell of finished.
+    """Show how far a job of `total` units is, infinite if unknown; yields a function to report finished units with.
 
     On a terminal a bar with rate and time left; otherwise, or where `NO_COLOR` or `TERM=dumb` is set, a line every
     half minute and one at the end; nothing if `quiet`.
@@ -74,7 +74,7 @@ class Lines:
         self.started = self.said = time.monotonic()
 
     def advance(self, count: float) -> None:
-        """Tell of finished units."""
+        """Report finished units."""
         self.done += count
         if time.monotonic() - self.said >= _EVERY:
             self.say()
@@ -88,16 +88,16 @@ class Lines:
             f", {duration((self.total - self.done) / rate)} left" if known and rate and self.done < self.total else ""
         )
         whole = f" of {self.total:.0f}" if known else ""
-        say(f"{self.what}: {self.done:.0f}{whole} {self.unit}, {rate:.1f} {self.unit}/s{left}")
+        print_line(f"{self.what}: {self.done:.0f}{whole} {self.unit}, {rate:.1f} {self.unit}/s{left}")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Write a line to stderr at once."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 7 min, 2 h 5 min."""
+    """Write seconds as people say them: 42 s, 7 min, 2 h 5 min."""
     if not math.isfinite(seconds) or seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""What raised an exception: enough for a bug report when nobody has the traceback."""
+"""Find where an exception was raised: enough for a bug report without the traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OURS = str(Path(__file__).parents[1])
 
 
 def raised_at(error: BaseException) -> tuple[str, str, str]:
-    """Type, message and place of an exception, also of one that another process handed over as text."""
+    """Return type, message and place of an exception, also of one that another process sent as text."""
     said = str(error)
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
     kind = type(error).__name__
@@ -29,13 +29,13 @@ def raised_at(error: BaseException) -> tuple[str, str, str]:
 
 
 def raised_in(error: BaseException, *packages: str) -> bool:
-    """Whether the innermost frame belongs to one of `packages`."""
+    """Return whether the innermost frame belongs to one of `packages`."""
     frame = innermost(error)
     return frame is not None and _short(frame.filename).partition("/")[0] in packages
 
 
 def refused_in(error: BaseException, *packages: str) -> bool:
-    """Whether code of one of `packages` says `raise`: it looked at something and refused it, it did not stumble."""
+    """Return whether a `raise` statement in one of `packages` raised: it checked a value and refused it."""
     frame = innermost(error)
     if frame is None or not raised_in(error, *packages):
         return False
@@ -43,13 +43,13 @@ def refused_in(error: BaseException, *packages: str) -> bool:
 
 
 def innermost(error: BaseException) -> traceback.FrameSummary | None:
-    """The frame that raised, without its text."""
+    """Return the frame that raised."""
     frames = traceback.extract_tb(error.__traceback__)
     return frames[-1] if frames else None
 
 
 def _place(frames: list[tuple[str, int]]) -> str:
-    """The innermost frame, and the innermost of agcam where that is another."""
+    """Name the innermost frame, and agcam's innermost frame if that is another."""
     if not frames:
         return "an unknown place"
     ours = [frame for frame in frames if frame[0].startswith(_OURS)]
@@ -58,7 +58,7 @@ def _place(frames: list[tuple[str, int]]) -> str:
 
 
 def _short(path: str) -> str:
-    """A file's path from its package on."""
+    """Cut a file's path to the part from its package on."""
     if path.startswith(_OURS):
         return str(Path(path).relative_to(Path(_OURS).parent))
     return re.sub(r"^.*/(?:site-packages|dist-packages|lib/python3\.\d+)/", "", path)

@@ -1,4 +1,4 @@
-"""The one typed thing that travels: `Example` (as read) → `Sample` (transformed) → `Batch`."""
+"""The types of an image on its way to the model: `Example` (as read) → `Sample` (transformed) → `Batch`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 IGNORE = 255
-"""Mask value of pixels whose class is unknown; they count nowhere."""
+"""Mask value of pixels whose class is unknown; every metric excludes them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Batch:
     """A batch of images with their annotations.
 
     Attributes:
-        image: (B, 3, H, W) float, normalised.
+        image: (B, 3, H, W) float, normalized.
         label: (B,) int64, or (B, C) float multi-hot.
         boxes: for each image (n, 4) float xyxy in pixels of the transformed image, or None if unknown.
         box_labels: for each image (n,) int64, or None.
@@ -95,15 +95,15 @@ class Batch:
         return replace(self, **{f.name: apply(getattr(self, f.name)) for f in fields(self)})
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The batch on another device."""
+        """Copy the batch to another device."""
         return self._map(lambda t: t.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
-        """The batch in page-locked memory; `DataLoader(pin_memory=True)` calls this."""
+        """Copy the batch to page-locked memory; `DataLoader(pin_memory=True)` calls this."""
         return self._map(lambda t: t.pin_memory())
 
     def present(self) -> list[Tensor]:
-        """For each image the class indices that its label names."""
+        """Return for each image the class indices in its label."""
         if self.label.dim() == 1:
             return list(self.label.unsqueeze(1))
         return [torch.nonzero(row).flatten() for row in self.label]
@@ -128,7 +128,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def join_batches(batches: Sequence[Batch], image: Tensor) -> Batch:
-    """Batches of equal image size as one; `image` (B, 3, H, W) holds the images of all of them."""
+    """Join batches of equal image size; `image` (B, 3, H, W) holds the images of all of them."""
 
     def mask_of(batch: Batch) -> Tensor:
         unknown = (len(batch), *image.shape[-2:])
@@ -147,9 +147,9 @@ def join_batches(batches: Sequence[Batch], image: Tensor) -> Batch:
 
 
 def owned(index: Tensor, rank: int, world_size: int) -> Tensor:
-    """(B,) bool: the positions of `index` that this process counts.
+    """Return (B,) bool: whether this process scores each position in `index`.
 
     Lightning's evaluation sampler deals positions out in turn and repeats the first ones so that each process
-    gets equally many. Position i belongs to process i mod world size; everything else is such a repetition.
+    gets equally many. Position i belongs to process i mod world size; all others are repetitions.
     """
     return index % world_size == rank

@@ -1,4 +1,4 @@
-"""Images decoded and shrunk once, kept in one memory-mapped file for all epochs, loader workers and processes."""
+"""Decode and shrink images once, into one memory-mapped file for all epochs, loader workers and processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ROW = np.dtype([("offset", "<i8"), ("size", "<i4", 2), ("original", "<i4", 2), 
 
 
 class CachedDataset:
-    """A `FileDataset` whose images and masks are decoded and shrunk once; then they are copied from one file.
+    """A `FileDataset` whose images and masks are decoded and shrunk once; later reads copy them from one file.
 
     The file is named after the paths of the images and `size`, so that data sets, splits and sizes can share a folder.
     It is built when it is missing, broken, or when any image or mask file has changed in size or time; one process
@@ -88,10 +88,10 @@ class CachedDataset:
         return Example(image, item.labels, boxes, item.box_labels, mask, item.name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_data": None}  # a process that is sent this maps the file itself
+        return vars(self) | {"_data": None}  # a process that unpickles this maps the file itself
 
     def _open(self) -> str | None:
-        """Map the file; what is wrong with it if that cannot be done."""
+        """Map the file; return what is wrong with it, or None."""
         try:
             data = np.asarray(np.memmap(self.path, np.uint8, "r"))
         except (FileNotFoundError, NotADirectoryError):
@@ -100,7 +100,7 @@ class CachedDataset:
             return "is empty"
         except OSError as error:
             raise DataError(
-                f"{self.path}: the cache cannot be read ({error}); mend that or choose another --data.cache"
+                f"{self.path}: the cache cannot be read ({error}); fix that, or choose another --data.cache"
             ) from error
         if len(data) < _HEADER.size:
             return "is truncated"
@@ -117,10 +117,10 @@ class CachedDataset:
     def _build_once(self) -> None:
         """Build the file, or wait until another process has."""
         part = self.path.with_suffix(".part")
-        with _explained(self.path.parent):
+        with _as_data_error(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path.with_suffix(".lock"), thread_local=False)  # freed however its holder ends
-            with _alone(lock, self.path):
+            with _exclusive(lock, self.path):
                 if (fault := self._open()) is None:
                     return
                 if fault != "is missing":
@@ -158,7 +158,7 @@ class CachedDataset:
         os.fsync(file.fileno())  # before it gets its name: a machine that goes down leaves no half file under it
 
     def _shrink(self, index: int) -> tuple[np.ndarray, np.ndarray | None, tuple[int, int]]:
-        """Image and mask at their size in the file, and the original height and width."""
+        """Return image and mask at their size in the file, and the original height and width."""
         example = self.source[index]
         height, width = example.image.shape[:2]
         ratio = min(1.0, self.size / min(height, width))
@@ -171,7 +171,7 @@ class CachedDataset:
 
 
 def _digests(source: FileDataset, size: int) -> tuple[str, bytes]:
-    """A file name for these images at this size, and a fingerprint of their files as they are now."""
+    """Make a file name for these images at this size, and a fingerprint of their files as they are now."""
     which, state = hashlib.sha256(f"{size}".encode()), hashlib.sha256()
     for item in source.items:
         for path in filter(None, (item.path, item.mask)):
@@ -188,8 +188,8 @@ def _digests(source: FileDataset, size: int) -> tuple[str, bytes]:
 
 
 @contextmanager
-def _alone(lock: BaseFileLock, path: Path) -> Iterator[None]:
-    """The lock, at once or once its holder has built the cache."""
+def _exclusive(lock: BaseFileLock, path: Path) -> Iterator[None]:
+    """Hold the lock; wait while another process builds the cache."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -202,8 +202,8 @@ def _alone(lock: BaseFileLock, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Whatever the operating system refuses is a `DataError` that names the cache's folder."""
+def _as_data_error(folder: Path) -> Iterator[None]:
+    """Turn errors of the operating system into a `DataError` that names the cache's folder."""
     try:
         yield
     except OSError as error:

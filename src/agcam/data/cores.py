@@ -6,7 +6,7 @@ import os
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: fewer than the machine has, where a scheduler or `taskset` says so."""
+    """Count the cores that this process may use: a scheduler or `taskset` may allow fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):  # Linux; Python 3.13 has os.process_cpu_count for all
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -15,7 +15,7 @@ from agcam.data.source import FileDataset, Item, OnError
 from agcam.errors import DataError
 from agcam.io.download import Archive, fetch
 from agcam.io.images import read_mask
-from agcam.io.text import inside, read_lines, shown
+from agcam.io.text import inside, quoted, read_lines
 
 ARCHIVE = Archive(
     url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
@@ -32,8 +32,8 @@ class CUB200(ImageDataModule):
 
     Masks are used where `segmentations/` lies in the data set's folder or beside it. Ids need neither be contiguous
     nor numbers, so a part of the data set works as well, and so does NABirds (Van Horn et al. 2015): of the tree in
-    its `hierarchy.txt` the 555 leaves are classes. Boxes and masks are of the pixels as they lie on disk; where EXIF
-    turns an image, they turn along.
+    its `hierarchy.txt` the 555 leaves are classes. Boxes and masks refer to pixels as they lie on disk, and are turned
+    with the image if EXIF turns it.
 
     Args:
         root: folder with `images.txt`, or its parent if that is called `CUB_200_2011` or `nabirds`.
@@ -69,7 +69,7 @@ class CUB200(ImageDataModule):
 
 
 def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
-    """The items and class names of a split.
+    """Read the items and class names of a split.
 
     Raises:
         DataError: naming the file and line that is missing or wrong.
@@ -94,20 +94,20 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
         inside(path, f"{folder / 'images.txt'}: image {image_id}")
         flag = _lookup(splits, image_id, folder / "train_test_split.txt")[0]
         if flag not in ("0", "1"):
-            raise DataError(f"{folder / 'train_test_split.txt'}: image {image_id} has {shown(flag)}, expected 0 or 1")
+            raise DataError(f"{folder / 'train_test_split.txt'}: image {image_id} has {quoted(flag)}, expected 0 or 1")
         if (flag == "1") != train:
             continue
         class_text = _lookup(labels, image_id, folder / "image_class_labels.txt")[0]
         if (class_id := _key(class_text)) not in index:
             raise DataError(
-                f"{folder / 'image_class_labels.txt'}: image {image_id} has class {shown(class_text)}, not in "
+                f"{folder / 'image_class_labels.txt'}: image {image_id} has class {quoted(class_text)}, not in "
                 "classes.txt"
             )
         numbers = _lookup(boxes, image_id, folder / "bounding_boxes.txt")
         try:
             x, y, w, h = (float(n) for n in numbers)
         except ValueError:
-            found, where = shown(" ".join(numbers)), folder / "bounding_boxes.txt"
+            found, where = quoted(" ".join(numbers)), folder / "bounding_boxes.txt"
             raise DataError(f"{where}: image {image_id} has {found}, expected x y w h") from None
         mask = segmentations / Path(path).with_suffix(".png") if segmentations else None
         items.append(
@@ -133,7 +133,7 @@ def _folder(root: Path) -> Path | None:
 
 
 def _class_names(folder: Path, classes: _Table, labels: set[str]) -> dict[_Key, str]:
-    """Names by id, in the order of the ids; of a hierarchy the leaves, and whatever is a label besides."""
+    """Name the classes by id, in the order of the ids; of a hierarchy only its leaves and ids that are labels."""
     ids = list(classes)
     if (folder / "hierarchy.txt").is_file():
         parents = {_key(parent) for (parent,) in _table(folder / "hierarchy.txt", 1).values()}
@@ -145,7 +145,7 @@ def _class_names(folder: Path, classes: _Table, labels: set[str]) -> dict[_Key, 
 
 
 def _read_mask(item: Item) -> np.ndarray:
-    """Segmentations are grey: the share of annotators who saw bird. More than half of them decide."""
+    """Read a segmentation. Its gray values are the share of annotators who saw bird; more than half of them decide."""
     assert item.mask is not None
     value = item.labels[0] + 1
     if value >= IGNORE:
@@ -156,13 +156,13 @@ def _read_mask(item: Item) -> np.ndarray:
 
 
 def _table(path: Path, columns: int) -> _Table:
-    """`id value …` lines as a dictionary; a single value may hold spaces."""
+    """Read `id value …` lines as a dictionary; a single value may hold spaces."""
     rows: _Table = {}
     try:
         for number, line in read_lines(path):
             text, *values = line.split(maxsplit=1) if columns == 1 else line.split()
             if len(values) != columns or (key := _key(text)) is None:
-                raise DataError(f"{path}:{number}: found {shown(line)}, expected an id and {columns} value(s)")
+                raise DataError(f"{path}:{number}: found {quoted(line)}, expected an id and {columns} value(s)")
             if key in rows:
                 raise DataError(f"{path}:{number}: id {key} appears twice")
             rows[key] = values
@@ -180,7 +180,7 @@ def _lookup(table: _Table, image_id: _Key, path: Path) -> list[str]:
 
 
 def _key(text: str) -> _Key | None:
-    """An id, a number (7 and 007 are one) or, as NABirds', a UUID or word; None for what looks like another column."""
+    """Read an id: a number (7 and 007 are equal) or, as in NABirds, a UUID or word; None for another column."""
     if text.isascii() and text.isdigit():
         return int(text) if len(text) <= 18 else None
     return text if _WORD.fullmatch(text) else None

@@ -1,4 +1,4 @@
-"""Writing a source to disk in the layout of CUB-200-2011 or PASCAL VOC, as data to try things on."""
+"""Write a data set in the layout of CUB-200-2011 or PASCAL VOC, to test with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agcam.errors import InputError
 
 
 def write_cub(splits: Mapping[str, ExampleDataset], root: Path) -> None:
-    """Write a single-label source as a CUB tree, segmentations included.
+    """Write a single-label data set as a CUB tree, with segmentations.
 
     Args:
         splits: "train" and "test".
@@ -44,14 +44,14 @@ def write_cub(splits: Mapping[str, ExampleDataset], root: Path) -> None:
         tables["train_test_split"].append(f"{number} {int(split == 'train')}")
         _save(example.image, root / "images" / path)
         if example.mask is not None:
-            grey = np.where(example.mask > 0, 255, 0).astype(np.uint8)
-            _save(grey, root / "segmentations" / Path(path).with_suffix(".png"))
+            gray = np.where(example.mask > 0, 255, 0).astype(np.uint8)
+            _save(gray, root / "segmentations" / Path(path).with_suffix(".png"))
     for name, lines in tables.items():
         (root / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_voc(splits: Mapping[str, ExampleDataset], root: Path) -> None:
-    """Write a source as a VOC tree: boxes as XML, masks as palette images, one image set for each split.
+    """Write a data set as a VOC tree: boxes as XML, masks as palette images, one image set for each split.
 
     Args:
         splits: by the name of their image set.
@@ -119,7 +119,7 @@ def _save(image: np.ndarray, path: Path) -> None:
 
 
 def _color(index: int) -> tuple[int, int, int]:
-    """A palette colour that tells neighbouring indices apart; ignored pixels are cream, as in VOC."""
+    """Choose a palette color that tells neighboring indices apart; ignored pixels are cream, as in VOC."""
     if index == IGNORE:
         return 224, 224, 192
     return (index * 67) % 256, (index * 131) % 256, (index * 199) % 256

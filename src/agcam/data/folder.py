@@ -10,7 +10,7 @@ from typing import Any
 
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileDataset, Item, OnError
-from agcam.data.splitting import check_share, choose_split, draw
+from agcam.data.splitting import check_share, choose_split, hash_fraction
 from agcam.errors import DataError
 from agcam.io.image_files import ImageFiles, find_image_files, is_clutter, say_left_out
 from agcam.io.images import SUFFIXES
@@ -26,8 +26,8 @@ class ImageFolderDataModule(ImageDataModule):
 
     Where `root` holds class folders directly, each image is for training or for validation by a hash of its path
     below `root`: adding or removing images moves no other. Photographs of one scene may then fall on both sides;
-    where that matters, make `train/` and `val/` yourself. Without a test split of its own, it is the validation split.
-    Links to folders are followed; the log counts files that are no images.
+    where that matters, make `train/` and `val/` yourself. Without `test`, the validation split is tested on.
+    Links to folders are followed; the log counts the files that are not images.
 
     Args:
         root: folder with `train` and `val`, or with a folder per class. Images may lie deeper in a class folder.
@@ -46,14 +46,14 @@ class ImageFolderDataModule(ImageDataModule):
     def open(self, split: Split) -> FileDataset:
         """Open a split; class indices are those of the sorted names of the training folders."""
         items, class_names, left_out = read_folder(self.root, split, self.val_share)
-        if left_out and left_out != self._said:  # of one folder for two splits once
+        if left_out and left_out != self._said:  # once if two splits share a folder
             self._said = left_out
             log.warning(left_out)
         return FileDataset(items, class_names, multilabel=False, on_error=self.on_error)
 
 
 def read_folder(root: Path, split: Split, val_share: float = 0.2) -> tuple[list[Item], list[str], str]:
-    """The items and class names of a split, and a line on the files that were left out, if any.
+    """Read the items and class names of a split, and a line on the files that were left out, if any.
 
     Raises:
         DataError: naming the folder that is missing, empty, or of no known class.
@@ -85,7 +85,7 @@ def read_folder(root: Path, split: Split, val_share: float = 0.2) -> tuple[list[
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """The folders in a folder by name, hidden ones and what systems leave behind left out.
+    """List the folders in a folder by name, without hidden ones and those that systems leave.
 
     Raises:
         DataError: if it cannot be read.
@@ -131,7 +131,7 @@ def _own_folder(root: Path, split: Split) -> Path:
 
 
 def _share(root: Path, paths: list[Path], train: bool, val_share: float) -> list[Path]:
-    """A class's images on one side of the split; one of each class is for training whatever the hashes."""
-    draws = {path: draw(path.relative_to(root).as_posix()) for path in paths}
-    highest = max(draws, key=lambda path: draws[path])
-    return [path for path, drawn in draws.items() if (drawn >= val_share or path == highest) == train]
+    """Choose a class's images on one side of the split; at least one of each class is for training."""
+    hashes = {path: hash_fraction(path.relative_to(root).as_posix()) for path in paths}
+    highest = max(hashes, key=lambda path: hashes[path])
+    return [path for path, drawn in hashes.items() if (drawn >= val_share or path == highest) == train]

@@ -1,6 +1,6 @@
-"""Which pixels an annotation counts: of the image as it lies on disk, turned upright by EXIF, or before shrinking.
+"""Find which image an annotation was drawn on: as it lies on disk, turned upright by EXIF, or before shrinking.
 
-An annotation that gives the size of its image tells. VOC, CUB and ImageNet were made for MATLAB, which reads pixels as
+The image size in an annotation shows it. VOC, CUB and ImageNet were made for MATLAB, which reads pixels as
 they lie; today's tools draw on the upright image; and many a data set was shrunk after it had been annotated.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agcam.io.images import Facts, turn_boxes
+from agcam.io.images import ImageHeader, turn_boxes
 
 log = logging.getLogger(__name__)
 Size = tuple[float, float]
@@ -26,7 +26,7 @@ class Frame:
     Attributes:
         orientation: EXIF orientation by which the annotation turns to lie on the upright image; 1 if it lies there.
         size: width and height of what it was drawn on, before it turns.
-        clear: whether that is known; where nothing tells, it is the image as it lies on disk.
+        clear: whether that is known; if not, the image as it lies on disk is assumed.
         scaled: whether the image has been shrunk or enlarged since.
     """
 
@@ -36,49 +36,49 @@ class Frame:
     scaled: bool = False
 
 
-def find_frame(size: Size | None, facts: Facts, scalable: bool = True) -> Frame | None:
-    """The frame that an annotation's size tells; None if it fits the image in no way.
+def find_frame(size: Size | None, header: ImageHeader, scalable: bool = True) -> Frame | None:
+    """Find the frame from an annotation's image size; None if that size does not fit the image.
 
     Args:
         size: width and height that the annotation gives, None where it gives none.
-        facts: of the image file.
+        header: of the image file.
         scalable: whether an image of another size, but the same shape, fits as well.
     """
-    stored = (float(facts.width), float(facts.height))
-    upright = upright_size(facts)
-    turned = facts.orientation != 1
+    stored = (float(header.width), float(header.height))
+    upright = upright_size(header)
+    turned = header.orientation != 1
     if size is None:
-        return Frame(facts.orientation, stored, clear=not turned)
+        return Frame(header.orientation, stored, clear=not turned)
     fits: Sequence[bool] = (size == stored, size == upright)
     scaled = not any(fits)
     if scaled and scalable:
         fits = (_same_shape(size, stored), _same_shape(size, upright))
     match fits:
         case (True, True):
-            return Frame(facts.orientation, size, clear=not turned, scaled=scaled)
+            return Frame(header.orientation, size, clear=not turned, scaled=scaled)
         case (True, False):
-            return Frame(facts.orientation, size, scaled=scaled)
+            return Frame(header.orientation, size, scaled=scaled)
         case (False, True):
             return Frame(1, size, scaled=scaled)
     return None
 
 
-def place_boxes(boxes: np.ndarray, frame: Frame, facts: Facts) -> np.ndarray:
-    """Boxes (n, 4) xyxy in pixels of `frame`, in pixels of the upright image."""
-    now = (facts.width, facts.height) if frame.orientation != 1 else upright_size(facts)
+def place_boxes(boxes: np.ndarray, frame: Frame, header: ImageHeader) -> np.ndarray:
+    """Move boxes (n, 4) xyxy from pixels of `frame` to pixels of the upright image."""
+    now = (header.width, header.height) if frame.orientation != 1 else upright_size(header)
     if frame.scaled:
         boxes = boxes * np.array([now[0] / frame.size[0], now[1] / frame.size[1]] * 2)
-    return turn_boxes(boxes, Facts(facts.width, facts.height, frame.orientation))
+    return turn_boxes(boxes, ImageHeader(header.width, header.height, frame.orientation))
 
 
-def upright_size(facts: Facts) -> Size:
-    """Width and height of the image that `read_image` reads."""
-    width, height = float(facts.width), float(facts.height)
-    return (height, width) if facts.orientation > 4 else (width, height)
+def upright_size(header: ImageHeader) -> Size:
+    """Return width and height of the image that `read_image` reads."""
+    width, height = float(header.width), float(header.height)
+    return (height, width) if header.orientation > 4 else (width, height)
 
 
 def _same_shape(one: Size, other: Size) -> bool:
-    """Whether a size is the other one scaled, both sides rounded alike to whole pixels."""
+    """Return whether a size is the other one scaled, both sides rounded alike to whole pixels."""
     return _scales_to(one, other) or _scales_to(other, one)
 
 
@@ -92,7 +92,7 @@ def _scales_to(start: Size, end: Size) -> bool:
 
 
 def warn_of_frames(found: Sequence[tuple[Path, Frame]]) -> None:
-    """Say of how many images the annotations were scaled, and of how many nothing tells how they were drawn."""
+    """Warn of images whose annotations were scaled, and of those whose annotations may be drawn either way."""
     if scaled := [(path, frame) for path, frame in found if frame.scaled]:
         path, frame = scaled[0]
         log.warning(

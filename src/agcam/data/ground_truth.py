@@ -1,4 +1,4 @@
-"""Which class of which image is explained, and where the object is."""
+"""Choose the class to explain of each image, and find where its object is."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Pairs:
     object: Tensor
 
     def keep(self, chosen: Tensor) -> Pairs:
-        """The pairs where `chosen` (P,) bool is true."""
+        """Keep the pairs where `chosen` (P,) bool is true."""
         return Pairs(self.image[chosen], self.slot[chosen], self.object[chosen])
 
 
-def labelled_targets(batch: Batch) -> tuple[Tensor, Pairs]:
-    """Each image explained for its label, in multi-label data for every present class: targets (B, T) and pairs.
+def labeled_targets(batch: Batch) -> tuple[Tensor, Pairs]:
+    """Choose the labels to explain, in multi-label data every present class: targets (B, T) and pairs.
 
     Rows with fewer classes are padded with class 0; no pair points at the padding.
     """
@@ -51,10 +51,10 @@ def labelled_targets(batch: Batch) -> tuple[Tensor, Pairs]:
 
 
 def predicted_targets(batch: Batch, first: Tensor) -> tuple[Tensor, Pairs]:
-    """Each image explained for its first choice (B, 1): targets and pairs.
+    """Choose each image's predicted class (B, 1) to explain: targets and pairs.
 
-    In single-label data the heatmap is scored against the image's object, whatever it was taken for. In
-    multi-label data an image whose first choice is not present has no object to score against and gives no pair.
+    In single-label data the heatmap is scored against the image's object, even if the prediction is wrong. In
+    multi-label data an image whose predicted class is not present has no object to score against and gives no pair.
     """
     image = torch.arange(len(batch), device=first.device)
     if batch.label.dim() == 1:
@@ -64,7 +64,7 @@ def predicted_targets(batch: Batch, first: Tensor) -> tuple[Tensor, Pairs]:
 
 
 def box_truth(batch: Batch, pairs: Pairs) -> tuple[list[Tensor], Tensor]:
-    """The boxes of each pair's object, and (P,) bool: for which pairs there are any."""
+    """Return the boxes of each pair's object, and (P,) bool: which pairs have any."""
     boxes = []
     for image, wanted in zip(pairs.image.tolist(), pairs.object.tolist(), strict=True):
         known, labels = batch.boxes[image], batch.box_labels[image]
@@ -73,7 +73,7 @@ def box_truth(batch: Batch, pairs: Pairs) -> tuple[list[Tensor], Tensor]:
 
 
 def mask_truth(batch: Batch, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
-    """(P, H, W) bool object pixels, (P, H, W) bool ignored pixels, (P,) bool: for which pairs there is an object."""
+    """Return (P, H, W) bool object pixels, (P, H, W) bool ignored pixels, (P,) bool: which pairs have an object."""
     if batch.mask is None:
         empty = torch.zeros((len(pairs.image), 1, 1), dtype=torch.bool, device=pairs.image.device)
         return empty, empty, empty[:, 0, 0]

@@ -20,7 +20,7 @@ from agcam.data.source import FileDataset, Item, OnError
 from agcam.data.xml_boxes import Annotation, Box, box_of, name_of, read_annotation
 from agcam.errors import DataError, brief
 from agcam.io.image_files import find_image_files, say_left_out
-from agcam.io.text import name_of_file, read_text, shown
+from agcam.io.text import name_of_file, quoted, read_text
 
 log = logging.getLogger(__name__)
 MAPPING = "LOC_synset_mapping.txt"
@@ -38,7 +38,7 @@ class ImageNet1k(ImageDataModule):
     A class's index is the place of its WordNet id among all ids of the synset mapping, so a data set that holds only
     some of the class folders keeps the 1000 official indices. Without that file, classes are the training folders,
     in the order of their ids and named by them. Validation images may lie in one folder or in class folders. An image
-    without annotation has no boxes and counts in no localization metric.
+    without annotation has no boxes and is excluded from localization metrics.
 
     Args:
         root: folder with `Data/CLS-LOC`, `Annotations/CLS-LOC` and `LOC_synset_mapping.txt`, or its parent; the text
@@ -72,7 +72,7 @@ class _Tree:
 
 
 def read_imagenet(root: Path, train: bool) -> tuple[list[Item], list[str]]:
-    """The items of a split and all class names. An item with a wrong annotation carries its `fault`.
+    """Read the items of a split and all class names. An item with a wrong annotation carries its `fault`.
 
     Raises:
         DataError: naming the folder, file or line that is missing or wrong.
@@ -116,12 +116,12 @@ def _near(folder: Path, name: str) -> Path | None:
 
 
 def _names_of_folders(training: Path, say: bool) -> dict[str, str]:
-    """Class names by WordNet id where no file maps them: the ids of the training folders."""
+    """Name classes by the WordNet ids of the training folders, where no file maps them."""
     folders = [folder.name for folder in list_folders(training)] if training.is_dir() else []
     odd = next((name for name in folders if not _WNID.fullmatch(name)), None)
     if odd is not None or not folders:
         raise DataError(
-            f"{training}: {'no class folder' if odd is None else shown(odd)} where only WordNet ids as n01440764 may "
+            f"{training}: {'no class folder' if odd is None else quoted(odd)} where only WordNet ids as n01440764 may "
             f"be; there is no {MAPPING} either, from which classes would come"
         )
     if say:
@@ -136,14 +136,14 @@ def _names_of_folders(training: Path, say: bool) -> dict[str, str]:
 
 
 def _read_mapping(path: Path) -> dict[str, str]:
-    """Class names by WordNet id, in the order of their indices."""
+    """Read class names by WordNet id, in the order of their indices."""
     lines: dict[str, str] = {}
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         wnid, _, synonyms = line.strip().partition(" ")
         if not wnid:
             continue
         if not _WNID.fullmatch(wnid) or not synonyms.strip():
-            raise DataError(f"{path}:{number}: found {shown(line.strip())}, expected 'n01440764 tench, Tinca tinca'")
+            raise DataError(f"{path}:{number}: found {quoted(line.strip())}, expected 'n01440764 tench, Tinca tinca'")
         if wnid in lines:
             raise DataError(f"{path}:{number}: {wnid} appears twice")
         lines[wnid] = synonyms.strip()
@@ -172,7 +172,7 @@ def _unique_names(lines: Mapping[str, str]) -> list[str]:
 
 
 def _read_solution(path: Path) -> dict[str, str]:
-    """WordNet ids by image name."""
+    """Read the WordNet ids by image name."""
     found: dict[str, str] = {}
     try:
         rows = list(csv.reader(read_text(path).split("\n")))
@@ -187,7 +187,7 @@ def _read_solution(path: Path) -> dict[str, str]:
         wnids = set(words[::5])
         if len(words) % 5 or len(wnids) != 1:
             raise DataError(
-                f"{path}:{number}: found {shown(','.join(row))}, expected an image's name and "
+                f"{path}:{number}: found {quoted(','.join(row))}, expected an image's name and "
                 "'wnid x1 y1 x2 y2' once or more, always of one wnid"
             )
         if row[0] in found:
@@ -197,7 +197,7 @@ def _read_solution(path: Path) -> dict[str, str]:
 
 
 def _files(tree: _Tree) -> tuple[list[tuple[Path, str | None]], Counter[str]]:
-    """Image files by path, each with the WordNet id of its folder, None outside of class folders; what is left out."""
+    """List image files with the WordNet id of their folder (None outside of class folders), and what is left out."""
     if not tree.images.is_dir():
         raise DataError(f"{tree.images}: no such folder; expected the images of this split")
     files: list[tuple[Path, str | None]] = []
@@ -239,7 +239,7 @@ def _read_item(tree: _Tree, path: Path, folder: str | None) -> Item:
 def _read_annotation(
     tree: _Tree, path: Path, annotation: Path, folder: str | None
 ) -> tuple[str, list[Box], Size | None]:
-    """An image's WordNet id, the boxes of its own class, and the size of the image that they were drawn on."""
+    """Read an image's WordNet id, the boxes of its own class, and the size of the image that they were drawn on."""
     try:
         found = read_annotation(annotation)
     except FileNotFoundError:
@@ -252,7 +252,7 @@ def _read_annotation(
 
 
 def _decide(tree: _Tree, path: Path, annotation: Path, drawn: set[str], folder: str | None) -> str:
-    """The WordNet id of a validation image: solution file, boxes and class folder must agree where they exist."""
+    """Decide a validation image's WordNet id: solution file, boxes and class folder must agree where they exist."""
     claims = {str(annotation): drawn, f"folder {path.parent}": {folder} if folder else set()}
     if tree.solution is not None:
         if path.stem not in tree.solved:

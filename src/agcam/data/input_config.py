@@ -14,14 +14,14 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class InputConfig:
-    """What a model wants to be shown.
+    """Size, normalization and resizing of the images that a model expects.
 
     Attributes:
         size: side of the square image in pixels.
         mean: per channel, of images scaled to [0, 1].
         std: per channel.
-        interpolation: how images grow; shrinking always averages over areas.
-        crop_pct: share of the shorter side that a centre crop keeps.
+        interpolation: for enlarging; shrinking always averages over areas.
+        crop_pct: share of the shorter side that a center crop keeps.
         resize: "squash" the whole image to a square, or "center_crop" at the image's own proportions.
     """
 
@@ -33,12 +33,12 @@ class InputConfig:
     resize: Resize = "squash"
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values that YAML and checkpoints hold."""
+        """Convert to plain values for YAML and checkpoints."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`.
+        """Undo `to_dict`.
 
         Raises:
             InputError: for a name that is none of its own.
@@ -50,7 +50,7 @@ class InputConfig:
 
 
 def from_timm(pretrained_cfg: dict[str, Any], size: int | None = None) -> InputConfig:
-    """The input of a timm model by its own pretrained configuration; `size` replaces the image size if given."""
+    """Take the input of a timm model from its pretrained configuration; `size` replaces the image size if given."""
     import timm.data
 
     found = timm.data.resolve_data_config(pretrained_cfg=pretrained_cfg)

@@ -1,4 +1,4 @@
-"""Lists that say which class a mask's colours or values mean: CVAT's `labelmap.txt`, labelme's `class_names.txt`."""
+"""Lists that say which class a mask's colors or values mean: CVAT's `labelmap.txt`, labelme's `class_names.txt`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from agcam.data.batch import IGNORE
 from agcam.errors import DataError
 from agcam.io.images import read_colors, read_mask
-from agcam.io.text import read_lines, shown
+from agcam.io.text import quoted, read_lines
 
 COLORS, VALUES = "labelmap.txt", "class_names.txt"
 _BACKGROUND = {"background", "_background_"}
@@ -36,7 +36,7 @@ class LabelMap:
 
 
 def find_label_map(folder: Path, classes: list[str]) -> LabelMap | None:
-    """The label map of a data set, if there is one.
+    """Read the label map of a data set, if there is one.
 
     Args:
         folder: where it lies.
@@ -54,7 +54,7 @@ def find_label_map(folder: Path, classes: list[str]) -> LabelMap | None:
         for name, color in named:
             value = _value_of(name, classes)
             if meaning.setdefault(color, value) != value:
-                raise DataError(f"{path}: {shown(name)} has the color of another label; masks cannot tell them apart")
+                raise DataError(f"{path}: {quoted(name)} has the color of another label; masks cannot tell them apart")
         meaning = {_BLACK: 0, _CREAM: IGNORE} | meaning
         return LabelMap(path, True, tuple(sorted(meaning.items())))
     path = folder / VALUES
@@ -68,8 +68,8 @@ def find_label_map(folder: Path, classes: list[str]) -> LabelMap | None:
     return LabelMap(path, False, tuple(sorted((values | {IGNORE: IGNORE}).items())))
 
 
-def read_labelled_mask(path: Path, label_map: LabelMap) -> np.ndarray:
-    """A mask as (H, W) uint8: class index + 1, 0 = background, 255 = ignore.
+def read_labeled_mask(path: Path, label_map: LabelMap) -> np.ndarray:
+    """Read a mask as (H, W) uint8: class index + 1, 0 = background, 255 = ignore.
 
     Raises:
         DataError: if it cannot be read, or has a color or value that the label map does not name.
@@ -88,21 +88,21 @@ def read_labelled_mask(path: Path, label_map: LabelMap) -> np.ndarray:
 
 
 def nearest(name: str, among: list[str], likeness: float = 0.6) -> str | None:
-    """The name of `likeness` or more, of at most 1, that somebody may have meant."""
+    """Find the name most like `name`, at least `likeness` in [0, 1], for a question about a misspelling."""
     by_fold = {other.casefold(): other for other in among}
     close = difflib.get_close_matches(name.casefold(), list(by_fold), n=1, cutoff=likeness)
     return by_fold[close[0]] if close else None
 
 
 def _read_color(path: Path, number: int, line: str) -> tuple[str, int | None]:
-    """A line's label and color, `name:r,g,b:parts:actions`; a label without color is in no mask."""
+    """Read a line's label and color, `name:r,g,b:parts:actions`; a label without color is in no mask."""
     name, _, rest = line.partition(":")
     parts = rest.split(":")[0].replace(" ", "").split(",")
     if name.strip() and ":" in line and parts == [""]:
         return name.strip(), None
     color = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 4]
     if not name.strip() or len(color) != 3 or len(parts) != 3 or max(color) > 255:
-        raise DataError(f"{path}:{number}: found {shown(line)}, expected 'cat:128,0,0::', a label and its color")
+        raise DataError(f"{path}:{number}: found {quoted(line)}, expected 'cat:128,0,0::', a label and its color")
     return name.strip(), color[0] << 16 | color[1] << 8 | color[2]
 
 

@@ -1,4 +1,4 @@
-"""The classes that the images of a data set show, read without the images where possible."""
+"""Read the classes of a data set's images, without decoding the images where possible."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ log = logging.getLogger(__name__)
 
 
 def known_labels(source: ExampleDataset) -> Labels | None:
-    """The classes of each image where a source lists its files; None where they take reading every image."""
+    """Return the classes of each image if the data set lists its files; None if every image must be read for them."""
     items = getattr(getattr(source, "source", source), "items", None)  # a cache holds the source that lists them
     return None if items is None else [item.labels for item in items]
 
 
-def labels_of(source: ExampleDataset, count: int | None = None) -> Labels:
+def read_labels(source: ExampleDataset, count: int | None = None) -> Labels:
     """Return the classes of each image, or of the first `count`, if need be by reading every one."""
     known, count = known_labels(source), len(source) if count is None else count
     return [source[i].labels for i in range(count)] if known is None else known[:count]
 
 
 def warn_of_missing_classes(source: ExampleDataset) -> None:
-    """Say which classes have no image to learn from; training on a part of the data is no error."""
+    """Warn of classes without training image; training on a part of the data is no error."""
     labels = known_labels(source)
     if labels is None:
         return

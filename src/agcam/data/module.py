@@ -15,7 +15,7 @@ from agcam.data.batch import Batch, Sample, collate
 from agcam.data.cache import CachedDataset
 from agcam.data.cores import usable_cores
 from agcam.data.input_config import InputConfig, Interpolation, Resize, Triple
-from agcam.data.labels import labels_of, warn_of_missing_classes
+from agcam.data.labels import read_labels, warn_of_missing_classes
 from agcam.data.samplers import BalancedSampler, ResumableSampler, SeededDataset, TrainingLoader
 from agcam.data.source import ExampleDataset, TransformedDataset, warn_of_shared
 from agcam.data.transforms import Augmentation, Transform
@@ -26,7 +26,7 @@ _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("
 
 
 class ImageDataModule(LightningDataModule, ABC):
-    """Images with labels, boxes and masks; a data set is a subclass that opens a `ExampleDataset` for each split.
+    """Images with labels, boxes and masks; a data set is a subclass that opens an `ExampleDataset` for each split.
 
     Args:
         batch_size: images in a batch, on each process.
@@ -65,9 +65,9 @@ class ImageDataModule(LightningDataModule, ABC):
         self.num_workers = min(8, usable_cores()) if num_workers is None else num_workers
         self.augmentation = augmentation
         self.balanced = balanced
-        given = {"size": image_size, "mean": mean, "std": std, "interpolation": interpolation, "resize": resize}
-        self._given = {name: value for name, value in given.items() if value is not None}
-        self.input_config = replace(InputConfig(), **self._given)  # type: ignore[arg-type]  # values fit by construction
+        overrides = {"size": image_size, "mean": mean, "std": std, "interpolation": interpolation, "resize": resize}
+        self._overrides = {name: value for name, value in overrides.items() if value is not None}
+        self.input_config = replace(InputConfig(), **self._overrides)  # type: ignore[arg-type]  # values fit by construction
         self.cache = None if cache is None else Path(cache).expanduser()
         self.cache_size = cache_size
         self._sources: dict[Split, ExampleDataset] = {}
@@ -111,15 +111,15 @@ class ImageDataModule(LightningDataModule, ABC):
             warn_of_shared(self._sources["train"], self._sources["val"])
 
     def fit_input(self, model_config: InputConfig) -> None:
-        """Make images as the model wants them, except for what was given here."""
-        self.input_config = replace(model_config, **self._given)  # type: ignore[arg-type]  # as above
+        """Adopt the model's input configuration, except for values given to this data module."""
+        self.input_config = replace(model_config, **self._overrides)  # type: ignore[arg-type]  # as above
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Augmented, shuffled; an incomplete last batch is dropped unless it is the only one."""
+        """Load shuffled, augmented images; an incomplete last batch is dropped unless it is the only one."""
         return self._loader("train", Transform(self.input_config, self.augmentation))
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """As the model is shown images in use, in order."""
+        """Load images in order, without augmentation."""
         return self._loader("val", Transform(self.input_config))
 
     def test_dataloader(self) -> DataLoader[Sample]:
@@ -149,7 +149,7 @@ class ImageDataModule(LightningDataModule, ABC):
             return DataLoader(dataset, self.batch_size, **options)
         drop = len(dataset) >= self.batch_size * world_size
         order = (
-            BalancedSampler(dataset, labels_of(self._sources[split]), rank, world_size, drop_last=drop)
+            BalancedSampler(dataset, read_labels(self._sources[split]), rank, world_size, drop_last=drop)
             if self.balanced
             else ResumableSampler(dataset, rank, world_size, drop_last=drop)
         )

@@ -77,8 +77,8 @@ class ShapesDataset:
 class Shapes(ImageDataModule):
     """Generated shapes on textured backgrounds with distractors: 1–3 objects an image, exact masks and boxes.
 
-    As with birds, a class has a typical colour, which is not always enough: hues of neighbouring classes overlap,
-    and strokes and specks of any colour lie about.
+    As with birds, a class has a typical color, which is not always enough: hues of neighboring classes overlap,
+    and strokes and specks of any color lie about.
 
     Args:
         train_size: images a training epoch.
@@ -112,7 +112,7 @@ class Shapes(ImageDataModule):
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Two muted colours mixed by smooth noise, plus fine grain: (size, size, 3) uint8."""
+    """Two muted colors mixed by smooth noise, plus fine grain: (size, size, 3) uint8."""
     coarse = rng.random((int(rng.integers(3, 9)),) * 2, dtype=np.float32)
     mix: np.ndarray = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)
     first, second = rng.integers(70, 186, (2, 3)).astype(np.float32)
@@ -183,7 +183,7 @@ def _inside(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _paint(rng: np.random.Generator, image: np.ndarray, silhouette: np.ndarray, label: int) -> None:
-    """Fill a silhouette with a grained colour around its class's hue; neighbouring classes' hues overlap."""
+    """Fill a silhouette with a grained color around its class's hue; neighboring classes' hues overlap."""
     hue = (label / len(CLASSES) + rng.normal(0, _HUE_SPREAD)) % 1
     color = hsv_to_rgb((hue, rng.uniform(0.5, 1), rng.uniform(0.5, 1))) * 255
     grain = rng.normal(0, 10, (int(silhouette.sum()), 1))

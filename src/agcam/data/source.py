@@ -1,4 +1,4 @@
-"""Sources of examples: what a data set is before anything is transformed, batched or shuffled."""
+"""Data sets of examples, before anything is transformed, batched or shuffled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agcam.data.frames import Frame, Size, find_frame, place_boxes, upright_size
 from agcam.data.label_map import LabelMap
 from agcam.data.transforms import Transform
 from agcam.errors import DataError
-from agcam.io.images import Facts, check_image, check_mask_mode, read_image, turn_upright
+from agcam.io.images import ImageHeader, check_image, check_mask_mode, read_image, turn_upright
 
 log = logging.getLogger(__name__)
 OnError = Literal["raise", "skip"]
@@ -38,10 +38,10 @@ class ExampleDataset(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """Where the files of one example lie. Boxes (n, 4) xyxy in pixels of the image that was annotated.
+    """The files of one example, and its annotation. Boxes (n, 4) xyxy in pixels of the image that was annotated.
 
-    `size` and the mask's own size tell which one that is (see `frames`); where they do not, it is the image as it lies
-    on disk. The items of a `FileDataset` have their boxes in pixels of the image upright.
+    `size` and the mask's own size show which image that is (see `frames`); without them it is the image as it lies on
+    disk. The items of a `FileDataset` have their boxes in pixels of the image upright.
     """
 
     path: Path
@@ -65,9 +65,9 @@ class Item:
 
 
 class FileDataset:
-    """Examples read from image files. Every file is looked at once, here, so that a bad one stops no training.
+    """Examples read from image files. Every file is checked here, before training, so that it cannot stop later.
 
-    A file that changes after that is a `DataError` when it is read: boxes, labels and scores would be another image's.
+    Reading a file that has changed since raises a `DataError`: its boxes, labels and scores would be another image's.
 
     Args:
         items: the files.
@@ -103,7 +103,7 @@ class FileDataset:
             except DataError as error:
                 checked, faults, odd_frame = None, [str(error)], None
             if faults and on_error == "raise":
-                raise DataError(f"{faults[0]}. Mend the file, or leave out what is bad with --data.on_error skip")
+                raise DataError(f"{faults[0]}. Fix the file, or leave out what is bad with --data.on_error skip")
             skipped += faults
             if checked is not None:
                 self.items.append(checked)
@@ -117,7 +117,9 @@ class FileDataset:
             where = f"{items[0].path.parent}: " if items else ""
             raise DataError(f"{where}no usable image among {len(items)}; expected at least one")
         if twice := [path for path, times in Counter(item.path for item in self.items).items() if times > 1]:
-            log.warning("%d images are listed more than once, and count so, such as %s", len(twice), twice[0])
+            log.warning(
+                "%d images are listed more than once, and count more than once, such as %s", len(twice), twice[0]
+            )
 
     def __len__(self) -> int:
         return len(self.items)
@@ -127,7 +129,7 @@ class FileDataset:
         image = read_image(item.path)
         if (state := _state(item)) != item.state:
             changed = item.path if state[:2] != item.state[:2] else item.mask
-            raise DataError(f"{changed}: has changed since the run began; put it back, or begin anew")
+            raise DataError(f"{changed}: has changed since the run began; put it back, or start over")
         mask = None
         if item.mask is not None and self._read_mask is not None:
             mask = turn_upright(self._read_mask(item), item.mask_orientation)
@@ -145,13 +147,13 @@ class FileDataset:
 
 
 def warn_of_shared(train: ExampleDataset, val: ExampleDataset) -> None:
-    """Say so if images are trained on and validated on as well: the same files; equal ones elsewhere go unnoticed."""
+    """Warn if validation images are training images as well: the same files; copies elsewhere go unnoticed."""
     own, others = (
         [i.path for i in getattr(getattr(s, "source", s), "items", ())] for s in (train, val)
     )  # or a cache's
     if shared := sorted(set(own) & set(others)):
         log.warning(
-            "%d of %d validation images are training images, too, such as %s: scores will flatter",
+            "%d of %d validation images are training images, too, such as %s: validation scores will be too high",
             len(shared),
             len(val),
             shared[0],
@@ -159,47 +161,47 @@ def warn_of_shared(train: ExampleDataset, val: ExampleDataset) -> None:
 
 
 def _check(item: Item, class_names: list[str]) -> tuple[Item, list[str], Frame | None]:
-    """An item ready to be read, a line for each bad box that it lost, and its frame if people should hear of it."""
+    """Check an item: returns it ready to be read, a line for each bad box left out, its frame if a warning is due."""
     if item.fault is not None:
         raise DataError(item.fault)
-    facts = check_image(item.path)
+    header = check_image(item.path)
     item = replace(item, state=_state(item))
-    told = []
+    frames = []
     if item.mask is not None:
-        item, frame = _turn_mask(item, item.mask, facts)
-        told.append(frame)
+        item, frame = _turn_mask(item, item.mask, header)
+        frames.append(frame)
     faults: list[str] = []
     if item.boxes is not None and item.box_labels is not None and len(item.boxes):
-        item, faults, frame = _place(item, item.boxes, item.box_labels, facts, class_names)
-        told.append(frame)
-    return item, faults, next((frame for frame in told[::-1] if frame.scaled or not frame.clear), None)
+        item, faults, frame = _place(item, item.boxes, item.box_labels, header, class_names)
+        frames.append(frame)
+    return item, faults, next((frame for frame in frames[::-1] if frame.scaled or not frame.clear), None)
 
 
-def _turn_mask(item: Item, mask: Path, facts: Facts) -> tuple[Item, Frame]:
-    """The item with the orientation of its mask."""
+def _turn_mask(item: Item, mask: Path, header: ImageHeader) -> tuple[Item, Frame]:
+    """Find the orientation of an item's mask; returns the item with it."""
     size = check_image(mask)[:2]
-    frame = find_frame(size, facts, scalable=False)
+    frame = find_frame(size, header, scalable=False)
     if frame is None:
         raise DataError(
-            f"{mask}: the mask is {size[0]}×{size[1]}, its image {item.path.name} is {facts.width}×{facts.height}; "
+            f"{mask}: the mask is {size[0]}×{size[1]}, its image {item.path.name} is {header.width}×{header.height}; "
             "they must be of one size"
         )
     return replace(item, mask_orientation=frame.orientation), frame
 
 
 def _place(
-    item: Item, boxes: np.ndarray, labels: np.ndarray, facts: Facts, class_names: list[str]
+    item: Item, boxes: np.ndarray, labels: np.ndarray, header: ImageHeader, class_names: list[str]
 ) -> tuple[Item, list[str], Frame]:
-    """The item with its boxes on the upright image, clipped to it and the bad ones left out, and a line for each."""
-    frame = find_frame(item.size, facts)
+    """Move an item's boxes onto the upright image and clip them to it; bad ones are left out, with a line for each."""
+    frame = find_frame(item.size, header)
     if frame is None:
         width, height = item.size or (0, 0)
         raise DataError(
             f"{item.origin or item.path}: it says that its image is {width:g}×{height:g}, and {item.path} is "
-            f"{facts.width}×{facts.height}, of another shape, so where its boxes lie is not known; put the right image "
-            "there, or take <size> out of the annotation if it is wrong"
+            f"{header.width}×{header.height}, of another shape, so where its boxes lie is not known; put the right "
+            "image there, or take <size> out of the annotation if it is wrong"
         )
-    placed = np.clip(place_boxes(boxes, frame, facts), 0, np.array(upright_size(facts) * 2)).astype(np.float32)
+    placed = np.clip(place_boxes(boxes, frame, header), 0, np.array(upright_size(header) * 2)).astype(np.float32)
     good = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1]) & np.isfinite(boxes).all(1)
     faults = [
         f"{item.origin or item.path}: box {tuple(round(float(v), 1) for v in boxes[i])} of "
@@ -222,7 +224,7 @@ def _state(item: Item) -> tuple[int, ...]:
 
 
 class TransformedDataset(Dataset[Sample]):
-    """A source seen through a transform."""
+    """An `ExampleDataset` seen through a transform."""
 
     def __init__(self, source: ExampleDataset, transform: Transform) -> None:
         self.source = source

@@ -1,4 +1,4 @@
-"""What folders and lists of a split are called, and dealing images out where there are none."""
+"""Recognize the folders and lists of a split, and split images by a hash where there are none."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ VALIDATION = ("val", "valid", "validation")
 
 
 def same_split(name: str, wanted: str) -> bool:
-    """Whether a folder or list is called like a split: in upper or lower case, and validation sets by three names."""
+    """Return whether a name means a split: case is ignored, and validation sets have three names."""
     name, wanted = name.casefold(), wanted.casefold()
     return name == wanted or (name in VALIDATION and wanted in VALIDATION)
 
 
 def choose_split(names: Iterable[str], wanted: str, where: object) -> str | None:
-    """The one of several names that means a split; an exact match first, None if there is none.
+    """Choose the name that means a split; an exact match first, None if there is none.
 
     Raises:
         DataError: if several mean it.
@@ -30,16 +30,16 @@ def choose_split(names: Iterable[str], wanted: str, where: object) -> str | None
 
 
 def check_share(val_share: float) -> float:
-    """A share of images for validation.
+    """Check a share of images for validation, and return it.
 
     Raises:
-        InputError: if it leaves none on one side.
+        InputError: if it is not between 0 and 1.
     """
     if not 0 < val_share < 1:
         raise InputError(f"val_share must be in (0, 1), found {val_share}")
     return val_share
 
 
-def draw(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone."""
+def hash_fraction(text: str) -> float:
+    """Hash a text to a number in [0, 1)."""
     return int.from_bytes(hashlib.sha256(os.fsencode(text)).digest()[:4], "big") / 2**32

@@ -1,4 +1,4 @@
-"""Image, boxes and mask moved together. The only file that knows albumentations."""
+"""Transform image, boxes and mask together. The only file that knows albumentations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Augmentation:
     erasing: float = 0.0
 
     def check(self) -> None:
-        """Look whether the values make sense; not when it is made, where jsonargparse would bury the message.
+        """Check the values. The constructor does not: jsonargparse would bury its message.
 
         Raises:
             DataError: if one is out of its range.
@@ -131,7 +131,7 @@ class Transform:
 def _rand_augment(strength: float, config: InputConfig) -> list[A.BasicTransform]:
     """RandAugment's operations and ranges, each drawn up to `strength` in [0, 1]; all of them equally likely.
 
-    What a geometric one brings in from outside the image is of the mean colour, and unknown to the mask.
+    Geometric ones fill what enters from outside the image with the mean color, and the mask there with 255.
     """
     outside = {"fill": tuple(255 * m for m in config.mean), "fill_mask": IGNORE, "p": 1.0}
     shear = 17 * strength
@@ -157,15 +157,15 @@ def _rand_augment(strength: float, config: InputConfig) -> list[A.BasicTransform
     ]
 
 
-def to_pixels(image: Tensor, config: InputConfig) -> np.ndarray:
-    """Undo the normalisation: (3, H, W) float to (H, W, 3) uint8 RGB."""
+def denormalize(image: Tensor, config: InputConfig) -> np.ndarray:
+    """Undo the normalization: (3, H, W) float to (H, W, 3) uint8 RGB."""
     mean, std = torch.tensor(config.mean).view(3, 1, 1), torch.tensor(config.std).view(3, 1, 1)
     scaled = (image.detach().float().cpu() * std + mean).mul(255).round().clamp(0, 255)
     return scaled.byte().permute(1, 2, 0).numpy()
 
 
 def visible_part(image: np.ndarray, config: InputConfig) -> np.ndarray:
-    """The part of an image (H, W, 3) that evaluation shows to the model, at the image's own resolution."""
+    """Crop an image (H, W, 3) to the part that evaluation shows to the model, at the image's own resolution."""
     if config.resize == "squash":
         return image
     height, width = image.shape[:2]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from agcam.data.label_map import read_labelled_mask
+from agcam.data.label_map import read_labeled_mask
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.source import FileDataset, Item, OnError
 from agcam.data.splitting import check_share
@@ -58,7 +58,7 @@ class VOC2012(ImageDataModule):
     training or for validation by a hash of its name: adding or removing images moves no other.
 
     The labels of an image are the classes of its boxes. Boxes are of the image whose size the annotation gives: as it
-    lies on disk, turned upright by EXIF, or before it was shrunk. Masks are palette or greyscale images with values
+    lies on disk, turned upright by EXIF, or before it was shrunk. Masks are palette or grayscale images with values
     1 … C in the order of `classes`, or follow CVAT's `labelmap.txt` (colors) or labelme's `class_names.txt`; all those
     that follow a list are looked at when the data are opened.
 
@@ -134,4 +134,4 @@ def _of_one_class(items: list[Item], image_set: str) -> list[Item]:
 
 def _read_mask(item: Item) -> np.ndarray:
     assert item.mask is not None
-    return read_mask(item.mask) if item.label_map is None else read_labelled_mask(item.mask, item.label_map)
+    return read_mask(item.mask) if item.label_map is None else read_labeled_mask(item.mask, item.label_map)

@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from agcam.data.label_map import LabelMap, find_label_map, nearest, read_labelled_mask
+from agcam.data.label_map import LabelMap, find_label_map, nearest, read_labeled_mask
 from agcam.data.source import Item
 from agcam.data.voc_layout import FileIndex, Tree, annotated, image_index
 from agcam.data.voc_sets import Listed
 from agcam.data.xml_boxes import Annotation, box_of, name_of, read_annotation
 from agcam.errors import DataError
 from agcam.io.images import SUFFIXES
-from agcam.io.text import shown
+from agcam.io.text import quoted
 
 log = logging.getLogger(__name__)
 _LIKE = 0.8  # of names this much alike one is misspelt; cat and car are less
@@ -48,7 +48,7 @@ class _Files:
 
 
 def read_items(tree: Tree, listed: Sequence[Listed], wanted: Wanted, trees: Sequence[Tree]) -> list[Item]:
-    """The items of a split. One whose annotation is wrong carries its `fault`; `FileDataset` acts on it.
+    """Read the items of a split. One whose annotation is wrong carries its `fault`; `FileDataset` acts on it.
 
     Args:
         tree: where the files lie.
@@ -92,12 +92,12 @@ def read_items(tree: Tree, listed: Sequence[Listed], wanted: Wanted, trees: Sequ
 
 
 def _stem(entry: Listed, filename: str) -> str:
-    """The name that an image file beside `entry` has in a `FileIndex`."""
+    """Return the name that an image file beside `entry` has in a `FileIndex`."""
     return (PurePosixPath(entry.name).parent / PurePosixPath(filename).stem).as_posix()
 
 
 def _read_item(files: _Files, entry: Listed, wanted: Wanted) -> tuple[Item, list[str], str]:
-    """An item, the class of every object in its annotation, and the name of the image that it gives."""
+    """Read an item, the class of every object in its annotation, and the name of the image that it gives."""
     path = next(iter(files.annotations.find(entry.name)), files.annotations.root / f"{entry.name}.xml")
     try:
         annotation = read_annotation(path)
@@ -110,7 +110,7 @@ def _read_item(files: _Files, entry: Listed, wanted: Wanted) -> tuple[Item, list
             if wanted.others and name:
                 continue
             raise DataError(
-                f"{path}: unknown class {shown(name)}; expected one of {', '.join(wanted.classes)}, or set "
+                f"{path}: unknown class {quoted(name)}; expected one of {', '.join(wanted.classes)}, or set "
                 "--data.classes"
             )
         if (node.findtext("difficult") or "0").strip() == "1" and not wanted.difficult:
@@ -131,7 +131,7 @@ def _read_item(files: _Files, entry: Listed, wanted: Wanted) -> tuple[Item, list
 
 
 def _choose_image(images: FileIndex, entry: Listed, annotation: Annotation, path: Path) -> Path:
-    """The image file: of the annotation's own name, else what `<filename>` names in the same folder.
+    """Choose the image file: of the annotation's own name, else what `<filename>` names in the same folder.
 
     Where several files differ in their suffix only, the image set or `<filename>` must say which one is meant.
     """
@@ -155,7 +155,7 @@ def _choose_image(images: FileIndex, entry: Listed, annotation: Annotation, path
 def _report_others(
     tree: Tree, items: Sequence[Item], objects: Sequence[Sequence[str]], classes: list[str], trees: Sequence[Tree]
 ) -> None:
-    """Say how many objects of other classes are left out, unless a class looks misspelt."""
+    """Warn how many objects of other classes are left out; refuse classes that look misspelt."""
     count = Counter(name for names in objects for name in names)
     others = Counter({name: times for name, times in count.items() if name not in classes})
     if not others:
@@ -164,7 +164,7 @@ def _report_others(
     said = []
     for name, times in others.most_common(10):
         close = nearest(name, classes, _LIKE)
-        said.append(f"{shown(name)} {times}{f' (is {close!r} meant?)' if close else ''}")
+        said.append(f"{quoted(name)} {times}{f' (is {close!r} meant?)' if close else ''}")
     negative = sum(
         not item.labels and any(name in others for name in names) for item, names in zip(items, objects, strict=True)
     )
@@ -182,7 +182,7 @@ def _report_others(
 
 
 def _check_classes(tree: Tree, missing: list[str], classes: list[str], trees: Sequence[Tree]) -> None:
-    """Refuse classes that are misspelt, as no annotation has them; say so of those that may be."""
+    """Refuse classes in no annotation that resemble another one; warn of other classes in no annotation."""
     if not missing:
         return
     everywhere = _annotated_classes(trees)
@@ -204,7 +204,7 @@ def _check_classes(tree: Tree, missing: list[str], classes: list[str], trees: Se
 
 
 def _annotated_classes(trees: Sequence[Tree]) -> set[str]:
-    """The classes of all objects in all annotations that can be read."""
+    """Collect the classes of all objects in all annotations that can be read."""
     found = set()
     for tree in trees:
         files = FileIndex(tree.annotations, (".xml",))
@@ -212,13 +212,13 @@ def _annotated_classes(trees: Sequence[Tree]) -> set[str]:
             try:
                 objects = read_annotation(files.find(name)[0]).objects
             except (DataError, OSError):
-                continue  # whoever opens its split hears of it
+                continue  # opening its split reports it
             found |= {name_of(node) for node in objects}
     return found
 
 
 def _with_masks(tree: Tree, items: list[Item], wanted: Wanted, trees: Sequence[Tree]) -> list[Item]:
-    """The items with the meaning of their masks; without masks where nothing tells it."""
+    """Attach the label map to items; drop their masks if the meaning of mask values is unknown."""
     masked = sum(item.mask is not None for item in items)
     if not masked:
         return items
@@ -239,11 +239,11 @@ def _with_masks(tree: Tree, items: list[Item], wanted: Wanted, trees: Sequence[T
 
 
 def _with_label_map(item: Item, label_map: LabelMap) -> Item:
-    """The item with its label map; with a fault if its mask shows what the label map does not name."""
+    """Attach a label map to an item, or a fault if its mask shows what the label map does not name."""
     if item.mask is None or item.fault is not None:
         return item
     try:
-        read_labelled_mask(item.mask, label_map)
+        read_labeled_mask(item.mask, label_map)
     except DataError as error:
         return replace(item, fault=str(error))
     return replace(item, label_map=label_map)

@@ -45,7 +45,7 @@ class FileIndex:
     _listed: dict[Path, dict[str, list[Path]]] = field(default_factory=dict)
 
     def find(self, name: str) -> list[Path]:
-        """The files called `name`, a relative path, and one of the suffixes in upper or lower case."""
+        """Return the files called `name`, a relative path, and one of the suffixes in upper or lower case."""
         folder, _, stem = name.rpartition("/")
         return self._in(self.root / folder).get(stem, [])
 
@@ -60,12 +60,12 @@ class FileIndex:
 
 
 def image_index(tree: Tree) -> FileIndex:
-    """The images of a tree."""
+    """Index the images of a tree."""
     return FileIndex(tree.images, SUFFIXES)
 
 
 def find_image_sets(root: Path) -> Tree | None:
-    """The tree with image sets in `root`, or in a `VOCdevkit` there; None if there is none.
+    """Find the tree with image sets in `root`, or in a `VOCdevkit` there; None if there is none.
 
     Raises:
         DataError: if it lacks images or annotations.
@@ -84,7 +84,7 @@ def find_image_sets(root: Path) -> Tree | None:
 
 
 def find_tree(folder: Path) -> Tree | None:
-    """The images and XML files in a folder; None if there are none."""
+    """Find the images and XML files in a folder; None if there are none."""
     folders = _folders(folder)
     annotations = _called(folders, _ANNOTATIONS)
     images = _called(folders, _IMAGES)
@@ -96,7 +96,7 @@ def find_tree(folder: Path) -> Tree | None:
 
 
 def find_split(root: Path, wanted: str) -> Tree | None:
-    """The tree of a split: its own folder below `root`, or below the folders of images and of annotations alike."""
+    """Find a split's tree: its own folder below `root`, or below the folders of images and of annotations alike."""
     for folder in (root, *(path for path in _folders(root) if path.name.casefold() in _ANNOTATIONS)):
         name = choose_split([path.name for path in _folders(folder)], wanted, folder)
         tree = None if name is None else find_tree(folder / name)
@@ -109,7 +109,7 @@ def find_split(root: Path, wanted: str) -> Tree | None:
 
 
 def annotated(tree: Tree) -> tuple[list[str], list[str]]:
-    """The names, relative paths without suffix, of all annotations, and of the images that have none."""
+    """List the names, relative paths without suffix, of all annotations, and of the images that have none."""
     files = tree.annotations.glob("**/*.[xX][mM][lL]")
     names = {_name(path, tree.annotations) for path in files if not path.name.startswith(".")}
     images = {_name(path, tree.images) for path in find_image_files(tree.images).paths}
@@ -117,7 +117,7 @@ def annotated(tree: Tree) -> tuple[list[str], list[str]]:
 
 
 def describe(folder: Path) -> str:
-    """What lies in a folder, for a message."""
+    """List what lies in a folder, for a message."""
     if not folder.is_dir():
         return "there is no such folder"
     folders = [f"{path.name}/" for path in _folders(folder)]

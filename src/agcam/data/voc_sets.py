@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from agcam.data.module import Split
-from agcam.data.splitting import VALIDATION, choose_split, draw, same_split
+from agcam.data.splitting import VALIDATION, choose_split, hash_fraction, same_split
 from agcam.data.voc_layout import (
     FileIndex,
     Tree,
@@ -23,7 +23,7 @@ from agcam.data.voc_layout import (
 from agcam.data.xml_boxes import read_annotation
 from agcam.errors import DataError
 from agcam.io.images import SUFFIXES
-from agcam.io.text import inside, read_lines, shown
+from agcam.io.text import inside, quoted, read_lines
 
 log = logging.getLogger(__name__)
 _FLAG = re.compile(r"(.*\S)\s+(?:-1|0|1)")  # sets of one class say whether an image shows it
@@ -66,12 +66,12 @@ class Sets:
 
     @property
     def ordinary(self) -> bool:
-        """Whether nobody asked for sets of other names: only then may images be dealt out."""
+        """Whether the sets have their default names: only then may images be dealt out."""
         return same_split(self.train, "train") and same_split(self.val, "val") and self.test is None
 
 
 def list_split(root: Path, split: Split, sets: Sets) -> tuple[Tree, list[Listed]]:
-    """The images of a split, and where they lie.
+    """List the images of a split, and find where they lie.
 
     Raises:
         DataError: if there is no data set, or it does not say which images belong to the split.
@@ -97,7 +97,7 @@ def list_split(root: Path, split: Split, sets: Sets) -> tuple[Tree, list[Listed]
 
 
 def all_trees(root: Path, sets: Sets) -> list[Tree]:
-    """All trees of a data set."""
+    """Find all trees of a data set."""
     tree = find_image_sets(root)
     names = dict.fromkeys([sets.train, sets.val, sets.test or "test"])
     splits = [] if tree else [found for name in names if (found := find_split(root, name))]
@@ -118,7 +118,7 @@ def _list_folder(root: Path, split: Split, sets: Sets) -> tuple[Tree, list[Liste
 
 
 def _annotated(tree: Tree, split: Split) -> list[str]:
-    """The annotated images of a tree without image sets. An image that nobody annotated is no negative: left out."""
+    """List the annotated images of a tree without image sets. Others are left out: they are no negatives."""
     names, bare = annotated(tree)
     if not names:
         raise DataError(f"{tree.annotations}: no annotation; expected an XML file for each image")
@@ -180,23 +180,23 @@ def _read_list(listing: Path, known: Callable[[str], Listed | None]) -> list[Lis
 
 
 def _read_line(line: str, where: str, known: Callable[[str], Listed | None], flagged: bool) -> Listed:
-    """The image that a line names: the line less a flag, unless only the whole line is an image's name."""
-    if quoted := _QUOTED.fullmatch(line):
-        return known(inside(quoted[1], where)) or Listed(quoted[1])
+    """Find the image that a line names: the line without its flag, unless only the whole line is an image's name."""
+    if named := _QUOTED.fullmatch(line):
+        return known(inside(named[1], where)) or Listed(named[1])
     found = _FLAG.fullmatch(line)
     if found is None:
         return known(inside(line, where)) or Listed(line)
     short, whole = known(inside(found[1], where)), known(line)
     if short and whole and flagged:
         raise DataError(
-            f"{where}: {shown(line)} may be the image of that name, or {shown(found[1])} with a flag; put the name in "
-            'double quotes: "…"'
+            f"{where}: {quoted(line)} may be the image of that name, or {quoted(found[1])} with a flag; put the name "
+            'in double quotes: "…"'
         )
     return whole or short or Listed(found[1])
 
 
 def _known(tree: Tree) -> Callable[[str], Listed | None]:
-    """A function that gives the image which a text means, with or without suffix; None if there is none."""
+    """Return a function that finds the image a text names, with or without suffix; None if there is none."""
     images, annotations = image_index(tree), FileIndex(tree.annotations, (".xml",))
 
     def look_up(text: str) -> Listed | None:
@@ -212,11 +212,11 @@ def _known(tree: Tree) -> Callable[[str], Listed | None]:
 
 
 def _deal(listed: list[Listed], where: Path, split: Split, val_share: float) -> list[Listed]:
-    """The images on one side of a split by a hash of their names, so that adding or removing some moves no other."""
-    draws = {entry: draw(entry.name) for entry in listed}
-    highest = max(draws, key=lambda entry: draws[entry])
+    """Choose the images on one side of a split by a hash of their names: adding or removing some moves no other."""
+    hashes = {entry: hash_fraction(entry.name) for entry in listed}
+    highest = max(hashes, key=lambda entry: hashes[entry])
     train = split == "train"
-    chosen = [entry for entry in listed if (draws[entry] >= val_share or entry == highest) == train]
+    chosen = [entry for entry in listed if (hashes[entry] >= val_share or entry == highest) == train]
     if not chosen:
         raise DataError(f"{where}: {len(listed)} images, and --data.val_share {val_share} leaves none for this split")
     if train:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agcam.errors import DataError, brief
-from agcam.io.text import shown
+from agcam.io.text import quoted
 from agcam.io.xml import decode_xml
 
 Box = tuple[float, float, float, float]
@@ -43,7 +43,7 @@ def read_annotation(path: Path) -> Annotation:
     """Read an annotation in any encoding that it declares.
 
     Raises:
-        FileNotFoundError: if there is none; what that means is for the caller to say.
+        FileNotFoundError: if there is none; the caller knows what that means.
         DataError: if it is no XML, declares a document type, or is larger than `MAX_BYTES`.
     """
     try:
@@ -62,12 +62,12 @@ def read_annotation(path: Path) -> Annotation:
 
 
 def name_of(node: ET.Element) -> str:
-    """The class that an `object` element names."""
+    """Return the class in an `object` element."""
     return (node.findtext("name") or "").strip()
 
 
 def box_of(node: ET.Element, path: Path, first: int) -> Box:
-    """The box of an `object` element: xyxy in pixels counted from 0, right and lower edge exclusive.
+    """Read the box of an `object` element: xyxy in pixels counted from 0, right and lower edge exclusive.
 
     Args:
         node: the element; its box includes both ends, as all such files have it.
@@ -83,14 +83,14 @@ def box_of(node: ET.Element, path: Path, first: int) -> Box:
         try:
             corners.append(float(text or ""))
         except ValueError:
-            found = None if text is None else shown(text)
+            found = None if text is None else quoted(text)
             raise DataError(f"{path}: {side} of a {name_of(node)[:80]} is {found}, expected a number") from None
     left, top, right, bottom = corners
     return left - first, top - first, right - first + 1, bottom - first + 1
 
 
 def _positive(text: str | None) -> float | None:
-    """A side of an image; labelImg, for one, writes 0 where it does not know it."""
+    """Read a side of an image; labelImg, for one, writes 0 for an unknown one."""
     try:
         side = float(text or "")
     except ValueError:

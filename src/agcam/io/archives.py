@@ -1,4 +1,4 @@
-"""Unpacking a tar archive that need not be trusted: it stays in its folder, and within stated limits."""
+"""Unpack a tar archive that need not be trusted: nothing leaves its folder or exceeds the stated limits."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _BLOCK = 1 << 16
 
 
 def unpack(file: Path, folder: Path) -> None:
-    """Unpack a tar archive, plain or gzipped, into `folder`, which is made. Times, owners and modes are left behind.
+    """Unpack a tar archive, plain or gzipped, into `folder`, which must not exist. Times, owners and modes are lost.
 
-    Files and folders are all that a data set needs, so a link, a device or a sparse file is refused, as are absolute
-    paths and `..`, and names that are there already. What was unpacked before a refusal stays.
+    Links, devices and sparse files are refused, because a data set needs none; so are absolute paths, `..`, and names
+    that exist already. What was unpacked before a refusal stays.
 
     Raises:
         DataError: naming the archive and the member.
@@ -39,9 +39,9 @@ def unpack(file: Path, folder: Path) -> None:
 
 
 def refuse_bomb(file: Path, most: int = MAX_BYTES) -> None:
-    """Raise `ValueError` if a zip archive, such as an `.npz` file, says that it unpacks to more than `most` bytes.
+    """Raise `ValueError` if a zip archive, such as an `.npz` file, declares more than `most` bytes of content.
 
-    Its readers take no more from it than it says.
+    Its readers read no more than it declares.
     """
     with zipfile.ZipFile(file) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
@@ -72,7 +72,7 @@ def _opened(file: Path) -> IO[bytes]:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that refuses to read much at once: tarfile would take a name of gigabytes into memory."""
+    """A stream that refuses large reads: tarfile would read a name of gigabytes into memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -85,12 +85,12 @@ class _Bounded(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= 4 * _BLOCK:
-            raise tarfile.ReadError(f"a header of {size} bytes")
+            raise tarfile.ReadError(f"found a header of {size} bytes, the limit is {4 * _BLOCK}")
         return self._stream.read(size)
 
 
 def _target(member: tarfile.TarInfo, file: Path, folder: Path) -> Path:
-    """Where a member goes: inside of `folder`, as long as no link lies there, and none does."""
+    """Return where a member goes. It is inside `folder`, as no link can lie there: `_unpack` writes none."""
     path = PurePath(member.name)
     if not (member.isdir() or (member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse())):
         raise DataError(f"{file}: cannot be unpacked: {member.name!r} is neither file nor folder")

@@ -12,13 +12,13 @@ from agcam.errors import OutputError
 
 @contextmanager
 def whole_file(path: Path, part: Path | None = None) -> Iterator[Path]:
-    """A path to write to, which gets the name `path` when the block ends well. Missing folders are made.
+    """Yield a temporary path to write to; it is renamed to `path` when the block succeeds. Missing folders are made.
 
     If the block fails, what was written is removed and an older file of that name stays as it was.
 
     Args:
         path: the file.
-        part: the path to write to; None takes one that no other process takes. A process that is killed leaves it.
+        part: the temporary path; None takes one that no other process uses. A killed process leaves it behind.
 
     Raises:
         OutputError: if the disk is full, the folder is read-only, …
@@ -58,6 +58,6 @@ def make_folder(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: Exception) -> OutputError:
-    """What to say of a path that cannot be written."""
+    """Return the error for a path that cannot be written."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return OutputError(f"{path}: cannot be written ({' '.join(why.split())}); make room there or choose another place")

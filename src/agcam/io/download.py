@@ -1,4 +1,4 @@
-"""Fetching an official archive: resumed after an interruption, verified, unpacked safely."""
+"""Fetch an official archive: resume after an interruption, verify, unpack safely."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Archive:
     folder: str
 
     def at(self, url: str) -> Self:
-        """The same archive from a mirror."""
+        """Return the same archive at a mirror's address."""
         return replace(self, url=url)
 
 
 def fetch(archive: Archive, root: Path) -> Path:
-    """Download, verify and unpack `archive` into `root`; returns the folder that appeared.
+    """Download, verify and unpack `archive` into `root`; return the new folder.
 
-    A broken-off download is kept as `NAME.part` and taken up where it ended. The folder appears only when whole.
+    An interrupted download is kept as `NAME.part` and resumed. The folder appears only when it is complete.
 
     Raises:
-        DataError: if the server cannot be reached, the checksum differs, or the archive is not one that `unpack` takes.
+        DataError: if the server cannot be reached, the checksum differs, or `unpack` refuses the archive.
     """
     target = root / archive.folder
     if target.is_dir():
@@ -69,15 +69,17 @@ def _download(url: str, part: Path) -> None:
                 part.open("ab" if resumed else "wb") as out,
                 progress(url.rsplit("/", 1)[-1], megabytes, "MB") as done,
             ):
-                while out.tell() < MAX_BYTES and (block := answer.read(_BLOCK)):  # beyond, the checksum will tell
+                while out.tell() < MAX_BYTES and (block := answer.read(_BLOCK)):  # the checksum catches the rest
                     out.write(block)
                     done(len(block) / 1e6)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing left to fetch: the checksum will tell
+        if error.code == 416:  # nothing left to fetch; the checksum is compared next
             return
-        raise DataError(f"{url}: the server answered {error.code} {error.reason}") from error
+        raise DataError(
+            f"{url}: the server answered {error.code} {error.reason}; try later, or name a mirror (--data.archive_url)"
+        ) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise DataError(f"{url}: the download broke off ({error}); run the same command again to go on") from error
+        raise DataError(f"{url}: the download broke off ({error}); run the same command again to resume it") from error
 
 
 def _extract(file: Path, archive: Archive, root: Path) -> None:

@@ -1,7 +1,7 @@
-"""A panel: a few explained images with all that is known of them, in files that the report reads.
+"""Explained images as a panel: a folder of files that the report reads.
 
-A panel is a folder with `panel.json` (facts) and `panel.npz` (heatmaps and masks, by number). Its pictures lie in
-`images/` beside the folder, named by their content, so that the panels of all epochs share one copy.
+It holds `panel.json` (names, classes, scores) and `panel.npz` (heatmaps and masks, by number). Its pictures lie in
+`images/` beside the folder and are named by their content, so that the panels of all epochs share one copy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agcam.io.images import read_image
 from agcam.io.text import inside
 
 SCHEMA = 1
-FACTS, ARRAYS, IMAGES = "panel.json", "panel.npz", "images"
+PANEL, ARRAYS, IMAGES = "panel.json", "panel.npz", "images"
 _JPEG_QUALITY = 90
 
 
@@ -39,12 +39,12 @@ class ExplainedImage:
         image: (H, W, 3) uint8 RGB, as the model saw it.
         explained: the class that the heatmaps explain.
         truth: the classes that the image shows.
-        predicted: the model's first choice.
+        predicted: the class with the highest logit.
         probability: of the explained class, in [0, 1].
         boxes: (n, 4) xyxy of the explained class, in pixels of `image`; n = 0 where none is known.
         mask: (H, W) bool, the pixels of the explained class, or None where unknown.
         heatmaps: by method, (h, w) float32 on the patch grid.
-        figures: by method, by name: what a single heatmap scores. NaN where it does not count.
+        figures: by method, by name: the scores of a single heatmap. NaN where the image is excluded.
         curves: by method, by name: the probability of the explained class along a perturbation.
     """
 
@@ -63,15 +63,15 @@ class ExplainedImage:
 
 
 def write_panel(folder: Path, shown: Sequence[ExplainedImage], info: dict[str, Any]) -> None:
-    """Write a panel; pictures go to `images/` beside `folder`, each once. `panel.json` comes last, when all is there.
+    """Write a panel; pictures go to `images/` beside `folder`, each once. `panel.json` is written last.
 
     Args:
-        folder: made if missing; a panel that it holds is replaced.
+        folder: made if missing; a panel in it is replaced.
         shown: in the order in which they are shown.
-        info: what else is known, as JSON takes it, such as {"stage": "val", "epoch": 7, "step": 320}.
+        info: further values that JSON can hold, such as {"stage": "val", "epoch": 7, "step": 320}.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FACTS).unlink(missing_ok=True)
+    (folder / PANEL).unlink(missing_ok=True)
     methods = list(dict.fromkeys(method for entry in shown for method in entry.heatmaps))
     arrays: dict[str, Any] = {}
     entries = []
@@ -99,9 +99,9 @@ def write_panel(folder: Path, shown: Sequence[ExplainedImage], info: dict[str, A
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     write_whole(folder / ARRAYS, packed.getvalue())
-    facts = {"schema": SCHEMA, "info": info, "methods": methods, "shown": entries}
+    panel = {"schema": SCHEMA, "info": info, "methods": methods, "shown": entries}
     # ASCII: names that no encoding holds (file names of any bytes) come back as they were
-    write_whole(folder / FACTS, json.dumps(_plain(facts), allow_nan=False).encode("ascii"))
+    write_whole(folder / PANEL, json.dumps(_plain(panel), allow_nan=False).encode("ascii"))
 
 
 def read_panel(folder: Path) -> tuple[list[ExplainedImage], dict[str, Any]]:
@@ -110,25 +110,27 @@ def read_panel(folder: Path) -> tuple[list[ExplainedImage], dict[str, Any]]:
     Raises:
         DataError: if a file is missing, broken or contradicts another, with its name.
     """
-    facts = _read_facts(folder / FACTS)
+    panel = _read_panel_file(folder / PANEL)
     try:
-        methods, entries, info = facts["methods"], facts["shown"], dict(facts["info"])
+        methods, entries, info = panel["methods"], panel["shown"], dict(panel["info"])
         names = [entry["image"] for entry in entries]
         known = all(isinstance(name, str) and Path(name).name == name for name in names)
         if not known or not all(isinstance(method, str) for method in methods):
-            raise DataError(f"{folder / FACTS}: not a panel: an image or method has a strange name")
+            raise DataError(
+                f"{folder / PANEL}: not a panel: an image is no plain file name, or a method no text; write it again"
+            )
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder / FACTS}: not a panel ({type(error).__name__}: {brief(error)})") from error
+        raise DataError(f"{folder / PANEL}: not a panel ({type(error).__name__}: {brief(error)})") from error
     arrays = _read_arrays(folder / ARRAYS)
     stored = folder.parent / IMAGES
-    images = {name: read_image(stored / inside(name, f"{folder / FACTS}")) for name in dict.fromkeys(names)}
+    images = {name: read_image(stored / inside(name, f"{folder / PANEL}")) for name in dict.fromkeys(names)}
     shown = []
     for number, entry in enumerate(entries):
         try:
             shown.append(_entry(entry, number, images[entry["image"]], methods, arrays))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
-                f"{folder / FACTS}: entry {number} is broken ({type(error).__name__}: {brief(error)})"
+                f"{folder / PANEL}: entry {number} is broken ({type(error).__name__}: {brief(error)})"
             ) from error
     return shown, info
 
@@ -140,12 +142,12 @@ def _entry(
     heatmaps = {method: arrays[key] for k, method in enumerate(methods) if (key := f"{number}.{k}") in arrays}
     boxes = np.asarray(entry["boxes"], dtype=np.float64).reshape(-1, 4)
     if mask is not None and mask.shape != image.shape[:2]:
-        raise ValueError(f"mask {mask.shape} on an image of {image.shape[:2]}")
+        raise ValueError(f"a mask is {mask.shape}, its image is {image.shape[:2]}")
     if any(heatmap.ndim != 2 or not heatmap.size for heatmap in heatmaps.values()):
-        raise ValueError("a heatmap is not (h, w)")
+        raise ValueError("a heatmap is empty or has not two dimensions, expected (h, w)")
     texts = (entry["name"], entry["explained"], entry["predicted"], *entry["truth"])
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a name is no text")
+        raise TypeError("a name or class is no text")
     return ExplainedImage(
         index=int(entry["index"]),
         name=entry["name"],
@@ -162,17 +164,17 @@ def _entry(
     )
 
 
-def _read_facts(path: Path) -> dict[str, Any]:
+def _read_panel_file(path: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(path.read_bytes())
+        panel = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a panel that a run or a benchmark wrote") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable ({brief(error)})") from error
-    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        found = repr(facts.get("schema"))[:80] if isinstance(facts, dict) else None
+    if not isinstance(panel, dict) or panel.get("schema") != SCHEMA:
+        found = repr(panel.get("schema"))[:80] if isinstance(panel, dict) else None
         raise DataError(f"{path}: not a panel of schema {SCHEMA} (found {found}); write it again with this version")
-    return facts
+    return panel
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -181,11 +183,11 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
     except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
-        raise DataError(f"{path}: missing or broken ({brief(error)}); it holds the heatmaps of {FACTS}") from error
+        raise DataError(f"{path}: missing or broken ({brief(error)}); it holds the heatmaps of {PANEL}") from error
 
 
 def _keep_image(image: np.ndarray, folder: Path) -> str:
-    """Store an image in `folder` unless it is there; returns its file name."""
+    """Store an image in `folder` unless it is there; return its file name."""
     pixels = np.ascontiguousarray(image)
     stem = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:20]
     for suffix in ("jpg", "png"):

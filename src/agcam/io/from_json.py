@@ -1,4 +1,4 @@
-"""Plain JSON as the dataclasses that wrote it."""
+"""Turn plain JSON back into the dataclasses that wrote it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from agcam.io.text import shown
+from agcam.io.text import quoted
 
 
-def typed(kind: Any, value: Any, where: str = "it") -> Any:
-    """`value` as a `kind`: a dataclass, `list[…]`, `dict[str, …]`, `… | None`, a plain type; null is NaN for a float.
+def from_json(kind: Any, value: Any, where: str = "it") -> Any:
+    """Read `value` as a `kind`: a dataclass, `list[…]`, `dict[str, …]`, `… | None`, a plain type; null is a NaN float.
 
     Raises:
-        ValueError: saying where `value` is of another kind, or has entries missing or unknown.
+        ValueError: naming the place where `value` is of another kind, or has entries missing or unknown.
     """
     if kind is Any:
         return value
@@ -22,17 +22,17 @@ def typed(kind: Any, value: Any, where: str = "it") -> Any:
         hints = get_type_hints(kind)
         needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
         if isinstance(value, dict) and needed <= set(value) <= set(hints):
-            return kind(**{name: typed(hints[name], entry, f"{where}.{name}") for name, entry in value.items()})  # type: ignore[operator]  # the class, not one of its objects
-        raise ValueError(f"{where} is {shown(repr(value))}, expected {', '.join(hints)}")
+            return kind(**{name: from_json(hints[name], entry, f"{where}.{name}") for name, entry in value.items()})  # type: ignore[operator]  # the class, not one of its objects
+        raise ValueError(f"{where} is {quoted(repr(value))}, expected {', '.join(hints)}")
     args, origin = get_args(kind), get_origin(kind)
     if NoneType in args:
-        return None if value is None else typed(next(a for a in args if a is not NoneType), value, where)
+        return None if value is None else from_json(next(a for a in args if a is not NoneType), value, where)
     if origin is list and isinstance(value, list):
-        return [typed(args[0], entry, f"{where}[{number}]") for number, entry in enumerate(value)]
+        return [from_json(args[0], entry, f"{where}[{number}]") for number, entry in enumerate(value)]
     if origin is dict and isinstance(value, dict):
-        return {name: typed(args[1], entry, f"{where}.{name}"[:200]) for name, entry in value.items()}
+        return {name: from_json(args[1], entry, f"{where}.{name}"[:200]) for name, entry in value.items()}
     if kind is float and (value is None or type(value) in (int, float)):
         return math.nan if value is None else float(value)
     if type(value) is kind:
         return value
-    raise ValueError(f"{where} is {shown(repr(value))}, expected {getattr(kind, '__name__', kind)}")
+    raise ValueError(f"{where} is {quoted(repr(value))}, expected {getattr(kind, '__name__', kind)}")

@@ -1,4 +1,4 @@
-"""Image files in folders: told by suffix or content, also behind links, with a count of what was left out."""
+"""Find image files in folders by suffix or content, also behind links, and count what is left out."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class ImageFiles:
     """The image files of a folder.
 
     Attributes:
-        paths: by path, each below the folder as it was given, also where a link leads elsewhere.
-        left_out: how many files or links are none, by kind; hidden files and what systems leave behind are not counted.
+        paths: sorted, each below the folder as it was given, also where a link leads elsewhere.
+        left_out: how many files and links are no images, by kind, hidden and system files excluded.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -51,7 +51,7 @@ def find_image_files(folder: Path, deep: bool = True) -> ImageFiles:
     """Find the image files in a folder, and in those below it if `deep`; none if there is no such folder.
 
     An image has one of our suffixes, or another and the first bytes of a JPEG, PNG, GIF or WebP. Links are followed,
-    each folder once, but for those that lead back to a folder around this one: what lies there is not its own.
+    each folder once, except those that lead to a folder around this one.
 
     Raises:
         DataError: naming a folder that cannot be read.
@@ -87,7 +87,7 @@ def find_image_files(folder: Path, deep: bool = True) -> ImageFiles:
 
 
 def say_left_out(left_out: Counter[str]) -> str:
-    """What was left out, as part of a line: "left out 4 files: 3 .heic (cannot be read: convert to JPEG), 1 .txt"."""
+    """Describe what was left out: "left out 4 files: 3 .heic (cannot be read: convert to JPEG), 1 .txt"."""
     kinds = [
         f"{count} {kind}{'' if count == 1 or kind.startswith('.') else 's'}{f' ({_WHY[kind]})' if kind in _WHY else ''}"
         for kind, count in sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
@@ -98,7 +98,7 @@ def say_left_out(left_out: Counter[str]) -> str:
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that systems leave in folders: nobody means it."""
+    """Return whether a file or folder is hidden, or one that systems leave in folders."""
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
@@ -111,7 +111,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_link(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a link or, on Windows, a junction."""
+    """Return whether it is a link or, on Windows, a junction."""
     return entry.is_symlink() or getattr(entry, "is_junction", lambda: False)()  # Python 3.12 has it
 
 
@@ -120,7 +120,7 @@ def _lies_in(path: str, folder: str) -> bool:
 
 
 def _kind_if_no_image(entry: os.DirEntry[str], path: Path) -> str | None:
-    """None for an image file; else what to call it."""
+    """Return None for an image file, else the kind to count it under."""
     if not entry.is_file():
         return "broken link" if entry.is_symlink() else "special file"
     suffix = path.suffix.lower()

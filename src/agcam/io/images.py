@@ -1,4 +1,4 @@
-"""Reading images, with one clear line where a file is none."""
+"""Read images; a file that is no image gets one clear line."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _TURNS = {  # EXIF orientation: swap the axes, then mirror left and right, then 
 }
 
 
-class Facts(NamedTuple):
-    """What a file says of its image: size as it lies on disk, and the EXIF orientation that turns it upright."""
+class ImageHeader(NamedTuple):
+    """Size of an image as it lies on disk, and the EXIF orientation that turns it upright."""
 
     width: int
     height: int
@@ -46,7 +46,7 @@ class Facts(NamedTuple):
 def read_image(path: Path) -> np.ndarray:
     """Read an image as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation; of an animation, the first frame.
 
-    Wider pixels than 8 bits are divided by 256 where any is above 255.
+    Pixels of more than 8 bits are divided by 256 if any is above 255.
 
     Raises:
         DataError: if the file is missing, empty, truncated, larger than `MAX_PIXELS` or no image.
@@ -64,18 +64,18 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels (H, W, …) as they lie on disk, turned as their image's EXIF orientation says."""
+    """Turn pixels (H, W, …) as they lie on disk by the EXIF orientation of their image."""
     swap, left_right, top_bottom = _TURNS[orientation]
     turned = pixels.swapaxes(0, 1) if swap else pixels
     turned = turned[:, ::-1] if left_right else turned
     return np.ascontiguousarray(turned[::-1] if top_bottom else turned)
 
 
-def turn_boxes(boxes: np.ndarray, facts: Facts) -> np.ndarray:
-    """Boxes (n, 4) xyxy in pixels of the image as it lies on disk, in pixels of the image that `read_image` reads."""
-    swap, left_right, top_bottom = _TURNS[facts.orientation]
+def turn_boxes(boxes: np.ndarray, header: ImageHeader) -> np.ndarray:
+    """Move boxes (n, 4) xyxy from pixels of the image as it lies on disk to those of the upright image."""
+    swap, left_right, top_bottom = _TURNS[header.orientation]
     turned = boxes[:, [1, 0, 3, 2]] if swap else boxes.copy()
-    width, height = (facts.height, facts.width) if swap else (facts.width, facts.height)
+    width, height = (header.height, header.width) if swap else (header.width, header.height)
     if left_right:
         turned[:, [0, 2]] = width - turned[:, [2, 0]]
     if top_bottom:
@@ -84,7 +84,7 @@ def turn_boxes(boxes: np.ndarray, facts: Facts) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read a palette or greyscale image as its raw indices (H, W) uint8, as they lie on disk."""
+    """Read a palette or grayscale image as its raw indices (H, W) uint8, as they lie on disk."""
     with _open(path, "decoded") as image:
         indices, mode = np.array(image), image.mode
     if mode == "LA":
@@ -101,10 +101,10 @@ def read_colors(path: Path) -> np.ndarray:
 
 
 def check_mask_mode(path: Path) -> None:
-    """Look, without decoding it, whether `read_mask` reads a file.
+    """Check, without decoding it, that `read_mask` can read a file.
 
     Raises:
-        DataError: if its pixels are no indices.
+        DataError: if its pixels are not indices.
     """
     with _open(path, "looked at") as image:
         _refuse_mode(image.mode in ("L", "LA", "P"), image.mode, path)
@@ -113,15 +113,15 @@ def check_mask_mode(path: Path) -> None:
 def _refuse_mode(indices: bool, mode: str, path: Path) -> None:
     if not indices:
         raise DataError(
-            f"{path}: a mask must be a palette or greyscale image of 8 bits, found mode {mode}; data in VOC format may "
+            f"{path}: a mask must be a palette or grayscale image of 8 bits, found mode {mode}; data in VOC format may "
             "give colors their classes in a labelmap.txt, or leave masks out (--data.masks false)"
         )
 
 
-def check_image(path: Path) -> Facts:
-    """Look at an image, as far as possible without decoding it.
+def check_image(path: Path) -> ImageHeader:
+    """Check an image, without decoding it where its format allows, and return its header.
 
-    A JPEG without end marker is decoded, to tell a truncated file from an odd one; so are rare formats.
+    A JPEG without end marker is decoded, because it may be truncated or just unusual; so are rare formats.
 
     Raises:
         DataError: as `read_image`.
@@ -129,17 +129,17 @@ def check_image(path: Path) -> Facts:
     with _open(path, "looked at") as image:
         kind = image.format
         width, height = (image.tag_v2[256], image.tag_v2[257]) if isinstance(image, TiffImageFile) else image.size
-        facts = Facts(width, height, _orientation(image))
+        header = ImageHeader(width, height, _orientation(image))
     if kind == "PNG":
         with _open(path, "verified") as image:  # verify() wants a file that nothing was read from yet
             image.verify()
     elif not _is_whole(path, kind or ""):
         read_image(path)
-    return facts
+    return header
 
 
 def _is_whole(path: Path, kind: str) -> bool:
-    """Whether the ends of a file say that it is not truncated."""
+    """Return whether the start and end of a file show that it is not truncated."""
     with path.open("rb") as file:
         head, size = file.read(8), file.seek(0, SEEK_END)
         file.seek(max(0, size - 4096))
@@ -156,7 +156,7 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _open(path: Path, purpose: str) -> Iterator[Image.Image]:
-    """The opened image; whatever goes wrong inside is a `DataError` that names the file."""
+    """Open an image; turn any error within the block into a `DataError` that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter

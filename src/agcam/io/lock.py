@@ -1,4 +1,4 @@
-"""One process at a time writes into a folder."""
+"""Lock a folder, so that one process at a time writes into it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LOCK = ".lock"
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """`folder`, made if missing, for this process alone.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Lock `folder`, made if missing, within the block.
 
     Raises:
-        InputError: if another process holds it.
+        InputError: if another process has locked it.
         OutputError: if it cannot be made or written.
     """
-    lock = hold(folder)
+    lock = lock_folder(folder)
     try:
         yield
     finally:
@@ -32,11 +32,15 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def hold(folder: Path) -> BaseFileLock:
-    """As `held`, until what is returned is released or collected, or the process ends, however it ends.
+def lock_folder(folder: Path) -> BaseFileLock:
+    """Lock `folder`, made if missing, until the lock is released or collected, or the process ends in any way.
 
     The operating system frees the lock of a killed process, also while its loader workers live on for a moment. A
-    process may hold a folder twice.
+    process may lock a folder twice.
+
+    Raises:
+        InputError: if another process has locked it.
+        OutputError: if it cannot be made or written.
     """
     make_folder(folder)
     try:

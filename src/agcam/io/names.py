@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def safe_name(name: str) -> str:
-    """`name` as a file name that every file system takes."""
+    """Turn `name` into a file name that every file system takes."""
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[:80] or "image"
 
 
 def relative(path: str | Path) -> str:
-    """A path as people write it: relative to the working directory where it lies below it."""
+    """Shorten a path below the working directory to one relative to it."""
     path, here = Path(path), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

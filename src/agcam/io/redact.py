@@ -1,4 +1,4 @@
-"""Where somebody's home is says who they are: what a run writes down says `~` instead."""
+"""Replace the home directory by `~` in what a run writes: its path names the user."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from jsonargparse import Namespace
 
 
 def without_home(value: Any) -> Any:
-    """A text, plain data or a parsed configuration, `~` in place of the home directory where a text begins with it."""
+    """Replace the home directory by `~` at the start of every text in plain data or a parsed configuration."""
     home = str(Path.home())
     return _texts(value, lambda text: f"~{text[len(home) :]}" if _begins(text, home) else text)
 
 
 def with_home(value: Any) -> Any:
-    """The inverse of `without_home`; `~` is whoever's home it is that reads."""
+    """Undo `without_home`; `~` becomes the home directory of whoever reads."""
     return _texts(value, lambda text: os.path.expanduser(text) if _begins(text, "~") else text)  # noqa: PTH111  # no Path: "~//x/" stays
 
 
@@ -26,7 +26,7 @@ def _begins(text: str, start: str) -> bool:
 
 
 def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """`value` with every text in its dicts, lists and namespaces changed; they are made anew."""
+    """Copy `value` with every text in its dicts, lists and namespaces changed."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Reading the text files that list a data set's images: whoever wrote them decides nothing but which image is what."""
+"""Read the text files that list a data set's images, without trusting the paths in them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MAX_BYTES = 1 << 28
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text file, with or without byte order mark, all line ends made one.
+    """Read a UTF-8 text file, with or without byte order mark; every line end becomes a newline.
 
     Raises:
-        FileNotFoundError: if there is none; what that means is for the caller to say.
+        FileNotFoundError: if there is none; the caller knows what that means.
         DataError: if it cannot be read, is no UTF-8 or is larger than `MAX_BYTES`.
     """
     try:
@@ -31,14 +31,14 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file that hold anything, each with its number; raises as `read_text`."""
+    """Yield the lines of a text file that are not blank, each with its number; raises as `read_text`."""
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield number, line.strip()
 
 
 def inside(name: str, where: str) -> str:
-    """`name`, if it is a relative path that stays in its folder; links that lie on disk are followed.
+    """Return `name` if it is a relative path that stays in its folder; links on disk are followed.
 
     Args:
         name: what an index file names.
@@ -51,15 +51,15 @@ def inside(name: str, where: str) -> str:
     within = path.parts and not path.anchor and ".." not in path.parts  # C:x has an anchor, too
     longest = max((len(part.encode(errors="surrogatepass")) for part in path.parts), default=0)
     if not within or "\0" in name or len(name) > 1000 or longest > 250:
-        raise DataError(f"{where}: {shown(name)} is no path to an image; expected one that stays inside the data set")
+        raise DataError(f"{where}: {quoted(name)} is no path to an image; expected one that stays inside the data set")
     return name
 
 
-def shown(text: str) -> str:
-    """`text` in quotes, cut where it is long."""
+def quoted(text: str) -> str:
+    """Quote `text`, cut after 80 characters."""
     return repr(text if len(text) <= 80 else f"{text[:80]}…")
 
 
 def name_of_file(path: Path) -> str:
-    """A path as text that every file, tracker and terminal takes, also where its bytes are no UTF-8."""
+    """Turn a path into text that every file, tracker and terminal takes, also if its bytes are no UTF-8."""
     return path.as_posix().encode("utf-8", "backslashreplace").decode()

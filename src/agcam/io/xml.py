@@ -1,4 +1,4 @@
-"""Decoding XML by the encoding that it declares: the parser itself knows few, and annotation tools write many."""
+"""Decode XML by the encoding that it declares: the parser knows few encodings, and annotation tools write many."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MARKS = (  # UTF-32's marks begin as UTF-16's do
 )
 _TEXT = ("ascii", "big5", "cp", "euc", "gb", "iso", "johab", "koi8", "mac-", "ptcp154", "shift", "tis-620", "utf-8")
 """How Python calls the encodings that are tables of characters; others are programs (unicode_escape, punycode)."""
-_WIDER = {"gb2312": "gb18030", "gbk": "gb18030"}  # what declares the narrow one is mostly written in the wide one
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030"}  # files that declare the narrow one mostly use the wide one
 
 
 def decode_xml(data: bytes) -> str:
-    """XML as text: by its byte order mark, else by the encoding that it declares, else as UTF-8.
+    """Decode XML: by its byte order mark, else by the encoding that it declares, else as UTF-8.
 
     Raises:
-        ValueError: if its bytes are not of that encoding, or the encoding is none that text is kept in.
+        ValueError: if its bytes are not of that encoding, or the encoding is unknown or not one for text.
     """
     marked = next((name for mark, name in _MARKS if data.startswith(mark)), None)
     if marked is not None:

@@ -1,4 +1,4 @@
-"""Reading a YAML file as plain data, however it was made."""
+"""Read a YAML file as plain data, without trusting it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_NODES = 50_000
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file: dictionaries, lists and plain values, never objects.
+    """Read a YAML file: dictionaries, lists and plain values, never objects.
 
     Raises:
         DataError: if it is missing, too large, no UTF-8 or no YAML, naming the line.
@@ -38,7 +38,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _count(node: yaml.Node | None, known: dict[int, float]) -> float:
-    """The number of values in `node`, aliases written out; infinite where it holds itself."""
+    """Count the values in `node` with aliases written out; infinite if it contains itself."""
     if not isinstance(node, yaml.CollectionNode):
         return 1
     if id(node) not in known:

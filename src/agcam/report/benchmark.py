@@ -8,7 +8,7 @@ from typing import Any
 
 from agcam.benchmark.results import Results, Row, read_json
 from agcam.benchmark.tables import arrow, best_of, groups_of
-from agcam.io.explained_images import FACTS, read_panel
+from agcam.io.explained_images import PANEL, read_panel
 from agcam.report import glossary as words
 from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
 
@@ -32,7 +32,7 @@ def benchmark_report(folder: Path) -> Report:
     results = read_json(folder / "results.json")
     frames: list[Frame] = []
     empty, info = "", dict[str, Any]()
-    if (folder / "panel" / FACTS).is_file():
+    if (folder / "panel" / PANEL).is_file():
         shown, info = read_panel(folder / "panel")
         frames = [Frame("benchmark", None, shown)]
     else:

@@ -12,7 +12,7 @@ from typing import Any
 from agcam.benchmark.tables import arrow
 from agcam.errors import DataError, brief
 from agcam.explainers.registry import is_control
-from agcam.io.explained_images import FACTS, read_panel
+from agcam.io.explained_images import PANEL, read_panel
 from agcam.io.yaml import read_yaml
 from agcam.report import glossary as words
 from agcam.report.benchmark import read_fill
@@ -82,7 +82,7 @@ def _panels(folder: Path) -> list[tuple[str, int, Path]]:
     found: dict[str, list[tuple[str, int, Path]]] = {"val": [], "test": []}
     for path in folder.glob("*_epoch_*"):
         match = _FOLDER.fullmatch(path.name)
-        if match and (path / FACTS).is_file():
+        if match and (path / PANEL).is_file():
             found[match[1]].append((f"epoch {int(match[2])}", int(match[2]), path))
     return sorted(found["val"] or found["test"], key=lambda panel: panel[1])
 

@@ -22,7 +22,7 @@ from agcam.tracking.drawing import Drawing, table_rows
 from agcam.tracking.metrics_csv import add_csv_logger, claim_folder, keep_metrics, run_dir
 from agcam.tracking.pictures import DiskWriter, write_epoch
 from agcam.tracking.registry import Tracker, register_tracker, tracker_of
-from agcam.tracking.tracker_guard import attempt, first_line, install
+from agcam.tracking.tracker_guard import attempt, first_line, guard_loggers
 from agcam.tracking.wandb import continue_run, run_id, wandb_project
 
 __all__ = [
@@ -58,17 +58,17 @@ def open_trackers(loggers: Sequence[Logger]) -> None:
             raise
         except Exception as error:
             raise InputError(
-                f"{type(logger).__name__} cannot begin a run: {first_line(error)}; mend that, or leave it out of "
+                f"{type(logger).__name__} cannot begin a run: {first_line(error)}; fix that, or leave it out of "
                 "trainer.logger"
             ) from error
 
 
 def protect(trainer: L.Trainer) -> None:
-    """See to it that metrics reach the disk, and that no logger can stop the run. Twice does no harm."""
+    """Write metrics to disk in any case, and keep loggers from stopping the run. Calling it twice does no harm."""
     add_csv_logger(trainer)
     if trainer.is_global_zero:
         keep_metrics(trainer.loggers)
-    install(trainer.loggers)
+    guard_loggers(trainer.loggers)
 
 
 def log_config(loggers: Sequence[Logger], config: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def log_panel(
 
     Args:
         loggers: the trainer's.
-        writer: does all that another thread can do.
+        writer: does the work that another thread can do.
         folder: gets a folder for the epoch.
         shown: in the order in which they are shown; one at least.
         info: `stage`, `epoch` and the trainer's global `step`, and what else the report may want to know.
@@ -98,7 +98,7 @@ def log_panel(
 
 
 def log_table(loggers: Sequence[Logger], shown: Sequence[ExplainedImage], info: dict[str, Any]) -> None:
-    """Give every tracker the figures of the shown images, one row each, as they are at the end."""
+    """Give every tracker the final scores of the explained images, one row each."""
     drawings = [Drawing(entry) for entry in shown]
     rows = table_rows(drawings)
     for logger in loggers:
@@ -106,7 +106,7 @@ def log_table(loggers: Sequence[Logger], shown: Sequence[ExplainedImage], info: 
 
 
 def places(loggers: Sequence[Logger]) -> dict[str, str]:
-    """Where people find the run in each tracker; on the first process."""
+    """Return where to find the run in each tracker; on the first process."""
     found: dict[str, str] = {}
     for logger in loggers:
         found |= tracker_of(logger).place(logger)

@@ -95,14 +95,14 @@ class Drawing:
 
 
 def jpeg(image: np.ndarray) -> bytes:
-    """An RGB image (H, W, 3) uint8 as a JPEG file: a fifth of a PNG's bytes, at no loss that shows."""
+    """Encode an RGB image (H, W, 3) uint8 as JPEG: a fifth of a PNG's bytes, without visible loss."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=_JPEG_QUALITY)
     return file.getvalue()
 
 
 def table_rows(drawings: Sequence[Drawing]) -> list[dict[str, Any]]:
-    """A row for each drawing: its classes, probability and the drawn method's figures; None where there is none."""
+    """Make a row a drawing: its classes, probability and the drawn method's figures; None where there is none."""
     figures = list(dict.fromkeys(name for d in drawings for name in d.shown.figures.get(d.method, {})))
     return [
         {

@@ -30,7 +30,7 @@ def claim_folder(logger: CSVLogger | TensorBoardLogger) -> None:
 
 
 def run_dir(trainer: L.Trainer) -> Path:
-    """Where the run's files lie; on the first process."""
+    """Return the run's folder; on the first process."""
     csv = next((logger for logger in trainer.loggers if isinstance(logger, CSVLogger)), None)
     return Path(trainer.default_root_dir if csv is None else csv.log_dir)
 
@@ -53,14 +53,14 @@ def add_csv_logger(trainer: L.Trainer) -> None:
 
 
 class _Writer(ExperimentWriter):
-    """Lightning's own, in a folder that holds other loggers' files and the metrics of a run that goes on."""
+    """Lightning's writer for a folder that holds other loggers' files and a resumed run's metrics."""
 
     def _check_log_dir_exists(self) -> None:
         """Lightning deletes metrics here."""
 
 
 def keep_metrics(loggers: Sequence[Logger]) -> None:
-    """Have the CSV loggers write with `save_metrics`."""
+    """Let the CSV loggers write with `save_metrics`."""
     for logger in loggers:
         if isinstance(logger, CSVLogger) and "://" not in str(logger.log_dir):
             vars(logger.experiment).setdefault("save", partial(save_metrics, logger.experiment))

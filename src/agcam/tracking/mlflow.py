@@ -52,14 +52,14 @@ def log_table(logger: MLFlowLogger, rows: Sequence[dict[str, Any]], drawings: Se
 
 
 def place(logger: MLFlowLogger) -> dict[str, str]:
-    """The run's page, or the command that serves it."""
+    """Return the run's page, or the command that serves it."""
     uri = logger._tracking_uri
     page = f"/#/experiments/{logger.experiment_id}/runs/{logger.run_id}"
     return {"MLflow run": uri + page if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}, then {page}"}
 
 
 def _flat(settings: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested dictionaries, with their paths; a list that holds dictionaries is one, too."""
+    """Yield the leaves of nested dictionaries, with their paths; a list that holds dictionaries is one, too."""
     if isinstance(settings, list) and any(isinstance(entry, dict) for entry in settings):
         settings = dict(enumerate(settings))
     if isinstance(settings, dict) and settings:

@@ -23,7 +23,7 @@ class DiskWriter:
         self._unfinished: list[Future[None]] = []
 
     def submit(self, who: object, action: Callable[[], None]) -> None:
-        """Have something done for a tracker, after all that was submitted before; see `attempt`."""
+        """Queue an action for a tracker, after those submitted before; see `attempt`."""
         self._unfinished = [future for future in self._unfinished if not future.done()]
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")

@@ -51,7 +51,7 @@ def log_table(
 
 
 def place(logger: TensorBoardLogger) -> dict[str, str]:
-    """The command that shows the run."""
+    """Return the command that shows the run."""
     return {"TensorBoard": f"tensorboard --logdir {relative(logger.log_dir)}"}
 
 

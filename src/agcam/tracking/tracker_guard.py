@@ -1,4 +1,4 @@
-"""No tracker stops the training: what a logger raises is reported once.
+"""Keep trackers from stopping the training: what a logger raises is reported once.
 
 Lightning calls its loggers directly, in the middle of its loops, and lets through what they raise: a server that goes
 away ends the run that it was to record. The guard sits on the methods of each logger *object*. A wrapper around the
@@ -45,26 +45,26 @@ class _Guarded:
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         method = getattr(type(self.logger), self.method)
-        # a last call that says how the run ended is made in any case
+        # the last call, which says how the run ended, is always made
         attempt(self.logger, partial(method, self.logger, *args, **kwargs), always=self.method == "finalize")
 
 
-def install(loggers: Sequence[Logger]) -> None:
-    """Guard loggers, unless they are."""
+def guard_loggers(loggers: Sequence[Logger]) -> None:
+    """Guard loggers that are not guarded yet."""
     for logger in loggers:
         for method in _METHODS:
             vars(logger).setdefault(method, _Guarded(logger, method))
 
 
 def attempt(who: object, action: Callable[[], Any], always: bool = False) -> None:
-    """Do something for a tracker. The first time that it raises is reported as a warning, later ones are not.
+    """Call `action` for a tracker. Its first error becomes a warning, later ones are dropped.
 
-    A tracker that fails slowly, as one does that waits for its server, is left alone for a while before the next try.
+    After a slow failure, as of a server that does not answer, the tracker gets no calls for a while.
 
     Args:
         who: the logger, or whatever else writes.
         action: what to do.
-        always: try even now, when it is left alone.
+        always: call even within that while.
     """
     with _lock:
         trouble = _troubles.setdefault(who, _Trouble())
@@ -95,6 +95,6 @@ def _root(error: BaseException) -> BaseException:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line, with its kind."""
+    """Return type and first line of an error."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
     return f"{type(error).__name__}: {said[:300]}"

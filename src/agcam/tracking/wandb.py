@@ -64,7 +64,7 @@ def log_table(logger: WandbLogger, rows: Sequence[dict[str, Any]], drawings: Seq
 
 
 def place(logger: WandbLogger) -> dict[str, str]:
-    """The run's page, or the folder of an offline run and the command that uploads it."""
+    """Return the run's page, or the folder of an offline run and the command that uploads it."""
     if not logger.experiment.offline:
         return {"W&B run": str(logger.experiment.url)}
     folder = relative(Path(logger.experiment.dir).parent.resolve())
@@ -72,26 +72,26 @@ def place(logger: WandbLogger) -> dict[str, str]:
 
 
 def run_id(loggers: Sequence[Logger]) -> str | None:
-    """The id under which W&B knows the run, if it tracks it; on the first process."""
+    """Return W&B's id of the run, if it tracks it; on the first process."""
     return next((logger.version for logger in loggers if isinstance(logger, WandbLogger)), None)
 
 
 def continue_run(loggers: Any, run: str) -> None:
-    """Have the W&B loggers of a parsed `trainer.logger` configuration go on with a run, unless they name one."""
+    """Let the W&B loggers of a parsed `trainer.logger` configuration resume a run, unless they name one."""
     for logger in loggers if isinstance(loggers, list) else [loggers]:
         if wandb_project(logger) and logger.init_args.get("id") is None and logger.init_args.get("version") is None:
             logger.init_args["id"] = run
 
 
 def wandb_project(logger: Any) -> str | None:
-    """The project that a parsed logger configuration names, as Lightning's W&B logger finds it; None for others."""
+    """Return the project in a parsed logger configuration, as Lightning's W&B logger finds it; None for others."""
     if str(getattr(logger, "class_path", "")).rpartition(".")[2] != WandbLogger.__name__:
         return None
     return str(logger.init_args.get("project") or os.environ.get("WANDB_PROJECT", "lightning_logs"))
 
 
 def _objects(drawings: Sequence[Drawing]) -> dict[str, list[dict[str, Any] | None]]:
-    """For each drawing its boxes and its mask, as W&B lays them over an image."""
+    """Return for each drawing its boxes and its mask, as W&B lays them over an image."""
     labels = dict(enumerate(sorted({drawing.shown.explained for drawing in drawings}), start=1))
     ids = {name: number for number, name in labels.items()}
     boxes: list[dict[str, Any] | None] = []
@@ -121,7 +121,7 @@ register_tracker(
         log_panel=log_panel,
         log_table=log_table,
         place=place,
-        # its run counts rows, and not under a lock
+        # W&B counts a run's steps without a lock
         in_thread=False,
     )
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agcam.errors import ModelError
-from agcam.io.text import shown
+from agcam.io.text import quoted
 from agcam.tracking import wandb_project
 from agcam.training.weights import check_class, read_checkpoint
 
@@ -17,7 +17,7 @@ _INSTANTIATORS = ("lightning.pytorch.cli.instantiate_module", "pytorch_lightning
 
 
 def run_folders(trainer: Any) -> list[Path]:
-    """Where the runs of a `trainer:` configuration keep their checkpoints, each run in a folder of its own.
+    """Find the folders in which runs of a `trainer:` configuration keep their checkpoints, each run in its own.
 
     That is the folder of `ModelCheckpoint(dirpath=…)`, or else what its first logger makes `version_N` or a run in.
     """
@@ -35,7 +35,7 @@ def run_folders(trainer: Any) -> list[Path]:
 
 
 def last_checkpoint(folders: Sequence[Path]) -> Path:
-    """The newest `last.ckpt` in `folders`, in their `checkpoints` or in those of a run below them.
+    """Find the newest `last.ckpt` in `folders`, in their `checkpoints` or in those of a run below them.
 
     Raises:
         ModelError: if there is none.
@@ -67,8 +67,8 @@ def open_checkpoint(path: Path, folders: Sequence[Path], expected: str) -> dict[
     instantiator = found.get("hyper_parameters", {}).get("_instantiator", _INSTANTIATORS[0])
     if instantiator not in _INSTANTIATORS:
         raise ModelError(
-            f"{path}: its settings name {shown(str(instantiator))} as _instantiator, which train.py neither writes nor "
-            "imports; if you know the file, start from its weights: --model.weights"
+            f"{path}: its settings name {quoted(str(instantiator))} as _instantiator, which train.py neither writes "
+            "nor imports; if you know the file, start from its weights: --model.weights"
         )
     return found
 
@@ -80,7 +80,7 @@ def _newest(folders: Sequence[Path], name: str) -> list[Path]:
 
 
 def _age(path: Path) -> tuple[int, int]:
-    """Larger for newer ones: runs are numbered where they can be, because clocks jump."""
+    """Return a key that is larger for newer files: a run's number counts before its time, because clocks jump."""
     run = re.fullmatch(r"version_(\d+)", path.parent.parent.name)
     return int(run[1]) if run else -1, path.stat().st_mtime_ns
 
@@ -93,6 +93,6 @@ def _is_whole(path: Path) -> bool:
 
 
 def _option(configured: Any, name: str) -> Any:
-    """An argument of a class in a parsed configuration; None if it has none of that name."""
+    """Return an argument of a class in a parsed configuration; None if there is none of that name."""
     arguments = getattr(configured, "init_args", None)
     return None if arguments is None else arguments.get(name)

@@ -20,7 +20,7 @@ from agcam.data.input_config import InputConfig, from_timm
 from agcam.errors import ModelError, brief
 from agcam.metrics.means import ImageMean
 from agcam.training.evaluation import class_scores, warn_of_absent
-from agcam.training.freezing import GradualUnfreezing, below
+from agcam.training.freezing import GradualUnfreezing, parameters_below
 from agcam.training.losses import LossName, choose_loss, image_losses
 from agcam.training.mixing import Mixing, make_mixing
 from agcam.training.model_options import check_backbone_args, check_options
@@ -38,8 +38,8 @@ class ViTClassifier(LightningModule):
     Logs `train/loss`, `val/loss`, `test/loss` and, for single-label data, `val/accuracy` and `val/top5`, for
     multi-label data `val/mAP`: the mean of the classes' average precisions, over the classes that some image shows
     (a warning names the others). Batches and processes make no difference to the figures of validation and test,
-    and NaN in any image's logits makes them NaN. What the data say of themselves (`class_names`,
-    `multilabel`, `input`) is taken from the data module and travels in the checkpoint.
+    and NaN in any image's logits makes them NaN. The data set's own `class_names`, `multilabel` and
+    `input` are taken from the data module and saved in the checkpoint.
 
     Args:
         backbone: name of a timm model, such as "vit_small_patch16_224.augreg_in21k".
@@ -66,7 +66,7 @@ class ViTClassifier(LightningModule):
             is that of the image.
         class_names: set by the data.
         multilabel: set by the data.
-        input: set by the data: size and normalisation of images, as a dictionary of `InputConfig`.
+        input: set by the data: size and normalization of images, as a dictionary of `InputConfig`.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ViTClassifier(LightningModule):
             warn_of_unreached(self.trainer, self.hparams)
             self._mixing = make_mixing(self.hparams["mixup"], self.hparams["cutmix"], len(self.class_names))
             if self.hparams["freeze_epochs"] < 0:
-                for parameter in below(self.backbone):
+                for parameter in parameters_below(self.backbone):
                     parameter.requires_grad_(False)
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # Lightning's list of callbacks
                 if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
@@ -146,7 +146,7 @@ class ViTClassifier(LightningModule):
             self.hparams["input"] = self.input_config.to_dict()
 
     def configure_callbacks(self) -> list[Callback]:
-        """Those that the averaging and freezing of weights need."""
+        """Return the callbacks that average and freeze weights."""
         h = self.hparams
         callbacks: list[Callback] = []
         if h["ema"]:
@@ -170,13 +170,13 @@ class ViTClassifier(LightningModule):
                 del checkpoint["averaging_state"], checkpoint["current_model_state"]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from the weights that were trained, not from their average, where averaging is switched off."""
+        """Resume from the trained weights, not from their average, if averaging is now switched off."""
         fitting = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
         if fitting and not self._averaging() and "current_model_state" in checkpoint:
             checkpoint["state_dict"] = checkpoint["current_model_state"]
 
     def logged_names(self) -> list[str]:
-        """What is logged in an epoch of `fit` with a validation; known after `setup`."""
+        """Return the names logged in an epoch of `fit` with a validation; known after `setup`."""
         return ["train/loss", "val/loss", *map(str, self.val_scores)]
 
     def _averaging(self) -> list[WeightAveraging]:
@@ -208,7 +208,7 @@ class ViTClassifier(LightningModule):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
-        """A trained classifier, in evaluation mode on the CPU. Nothing but plain data is read from the file.
+        """Load a trained classifier, in evaluation mode on the CPU. Only plain data is read from the file.
 
         Raises:
             ModelError: if `path` is no checkpoint of this class.
@@ -217,7 +217,7 @@ class ViTClassifier(LightningModule):
 
     @classmethod
     def restored(cls, settings: dict[str, Any], state: dict[str, Tensor], path: Path) -> Self:
-        """A classifier of settings and weights that a file holds, in evaluation mode on the CPU.
+        """Build a classifier from the settings and weights in a file, in evaluation mode on the CPU.
 
         Args:
             settings: arguments of `ViTClassifier`; nothing is downloaded, whatever they say.
@@ -225,7 +225,7 @@ class ViTClassifier(LightningModule):
             path: the file, for messages.
 
         Raises:
-            ModelError: if one does not fit the other.
+            ModelError: if settings and weights do not fit each other.
         """
         settings = settings | {"pretrained": False, "weights": None}
         try:
@@ -238,16 +238,16 @@ class ViTClassifier(LightningModule):
         return model.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, C) of normalised images (B, 3, H, W)."""
+        """Compute logits (B, C) of normalized images (B, 3, H, W)."""
         logits: Tensor = self.backbone(in_precision_of(self.backbone, images))
         return logits
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Softmax over classes, or a sigmoid for each class in multi-label data."""
+        """Apply softmax over classes, or in multi-label data a sigmoid to each class."""
         return logits.sigmoid() if self.multilabel else logits.softmax(-1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss of the batch, mixed if it is to be."""
+        """Compute the mean loss of the batch, after mixup or CutMix if asked for."""
         images, label = batch.image, batch.label
         if self._mixing is not None:
             images, label = self._mixing(images, label)
@@ -259,7 +259,7 @@ class ViTClassifier(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Update loss and scores; returns the logits."""
+        """Update loss and scores; return the logits."""
         return self._evaluate(batch, "val", self.val_loss, self.val_scores)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -276,7 +276,7 @@ class ViTClassifier(LightningModule):
         warn_of_absent(self.test_scores, "test", self.class_names, self._absent)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with layer-wise learning rates, warm-up and cosine by step."""
+        """Make AdamW with layer-wise learning rates, warm-up and cosine by step."""
         names = ("lr", "weight_decay", "layer_decay", "warmup_epochs")
         return optimizer_and_schedule(self.backbone, self.trainer, **{name: self.hparams[name] for name in names})
 

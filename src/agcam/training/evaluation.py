@@ -1,4 +1,4 @@
-"""What validation and test log of a classifier beside its loss."""
+"""The scores that validation and test log beside the loss."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MOST_NAMES = 20
 
 
 def class_scores(multilabel: bool) -> MetricCollection:
-    """The metrics of logits (B, C) and labels: `accuracy` and `top5`, or `mAP` for multi-label data."""
+    """Make the metrics of logits (B, C) and labels: `accuracy` and `top5`, or `mAP` for multi-label data."""
     metrics: dict[str, Metric | MetricCollection] = (
         {"mAP": MeanAveragePrecision()} if multilabel else {"accuracy": TopKAccuracy(1), "top5": TopKAccuracy(5)}
     )
-    # no groups: they would make one of two metrics that happen to agree on the first batch
+    # no groups: they would merge two metrics that happen to agree on the first batch
     return MetricCollection(metrics, compute_groups=False)
 
 
@@ -29,12 +29,12 @@ def warn_of_absent(scores: MetricCollection, stage: str, class_names: Sequence[s
         scores: of an epoch that has ended.
         stage: "val" or "test".
         class_names: of all classes.
-        known: what was said last by stage, so that it is not said again every epoch; updated.
+        known: the classes warned of last, by stage, so that no warning is repeated every epoch; updated.
     """
     average = dict(scores.items(keep_base=True)).get("mAP")
     if not isinstance(average, MeanAveragePrecision):
         return
-    average.compute()  # it is kept: whoever logs it does not compute it again
+    average.compute()  # the metric keeps the result: logging does not compute it again
     absent = average.absent
     if absent and known.get(stage) != absent:
         names = ", ".join(class_names[number] for number in absent[:_MOST_NAMES])

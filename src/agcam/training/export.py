@@ -1,4 +1,4 @@
-"""A trained classifier as the folder that timm and the Hugging Face hub know, and back again."""
+"""Write a trained classifier as a folder that timm and the Hugging Face hub read, and read it back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def export(model: ViTClassifier, folder: Path) -> None:
 
 
 def timm_config(model: ViTClassifier) -> dict[str, Any]:
-    """What timm needs to make the backbone again, to prepare images for it and to name its classes."""
+    """Collect what timm needs to rebuild the backbone, prepare its images and name its classes."""
     h, config = model.hparams, model.input_config
     known: dict[str, Any] = model.backbone.pretrained_cfg
     side = config.size
@@ -52,7 +52,7 @@ def timm_config(model: ViTClassifier) -> dict[str, Any]:
             "mean": list(config.mean),
             "std": list(config.std),
             "interpolation": config.interpolation,
-            # what is squashed is not cropped; timm does both
+            # a squashed image is not cropped; timm would do both
             "crop_pct": config.crop_pct if config.resize == "center_crop" else 1.0,
             "crop_mode": _CROP_MODE[config.resize],
         },
@@ -60,10 +60,10 @@ def timm_config(model: ViTClassifier) -> dict[str, Any]:
 
 
 def open_exported(folder: str | Path) -> ViTClassifier:
-    """A classifier that `export` wrote, in evaluation mode on the CPU.
+    """Read a classifier that `export` wrote, in evaluation mode on the CPU.
 
     Raises:
-        ModelError: if `folder` is none, or a file in it is missing or does not fit the others.
+        ModelError: if `folder` is not such a folder, or a file in it is missing or does not fit the others.
     """
     path = Path(folder) / CONFIG
     try:

@@ -1,4 +1,4 @@
-"""What to say of a checkpoint that holds more than tensors and plain values: which classes, and how to convert it."""
+"""Name the classes in a checkpoint that holds more than tensors and plain values, and say how to convert it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from agcam.io.text import shown
+from agcam.io.text import quoted
 
 _ATTACKS = (
     *("os.", "posix.", "nt.", "subprocess.", "sys.", "shutil.", "socket.", "importlib.", "runpy.", "ctypes.", "pty."),
@@ -22,12 +22,12 @@ _CONVERT = (
 
 
 def foreign_classes(path: Path, error: Exception, allowed: frozenset[str] = frozenset()) -> list[str]:
-    """The classes and functions for which torch's safe reader refused a file; none if it refused it for another reason.
+    """Find the classes and functions for which torch's safe reader refused a file; none if the reason was another.
 
     Args:
         path: the file; nothing in it is imported or run.
         error: what the reader raised.
-        allowed: names that it was told to read.
+        allowed: names that the reader accepts.
     """
     found = re.findall(r"GLOBAL ([\w.]+)", str(error))
     try:
@@ -38,11 +38,11 @@ def foreign_classes(path: Path, error: Exception, allowed: frozenset[str] = froz
 
 
 def how_to_convert(path: Path, names: list[str]) -> str:
-    """A sentence on a file that holds `names`, and what to do with it."""
-    said = ", ".join(shown(name).strip("'") for name in names[:3])
+    """Say what a file with `names` in it is, and what to do with it."""
+    said = ", ".join(quoted(name).strip("'") for name in names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     if attack := next((name for name in names if name.startswith(_ATTACKS)), None):
-        return f"it would call {shown(attack)} in whoever loads it, as no honest checkpoint does: delete it"
+        return f"loading it would call {quoted(attack)}, as no honest checkpoint does: delete it"
     command = _CONVERT.format(source=str(path), target=str(path.with_name(f"{path.stem}.tensors.pth")))
     return (
         f"it also holds {said}{more}, and reading such could run code. If you trust whoever made it, as this command "

@@ -19,7 +19,7 @@ class GradualUnfreezing(L.Callback):
     A frozen parameter has no gradient when the optimizer steps, so neither weight decay nor Adam's moments touch it
     and clipping does not count it. One process saves the backward through frozen blocks; several processes make all
     gradients and drop those of frozen parameters, because DistributedDataParallel decides once, at the start, whose
-    gradients it sums. What is frozen depends on the epoch alone, so a resumed run goes on as it was. Lightning's
+    gradients it sums. What is frozen depends on the epoch alone, so a resumed run freezes the same. Lightning's
     `BackboneFinetuning` adds parameter groups while it trains instead, without layer-wise learning rates.
 
     Args:
@@ -35,19 +35,20 @@ class GradualUnfreezing(L.Callback):
         self._epoch = -1
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note what there is to freeze; parameters that timm itself fixes are none of it."""
-        self._backbone = [parameter for parameter in below(pl_module.backbone) if parameter.requires_grad]  # type: ignore[arg-type]  # a ViTClassifier's
+        """List the parameters to freeze, without those that timm itself keeps fixed."""
+        self._backbone = [parameter for parameter in parameters_below(pl_module.backbone) if parameter.requires_grad]  # type: ignore[arg-type]  # a ViTClassifier's
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Freeze and free when the epoch is new. A run that goes on within an epoch has no `on_train_epoch_start`."""
+        """Freeze and free when the epoch is new. A run resumed within an epoch gets no `on_train_epoch_start`."""
         if trainer.current_epoch == self._epoch:
             return
         self._epoch = trainer.current_epoch
         freed = self._epoch - self.epochs + 1
         everything = freed > 0 and not self.blocks_per_epoch
-        still = set() if everything else set(below(pl_module.backbone, max(0, freed) * self.blocks_per_epoch))  # type: ignore[arg-type]  # as above
+        layers = max(0, freed) * self.blocks_per_epoch
+        still = set() if everything else set(parameters_below(pl_module.backbone, layers))  # type: ignore[arg-type]  # as above
         self._frozen = [parameter for parameter in self._backbone if parameter in still]
         if trainer.world_size == 1:
             for parameter in self._backbone:
@@ -66,8 +67,8 @@ class GradualUnfreezing(L.Callback):
             parameter.requires_grad_(True)
 
 
-def below(backbone: nn.Module, freed: int = 0) -> Iterator[nn.Parameter]:
-    """The parameters of a timm model below its classifier and its `freed` uppermost layers.
+def parameters_below(backbone: nn.Module, freed: int = 0) -> Iterator[nn.Parameter]:
+    """Yield the parameters of a timm model below its classifier and its `freed` uppermost layers.
 
     Layers are those of timm's layer-wise learning rates: a block each, the final norm with the last, the embeddings.
 

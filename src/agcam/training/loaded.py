@@ -1,4 +1,4 @@
-"""`LoadedModel`: a trained model, or one of timm's, with what its photographs need."""
+"""Load a trained model, or one of timm's, with the input configuration of its images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agcam.training.export import open_exported
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with what its photographs need.
+    """A model with its classes and the input configuration of its images.
 
     Attributes:
         model: a ViT that `explain` takes.

@@ -1,4 +1,4 @@
-"""What training minimises: a loss for each image, from class indices, multi-hot or mixed labels."""
+"""What training minimizes: a loss for each image, from class indices, multi-hot or mixed labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LossName = Literal["auto", "cross_entropy", "bce", "asymmetric"]
 
 
 def choose_loss(name: LossName, multilabel: bool) -> LossName:
-    """The loss that "auto" stands for; any other stays, if it fits the data.
+    """Return the loss that "auto" stands for; any other name is returned if it fits the data.
 
     Raises:
         ModelError: if it does not.
@@ -29,7 +29,7 @@ def choose_loss(name: LossName, multilabel: bool) -> LossName:
 
 
 def image_losses(name: LossName, logits: Tensor, label: Tensor, multilabel: bool, smoothing: float = 0.0) -> Tensor:
-    """The loss of each image, (B,).
+    """Compute the loss of each image, (B,).
 
     Binary losses are means over classes, so that they do not grow with the number of classes; smoothing moves
     labels towards 1/C, in multi-label data towards 1/2, as in timm.

@@ -11,7 +11,7 @@ Mixing = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def make_mixing(mixup: float, cutmix: float, classes: int) -> Mixing | None:
-    """Mixes images (B, 3, H, W) and labels, (B,) int64 or (B, C) float, with their neighbours; labels become (B, C).
+    """Return a function that mixes images (B, 3, H, W) and labels, (B,) int64 or (B, C) float, into labels (B, C).
 
     torchvision's rather than `timm.data.Mixup`: it draws from torch's generator, which checkpoints can restore, not
     from numpy's, and it takes multi-hot labels and batches of odd size.

@@ -1,4 +1,4 @@
-"""Whether the options of a `ViTClassifier` make sense, each and together."""
+"""Check the options of a `ViTClassifier`, each and together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TWICE = {"image_size": "img_size", "drop_path": "drop_path_rate"}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Look at the arguments of a `ViTClassifier`.
+    """Check the arguments of a `ViTClassifier`.
 
     Raises:
         ModelError: naming one that is out of its range, unknown to timm, or at odds with another.
@@ -46,7 +46,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         )
     args = options["backbone_args"] or {}
     if "num_classes" in args:
-        raise ModelError("model.backbone_args: no num_classes here; the data say how many there are")
+        raise ModelError("model.backbone_args: leave out num_classes; the data set says how many there are")
     for name, theirs in _TWICE.items():
         if options[name] and theirs in args:
             raise ModelError(
@@ -56,10 +56,10 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def check_backbone_args(args: Mapping[str, Any]) -> None:
-    """Look at what is handed on to timm: settings may come from a checkpoint, of anybody's.
+    """Check the arguments that timm gets: they may come from an untrusted checkpoint.
 
     Raises:
-        ModelError: if they would have it load something.
+        ModelError: if they would make timm load a file.
     """
     if loading := _LOADING & set(args):
-        raise ModelError(f"model.backbone_args: no {', '.join(sorted(loading))} here; use model.weights")
+        raise ModelError(f"model.backbone_args: leave out {', '.join(sorted(loading))}; use model.weights")

@@ -29,16 +29,16 @@ def optimizer_and_schedule(
     layer_decay: float,
     warmup_epochs: float,
 ) -> OptimizerLRScheduler:
-    """AdamW over timm's layer-wise parameter groups, and a warm-up and cosine that count optimizer steps.
+    """Make AdamW over timm's layer-wise parameter groups, with a warm-up and cosine that count optimizer steps.
 
-    Parameters that want no gradient are left out. On CUDA the optimizer is one fused kernel, except under
+    Parameters without gradient are left out. On CUDA the optimizer is one fused kernel, except under
     16-mixed precision, where Lightning cannot clip gradients with it.
 
-    A run that is resumed keeps moments and step count. Learning rates and weight decay are those of the arguments, so
-    its next step has the rate that a run of this length with these arguments has there.
+    A resumed run keeps moments and step count. Learning rates and weight decay come from the arguments: its next step
+    has the rate of that step in a new run with these arguments.
 
     Raises:
-        ModelError: if the training has no end, so that no cosine leads there.
+        ModelError: if the training has no last step, where the cosine would end.
     """
     groups = timm.optim.param_groups_layer_decay(
         backbone,
@@ -54,7 +54,8 @@ def optimizer_and_schedule(
     steps = trainer.estimated_stepping_batches
     if not math.isfinite(steps):
         raise ModelError(
-            "the learning rate falls until the last step: give --trainer.max_epochs or --trainer.max_steps"
+            "training has no last step, and the learning rate falls until there: give --trainer.max_epochs or "
+            "--trainer.max_steps"
         )
     trainer.fit_loop.setup_data()  # does nothing if it was done; for max_steps alone Lightning did not have to look
     total = max(1, int(steps))
@@ -66,23 +67,23 @@ def optimizer_and_schedule(
     }
 
 
-def factor(step: int, warmup: int, total: int) -> float:
-    """Learning-rate factor: linear to 1 over `warmup` steps, then a cosine to 0 at `total`."""
+def lr_factor(step: int, warmup: int, total: int) -> float:
+    """Compute the learning-rate factor of a step: linear to 1 over `warmup` steps, then a cosine to 0 at `total`."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
 
 
 class _Schedule(LambdaLR):
-    """`factor` by step. From a checkpoint it takes the step alone: torch's would take the old run's rates, too."""
+    """`lr_factor` by step. A checkpoint restores only the step; torch's schedulers restore the old run's rates, too."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, warmup: int, total: int) -> None:
         self.total = total
         self._decays = [group["weight_decay"] for group in optimizer.param_groups]
-        super().__init__(optimizer, lambda step: factor(step, warmup, total))
+        super().__init__(optimizer, lambda step: lr_factor(step, warmup, total))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the step; write rates and weight decay into the optimizer, which was restored before this."""
+        """Restore the step; write rates and weight decay into the optimizer, which was restored before this."""
         state = {name: state_dict[name] for name in ("last_epoch", "_step_count") if name in state_dict}
         super().load_state_dict(state | {"lr_lambdas": [None] * len(self.lr_lambdas)})
         groups = self.optimizer.param_groups
@@ -92,8 +93,8 @@ class _Schedule(LambdaLR):
         self._last_lr = [group["lr"] for group in groups]
         if (before := state_dict.get("total", self.total)) != self.total:
             warn(
-                "the run was to take %d optimizer steps and is to take %d now: step %d has the learning rate that it "
-                "has in a run of that length",
+                "the run in the checkpoint was to take %d optimizer steps, this one takes %d: step %d has the learning "
+                "rate that it has in a run of the new length",
                 before,
                 self.total,
                 self.last_epoch,
@@ -101,7 +102,7 @@ class _Schedule(LambdaLR):
 
 
 def warn_of_unreached(trainer: L.Trainer, settings: Mapping[str, Any]) -> None:
-    """Name the settings that count epochs and lead beyond the last one, so that they have no effect, or not all of it.
+    """Warn of settings that count more epochs than the run has, so that they have no effect, or only a part of it.
 
     Args:
         trainer: about to fit.

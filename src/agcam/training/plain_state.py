@@ -1,4 +1,4 @@
-"""What a checkpoint may hold: tensors and plain values, so that reading it runs no code."""
+"""Keep checkpoints to tensors and plain values, so that reading them runs no code."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NUMBERS = (bool, int, float, complex, str)
 def plain(value: Any, path: tuple[str, ...] = ()) -> Any:
     """Return a state as a checkpoint holds it: NumPy's scalars as the Python numbers that they equal.
 
-    What changes is copied; the state itself, which its owner may go on using, and all tensors are left as they are.
+    Changed parts are copied; the state itself, which its owner may still use, and all tensors stay as they are.
 
     Args:
         value: a checkpoint, or part of one.
         path: names under which it lies in the checkpoint.
 
     Raises:
-        InputError: naming whose state it is and its key, if `torch.load(weights_only=True)` would not read it.
+        InputError: naming the owner of the state and the key, if `torch.load(weights_only=True)` would not read it.
     """
     if type(value) in _READ:
         return value
@@ -61,7 +61,7 @@ def plain(value: Any, path: tuple[str, ...] = ()) -> Any:
 def check_states(trainer: L.Trainer, module: L.LightningModule) -> None:
     """Refuse a run whose first checkpoint could not be read again.
 
-    Hyperparameters and the states of callbacks and data are looked at as they are now.
+    The present hyperparameters and states of callbacks and data are checked.
 
     Raises:
         InputError: as `plain`.

@@ -28,7 +28,7 @@ def check_installed(precision: Any) -> None:
 
 
 def check_trainable(precision: str) -> None:
-    """Refuse a precision in which AdamW makes NaN of weights.
+    """Refuse a precision in which AdamW turns weights into NaN.
 
     Raises:
         InputError: naming those that train.
@@ -41,7 +41,7 @@ def check_trainable(precision: str) -> None:
 
 
 def keep_batches(trainer: L.Trainer) -> None:
-    """Have the trainer hand on a `Batch` as it is: bfloat16 would move boxes by pixels, and their scores with them.
+    """Keep the trainer from converting a `Batch`: bfloat16 would move boxes by pixels and falsify their scores.
 
     The model converts images as they enter it (`in_precision_of`).
     """
@@ -51,13 +51,13 @@ def keep_batches(trainer: L.Trainer) -> None:
 
 
 def in_precision_of(module: nn.Module, images: Tensor) -> Tensor:
-    """`images` in the floating-point type of the module's weights, which autocast leaves as they are."""
+    """Convert `images` to the floating-point type of the module's weights, which autocast leaves as they are."""
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), images.dtype)
     return images.to(dtype)
 
 
 def at_least_single(logits: Tensor) -> Tensor:
-    """Half precision as float32, so that losses and scores are sums of 24 bits, not of 8; float64 stays."""
+    """Convert half precision to float32, so that losses and scores are summed with 24 bits, not 8; float64 stays."""
     return logits.float() if logits.element_size() < 4 else logits
 
 

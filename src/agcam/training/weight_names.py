@@ -1,4 +1,4 @@
-"""Finding a backbone's weights in what others save: whatever they lie under, whatever their names begin with."""
+"""Find a backbone's weights in a foreign file, under any key and any prefix of their names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from agcam.io.text import shown
+from agcam.io.text import quoted
 
 log = logging.getLogger(__name__)
 _DEEP = 3
@@ -38,7 +38,7 @@ class _Part:
     fitting: tuple[int, int]
 
     def __str__(self) -> str:
-        return shown(".".join((*self.keys, f"{self.prefix}*")))
+        return quoted(".".join((*self.keys, f"{self.prefix}*")))
 
     @property
     def rank(self) -> int:
@@ -47,9 +47,9 @@ class _Part:
 
 
 def backbone_weights(found: dict[str, Any], own: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The weights in a file that are a backbone's, under the backbone's own names where they end in those.
+    """Pick a backbone's weights from a file, and cut what stands before the backbone's own names.
 
-    A file may hold several: the weights of a teacher or an average are taken before others, and the log says so.
+    A file may hold several sets: those of a teacher or an average are preferred, and the log says so.
 
     Args:
         found: what the file holds: tensors by name, or dictionaries of such, in dictionaries.
@@ -71,14 +71,14 @@ def backbone_weights(found: dict[str, Any], own: Mapping[str, Tensor], path: Pat
 
 
 def first_names(names: Mapping[str, Any] | set[str]) -> str:
-    """What most names begin with, for a message: "encoder. (150), decoder. (40)"."""
+    """List what most names begin with, for a message: "encoder. (150), decoder. (40)"."""
     starts = Counter(name.partition(".")[0] + "." * ("." in name) for name in names)
-    said = ", ".join(f"{shown(start).strip(chr(39))} ({count})" for start, count in starts.most_common(3))
+    said = ", ".join(f"{quoted(start).strip(chr(39))} ({count})" for start, count in starts.most_common(3))
     return f"{said}, …" if len(starts) > 3 else said
 
 
 def _dictionaries(found: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """The tensors by name in each dictionary of a nest, once: a file may make dictionaries contain each other."""
+    """Yield the tensors in each nested dictionary, once: in a file dictionaries may contain each other."""
     seen = {id(found)}
     waiting: list[tuple[tuple[str, ...], dict[Any, Any]]] = [((), found)]
     while waiting:
@@ -93,11 +93,11 @@ def _dictionaries(found: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict
 
 
 def _parts(keys: tuple[str, ...], weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> Iterator[_Part]:
-    """The prefixes under which a dictionary has most of what a backbone has, or little else."""
+    """Yield the prefixes under which a dictionary has most of a backbone's weights, or little else."""
     longest = max((name.count(".") for name in own), default=0)
     names, shapes = Counter[str](), Counter[str]()
     for name, weight in weights.items():
-        words = name.rsplit(".", longest + 1)  # the last ones alone: a stranger's name may have a million
+        words = name.rsplit(".", longest + 1)  # only the last ones: a hostile name may have a million
         for start in range(len(words)):
             tail = ".".join(words[start:])
             if tail in own:
@@ -110,7 +110,7 @@ def _parts(keys: tuple[str, ...], weights: dict[str, Tensor], own: Mapping[str, 
 
 
 def _unwrapped(found: dict[str, Any]) -> dict[str, Tensor]:
-    """Weights whose names are not the backbone's, as timm's filter may know them, without what wraps them all."""
+    """Strip the wrappers' prefixes from weights whose names are not the backbone's: timm's filter may know them."""
     found = next((found[key] for key in ("state_dict", "model") if isinstance(found.get(key), dict)), found)
     weights = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
     while wrapper := next((w for w in _WRAPPERS if weights and all(name.startswith(w) for name in weights)), ""):

@@ -1,4 +1,4 @@
-"""Reading weights and checkpoints without executing anything they hold."""
+"""Read weights and checkpoints without executing anything in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from agcam.errors import ModelError, brief
 from agcam.io.archives import refuse_bomb
-from agcam.io.text import shown
+from agcam.io.text import quoted
 from agcam.training.foreign_classes import foreign_classes, how_to_convert
 from agcam.training.weight_names import backbone_weights, first_names
 
@@ -34,7 +34,7 @@ MAX_SIZE = 8192
 
 @contextmanager
 def restored_later() -> Iterator[None]:
-    """Models made inside get their weights from a checkpoint: what training began with is not loaded once more."""
+    """Skip the initial weights of models made within the block: a checkpoint fills them afterwards."""
     token = _restored.set(True)
     try:
         yield
@@ -43,12 +43,12 @@ def restored_later() -> Iterator[None]:
 
 
 def are_restored() -> bool:
-    """Whether the caller is inside `restored_later`."""
+    """Return whether the caller is inside `restored_later`."""
     return _restored.get()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A file written by `torch.save`, as plain data.
+    """Read a file written by `torch.save` as plain data.
 
     Raises:
         ModelError: if it is missing, truncated, no checkpoint, or holds anything but tensors and plain values.
@@ -78,7 +78,7 @@ def check_class(checkpoint: dict[str, Any], expected: str, path: Path) -> None:
     if found is None and (not settings or expected == _CLASSIFIER):
         return
     if (found or _CLASSIFIER) != expected:
-        named = shown(str(found or _CLASSIFIER))
+        named = quoted(str(found or _CLASSIFIER))
         raise ModelError(
             f"{path}: its model is of class {named}, expected {expected}, and a checkpoint's classes are "
             "never imported; if you know that class, give it to fit, validate and test as --model CLASS, or in Python "
@@ -129,11 +129,12 @@ def check_sizes(settings: dict[str, Any], weights: int, path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """What a safetensors file, or one that `torch.save` wrote, holds: tensors by name, or dictionaries of such.
+    """Read a safetensors file, or one that `torch.save` wrote: tensors by name, or dictionaries of such.
+
+    An `argparse.Namespace` is allowed: training scripts leave one in checkpoints, and it runs no code.
 
     Raises:
-        ModelError: as `read_checkpoint`, but that an `argparse.Namespace`, which training scripts leave in checkpoints
-            and timm reads as well, may be in it: it holds values and runs nothing.
+        ModelError: as `read_checkpoint`.
     """
     if path.suffix != ".safetensors":
         return _load(path, [argparse.Namespace])
@@ -150,8 +151,8 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
 
     The file may hold them in dictionaries and under names with a prefix, as training scripts save them. Weights made
     for another image or patch size, or named as their authors name them, go through the filter with which
-    timm loads its own pretrained weights: it resamples position and patch embeddings. A missing or misfit head keeps
-    its fresh weights. The log tells of both.
+    timm loads its own pretrained weights: it resamples position and patch embeddings. A head that is
+    missing or does not fit keeps its initial weights. The log reports both.
 
     Raises:
         ModelError: if anything but the head is missing, unknown or of another shape; the message names it.
@@ -160,7 +161,7 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     heads = {key for key in own if key.startswith(_HEADS)}
     state = backbone_weights(read_weights(path), {k: v for k, v in own.items() if k not in heads}, path)
     if not state:
-        raise ModelError(f"{path}: holds no weights; expected a state dict of tensors")
+        raise ModelError(f"{path}: no weights found; expected a state dict of tensors")
     _check_weights(state, path)
     names = set(state)
     misfit, unknown = _misfit(state, own)
@@ -173,18 +174,18 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         want = tuple(own[key].shape) if key in own else "no such weight"
         strange = "" if names & own.keys() else f" Its names begin with {first_names(names)}."
         raise ModelError(
-            f"{path}: {len(bad)} weights do not fit {type(backbone).__name__}; {shown(key)} is {have} in the file, "
+            f"{path}: {len(bad)} weights do not fit {type(backbone).__name__}; {quoted(key)} is {have} in the file, "
             f"the model has {want}.{strange} Are model.backbone and model.image_size those that made the file?"
         )
     backbone.load_state_dict(
         {key: value for key, value in state.items() if key in own and key not in misfit}, strict=False
     )
     if misfit:
-        log.warning("%s: the head (%s) does not fit and was made anew", path, ", ".join(sorted(misfit)))
+        log.warning("%s: the head (%s) does not fit and keeps its initial weights", path, ", ".join(sorted(misfit)))
 
 
 def _load(path: Path, classes: list[Any]) -> dict[str, Any]:
-    """The dictionary in a file that `torch.save` wrote, of tensors, plain values and `classes`."""
+    """Read the dictionary in a file that `torch.save` wrote, of tensors, plain values and `classes`."""
     try:
         _refuse_compressed(path)
         with torch.serialization.safe_globals(classes):
@@ -208,13 +209,13 @@ def _load(path: Path, classes: list[Any]) -> dict[str, Any]:
 
 
 def _misfit(state: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[set[str], set[str]]:
-    """Which of the model's own weights a state cannot fill, and which it has besides, heads left out."""
+    """Name the model's weights that a state cannot fill, and those of the state that the model lacks."""
     misfit = {key for key in own if key not in state or state[key].shape != own[key].shape}
     return misfit, {key for key in state if key not in own and not key.startswith(_HEADS)}
 
 
 def _resampled(state: dict[str, Tensor], backbone: nn.Module, path: Path) -> dict[str, Tensor]:
-    """`state` as timm would load it into `backbone`; itself, if timm has no filter for this architecture."""
+    """Convert `state` as timm would to load it into `backbone`; unchanged if timm has no filter for it."""
     adapt = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
     if adapt is None:
         return state
@@ -247,7 +248,7 @@ def _check_weights(state: dict[str, Any], path: Path) -> None:
 
 
 def _numbers(value: Any) -> Iterator[int]:
-    """All whole numbers in plain data."""
+    """Yield all whole numbers in plain data."""
     if isinstance(value, int):
         yield value
     elif isinstance(value, dict | list | tuple):

@@ -24,10 +24,10 @@ from agcam.visualization.overlay import overlay, resize_map
 
 FONT = "DejaVu Sans"
 """Ships with matplotlib, so that names are broken into the same lines everywhere."""
-GREY = "0.45"
+GRAY = "0.45"
 LABEL, SMALL = 8.0, 7.0
 """Font sizes in points."""
-# Okabe and Ito 2008, told apart by colour-blind eyes; their yellow is left out, it vanishes on white paper
+# Okabe and Ito 2008, told apart by color-blind eyes; their yellow is left out, it vanishes on white paper
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _TIGHT: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
@@ -52,7 +52,7 @@ class _Notebook(Figure):
 
 
 def new_figure(width: float, height: float, layout: Any = "none") -> Figure:
-    """A white figure of this size in inches; what stands outside of it is saved, too."""
+    """Make a white figure of this size in inches; what stands outside of it is saved, too."""
     figure = _Notebook(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -95,7 +95,7 @@ def show_map(
     """
     if heatmap is None or not np.isfinite(heatmap).all():
         axes = show(figure, box, np.full_like(image, 240))
-        axes.text(0.5, 0.5, "no map", size=SMALL, ha="center", va="center", color=GREY, transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no map", size=SMALL, ha="center", va="center", color=GRAY, transform=axes.transAxes)
         return axes
     axes = show(figure, box, overlay(image, heatmap, limits=limits))
     scaled = resize_map(heatmap, image.shape[:2], limits)
@@ -106,7 +106,7 @@ def show_map(
 
 
 def style_axes(axes: Axes, title: str, across: str, up: str) -> None:
-    """Title, axis labels and light lines behind the data."""
+    """Set title, axis labels and light grid lines behind the data."""
     axes.set_title(title, fontsize=LABEL + 1, fontweight="bold")
     axes.set_xlabel(across, fontsize=SMALL)
     axes.set_ylabel(up, fontsize=SMALL)
@@ -119,7 +119,7 @@ def style_axes(axes: Axes, title: str, across: str, up: str) -> None:
 def write(figure: Figure, text: str, place: tuple[float, float], size: float, **style: Any) -> None:
     """Write lines of text as they stand; `place` is where the last one stands, in inches from left and bottom.
 
-    Each line is a text of its own: matplotlib aligns several by their ink, so that neighbours with and without
+    Each line is a text of its own: matplotlib aligns several by their ink, so that neighbors with and without
     descenders would not stand on one line.
     """
     width, height = figure.get_size_inches()
@@ -129,7 +129,7 @@ def write(figure: Figure, text: str, place: tuple[float, float], size: float, **
 
 
 def fit(text: str, width: float, size: float, lines: int) -> str:
-    """`text` in at most `lines` lines of `width` inches at font size `size`; what does not fit ends in "…".
+    """Break `text` into at most `lines` lines of `width` inches at font size `size`; what does not fit ends in "…".
 
     Lines break where labels are joined: at `:` rather than at `=` rather than at `_`. Characters that the font lacks,
     such as control characters, become U+FFFD.

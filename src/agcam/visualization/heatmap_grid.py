@@ -1,4 +1,4 @@
-"""Heatmaps side by side: images down, methods or classes across, a colour bar with units beneath."""
+"""Heatmaps side by side: images down, methods or classes across, a color bar with units beneath."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from agcam.errors import InputError
-from agcam.visualization.figures import GREY, SMALL, fit, new_figure, show, show_map, write
+from agcam.visualization.figures import GRAY, SMALL, fit, new_figure, show, show_map, write
 from agcam.visualization.overlay import COLORMAP
 
 Scaling = Literal["own", "common"]
@@ -21,7 +21,7 @@ _LINE = 1.2 * SMALL / 72
 _BAR = (1.2, 0.07)
 _NOTES = {
     "own": "each map scaled to its own extremes: where, not how much",
-    "common": "one scale for all maps, in {}: the same colour is the same heat",
+    "common": "one scale for all maps, in {}: the same color is the same heat",
 }
 
 
@@ -48,8 +48,8 @@ def heatmap_grid(
         scaling: "own" scales each map to its own extremes, so that methods of different units can be compared; "common"
             gives all maps one scale, in the units that they have. Which it was stands beneath the figure.
         units: of the maps, where they have one scale.
-        contour: a line around what is hotter than this, 0 being the coldest and 1 the hottest colour.
-        controls: labels of columns that are drawn in grey.
+        contour: a line around what is hotter than this, 0 being the coldest and 1 the hottest color.
+        controls: labels of columns that are drawn in gray.
         cell: side of an image's square in inches.
         note: more to say beneath.
 
@@ -57,7 +57,7 @@ def heatmap_grid(
         A matplotlib figure, which notebooks show and whose `savefig` writes PDF, SVG and PNG; None if there is no map.
 
     Raises:
-        InputError: for another scaling, a contour outside of 0 … 1, or columns that are no n maps.
+        InputError: for another scaling, a contour outside of 0 … 1, or columns that have not n maps.
     """
     if scaling not in _NOTES:
         raise InputError(f"scaling must be 'own' or 'common', found {scaling!r}")
@@ -87,7 +87,7 @@ def heatmap_grid(
         left, middle = number * step, number * step + cell / 2
         for bottom, image, heatmap in zip(bottoms, images, column, strict=True):
             show_map(figure, (left, bottom, cell, cell), image, heatmap, limits, contour)
-        color = GREY if label in controls else "black"
+        color = GRAY if label in controls else "black"
         text = fit(label, cell - _GAP, SMALL, 4) + ("\n(control)" if label in controls else "")
         write(figure, text, (middle, height + 0.06), SMALL, ha="center", color=color)
         for bottom, caption in zip(bottoms, captions[label] if captions else (), strict=bool(captions)):
@@ -101,7 +101,7 @@ def _drawable(heatmap: np.ndarray | None) -> bool:
 
 
 def _limits(columns: Iterable[Sequence[np.ndarray | None]]) -> tuple[float, float]:
-    """The coldest and the hottest of all maps."""
+    """Return the coldest and the hottest value of all maps."""
     drawn = [heatmap for column in columns for heatmap in column if heatmap is not None and _drawable(heatmap)]
     return min(float(h.min()) for h in drawn), max(float(h.max()) for h in drawn)
 
@@ -117,7 +117,7 @@ def _write_down(figure: Figure, text: str, top: tuple[float, float]) -> None:
 
 
 def _key(figure: Figure, width: float, limits: tuple[float, float] | None, notes: Sequence[str]) -> None:
-    """The colour bar beneath the figure, and what is to be known of it beside."""
+    """Draw the color bar beneath the figure, and its notes beside it."""
     (wide, high), (across, up) = _BAR, figure.get_size_inches()
     top = -0.12
     axes = figure.add_axes((0, (top - high) / up, wide / across, high / up))
@@ -127,7 +127,7 @@ def _key(figure: Figure, width: float, limits: tuple[float, float] | None, notes
     bar.set_ticks([])
     bar.outline.set_visible(False)
     for text, x, align in ((ends[0], 0.0, "left"), (ends[1], wide, "right")):
-        write(figure, text, (x, top - high - _LINE), SMALL, ha=align, color=GREY)
+        write(figure, text, (x, top - high - _LINE), SMALL, ha=align, color=GRAY)
     lines = fit(" · ".join(filter(None, notes)), max(1.6, width - wide - 0.2), SMALL, 4).split("\n")
     for number, line in enumerate(lines):
-        write(figure, line, (wide + 0.2, top - high - number * _LINE), SMALL, ha="left", color=GREY)
+        write(figure, line, (wide + 0.2, top - high - number * _LINE), SMALL, ha="left", color=GRAY)

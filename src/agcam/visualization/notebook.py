@@ -34,7 +34,7 @@ def plot_heatmaps(
     contour: float | None = None,
     units: str = "",
 ) -> Figure:
-    """Draw heatmaps over their images: images down, classes across, a colour bar beneath.
+    """Draw heatmaps over their images: images down, classes across, a color bar beneath.
 
     Args:
         images: B pictures (H, W, 3) uint8 RGB, sizes may differ.
@@ -94,11 +94,11 @@ def to_pixels(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> list[np.ndarray]:
-    """Turn a normalised batch (B, 3, H, W), or a list of pictures, into (H, W, 3) uint8 RGB arrays.
+    """Turn a normalized batch (B, 3, H, W), or a list of pictures, into (H, W, 3) uint8 RGB arrays.
 
     Args:
         images: the batch or the pictures.
-        mean: per channel, by which the batch was normalised; None where nobody knows.
+        mean: per channel, by which the batch was normalized; None where nobody knows.
         std: per channel.
 
     Raises:

@@ -13,7 +13,7 @@ from PIL import Image
 from agcam.io.atomic import whole_file
 
 COLORMAP = "inferno"
-"""Even steps of heat look like even steps of light, to colour-blind eyes too."""
+"""Even steps of heat look like even steps of light, to color-blind eyes too."""
 _COLORS = mpl.colormaps[COLORMAP](np.arange(256))[:, :3] * 255
 
 
@@ -23,8 +23,8 @@ def overlay(
     """Lay a heatmap over an image at the image's own resolution.
 
     Without `limits` the map is scaled by its own extremes, whatever its units: overlays then show where, not how much,
-    and those of different methods can stand side by side. With them, the same heat is the same colour in every overlay
-    that is given the same limits. The image beneath is drained of most of its colour, so that what glows is the heat.
+    and those of different methods can stand side by side. With them, the same heat is the same color in every overlay
+    that is given the same limits. The image beneath is drained of most of its color, so that what glows is the heat.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -39,20 +39,20 @@ def overlay(
     scaled = resize_map(heatmap, (height, width), limits)
     colors = _COLORS[(scaled * 256).astype(np.int64).clip(max=255)]
     opacity = strength * (0.35 + 0.65 * scaled[..., None])
-    grey = image.mean(axis=2, keepdims=True)
-    mixed: np.ndarray = (0.35 * image + 0.65 * grey) * (1 - opacity) + colors * opacity
+    gray = image.mean(axis=2, keepdims=True)
+    mixed: np.ndarray = (0.35 * image + 0.65 * gray) * (1 - opacity) + colors * opacity
     return mixed.round().astype(np.uint8)
 
 
 def resize_map(heatmap: np.ndarray, size: tuple[int, int], limits: tuple[float, float] | None = None) -> np.ndarray:
-    """(h, w) to (H, W) float32, bilinear, scaled to [0, 1] by its extremes or by `limits`; a constant map becomes 0."""
+    """Resize (h, w) to (H, W), bilinear, and scale to [0, 1] by extremes or `limits`; a constant map becomes 0."""
     large = cv2.resize(heatmap.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     low, high = limits or (float(large.min()), float(large.max()))
     return ((large - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(large)
 
 
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
-    """A copy of an RGB image with xyxy boxes (n, 4) outlined in `color` on black."""
+    """Outline xyxy boxes (n, 4) in `color` on black, on a copy of an RGB image."""
     drawn = image.copy()
     for left, top, right, bottom in np.asarray(boxes, dtype=np.float64).round().astype(int):
         corners = (int(left), int(top)), (int(right) - 1, int(bottom) - 1)
@@ -62,7 +62,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int]
 
 
 def draw_outlines(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
-    """A copy of an RGB image with the parts of `mask` (H, W) bool, and their holes, outlined as by `draw_boxes`."""
+    """Outline the parts of `mask` (H, W) bool and their holes, as `draw_boxes` does, on a copy of an RGB image."""
     drawn = image.copy()
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for outline, width in ((0, 0, 0), 3), (color, 1):
@@ -71,14 +71,14 @@ def draw_outlines(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, in
 
 
 def side_by_side(images: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
-    """Images of equal height next to each other, a white gap between them."""
+    """Put images of equal height next to each other, with a white gap between them."""
     spacer = np.full((images[0].shape[0], gap, 3), 255, np.uint8)
     row = [part for image in images for part in (image, spacer)]
     return np.concatenate(row[:-1], axis=1)
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, gap: int = 8) -> np.ndarray:
-    """Images of one size in rows of `columns`, white between and around them."""
+    """Put images of one size in rows of `columns`, with white between and around them."""
     height, width = images[0].shape[:2]
     rows = -(-len(images) // columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
