@@ -267,7 +267,7 @@ def test_intervals_draw_the_classes_of_an_image_together(multilabel: Several) ->
 def test_why_a_metric_is_absent_is_told_by_what_it_takes(tmp_path: Path) -> None:
     for against_masks, kind in ((False, "boxes"), (True, "masks")):
         results, _ = measure(tmp_path / kind, Bare(4, 32, "val"), ["agcam"], default_metrics(), against_masks)
-        takes = "no image counts; it takes images of one class, predicted right, with a known object"
+        takes = "no image counts; it takes images of one class, with a right top-1 class and a known object"
         assert results.absent == {
             "localization": f"the data have no {kind}",
             "leem2024": takes,

@@ -65,7 +65,7 @@ def test_a_step_of_nan_stops_the_run_before_it_is_taken(
     last = tmp_path / "version_0/checkpoints/last.ckpt"
     assert re.match(rf"error: epoch 1, batch 2 \(step 7\): {said}", line)
     assert "The step was not taken and no checkpoint holds it" in line
-    assert line.endswith(f"--on_nan skip. To go on: the same command with --ckpt_path last ({last})")
+    assert line.endswith(f"--on_nan skip. To resume: the same command with --ckpt_path last ({last})")
     found = checkpoint(tmp_path / "version_0")
     assert found["global_step"] == 7
     assert_whole(found["state_dict"])

@@ -126,7 +126,7 @@ def test_a_timm_model_by_name_needs_no_checkpoint(photos: Path, tmp_path: Path) 
     [
         (["--input", "nowhere", "--output", "o"], "nowhere: no such file or folder"),
         (["--input", "{empty}", "--output", "o"], "no image in .*empty"),
-        (["--input", "{photo}", "--output", "o", "--targets", "cow"], "unknown class 'cow'; the model knows black cat"),
+        (["--input", "{photo}", "--output", "o", "--targets", "cow"], "unknown class 'cow'; the model has black cat"),
         (["--input", "{photo}", "--output", "o", "--top", "0"], "--top must be at least 1, found 0"),
         (["--input", "{photo}", "--output", "o", "--device", "warp"], "--device warp: "),
         (["--input", "{photo}", "--output", "o", "--pretrained"], "--pretrained goes with --backbone"),

@@ -53,7 +53,7 @@ def test_a_stopped_fit_goes_on_bit_for_bit(fault: str, status: int, whole: Path,
     stopped = start(command(tmp_path), tmp_path / "printed", {FAULT: fault})
     assert stopped.wait() == status, stopped.printed
     last = tmp_path / "version_0/checkpoints/last.ckpt"
-    assert said(stopped.printed) == f"interrupted. To go on: the same command with --ckpt_path last ({last})"
+    assert said(stopped.printed) == f"interrupted. To resume: the same command with --ckpt_path last ({last})"
     assert_whole(tmp_path / "version_0")
     assert not list(tmp_path.glob("version_0/**/*.part"))
     again = start(command(tmp_path, "--ckpt_path=last"), tmp_path / "printed_again")
@@ -68,7 +68,7 @@ def test_a_stop_before_any_checkpoint_says_so(
 ) -> None:
     monkeypatch.setenv(FAULT, fault)
     assert main(command(tmp_path, workers=0)) == status
-    assert said(capsys.readouterr().err) == "interrupted. No checkpoint was written yet: the same command begins anew"
+    assert said(capsys.readouterr().err) == "interrupted. No checkpoint was written yet: the same command starts over"
 
 
 @pytest.mark.parametrize("moment", ["parse_arguments", "instantiate_trainer"])
@@ -93,7 +93,7 @@ def test_sigterm_while_a_model_is_validated(
     if name == "test":
         monkeypatch.setattr(Fault, "on_test_batch_start", Fault.on_validation_batch_start)
     assert main([name, *command(tmp_path, workers=0)[1:]]) == TERMINATED
-    begins = " No checkpoint was written yet: the same command begins anew"  # it does before it trains
+    begins = " No checkpoint was written yet: the same command starts over"  # it does before it trains
     assert said(capsys.readouterr().err) == f"interrupted.{begins if name == 'fit' else ''}"
 
 
@@ -113,7 +113,7 @@ def test_both_processes_stop_at_sigterm(tmp_path: Path) -> None:
         os.kill(run.process.pid, signal.SIGTERM)
     assert [run.wait(60) for run in both] == [TERMINATED, TERMINATED], both[0].printed + both[1].printed
     last = tmp_path / "version_0/checkpoints/last.ckpt"
-    assert said(both[0].printed) == f"interrupted. To go on: the same command with --ckpt_path last ({last})"
+    assert said(both[0].printed) == f"interrupted. To resume: the same command with --ckpt_path last ({last})"
     assert "interrupted" not in both[1].printed
     assert_whole(tmp_path / "version_0")
 
@@ -133,7 +133,7 @@ def test_slurm_requeues_and_ends_a_job(tmp_path: Path) -> None:
     assert run.wait() == TERMINATED, run.printed
     assert (tmp_path / "called").read_text() == "requeue 12\n"
     assert torch.load(tmp_path / "hpc_ckpt_1.ckpt")["global_step"] == 7
-    assert said(run.printed).startswith("interrupted. To go on: the same command with --ckpt_path last (")
+    assert said(run.printed).startswith("interrupted. To resume: the same command with --ckpt_path last (")
     last = torch.load(tmp_path / "version_0/checkpoints/last.ckpt")
     assert last["global_step"] == 8  # the batch was finished
 
@@ -180,7 +180,7 @@ def test_a_signal_stops_all_processes(
     send(process.pid, number)
     assert process.wait(60) == status
     line = said((tmp_path / "printed").read_text())
-    assert "To go on: the same command with --ckpt_path last" in line
+    assert "To resume: the same command with --ckpt_path last" in line
     listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
     group = [state for number, state in map(str.split, listed.splitlines()) if int(number) == process.pid]
     assert all(state.startswith("Z") for state in group)
@@ -204,7 +204,7 @@ def test_ctrl_c_stops_a_benchmark_that_goes_on(devices: int, times: int, tmp_pat
         time.sleep(0.01)
     assert stopped.wait(20) == INTERRUPTED, stopped.printed
     if times == 1:
-        assert stopped.printed.splitlines() == ["interrupted; the same command goes on where it was"]
+        assert stopped.printed.splitlines() == ["interrupted; run the same command again to resume"]
     assert "Traceback" not in stopped.printed
     assert_whole(output)
     left = {path: path.stat().st_mtime_ns for path in output.glob("shards/*.npz")}
@@ -225,7 +225,7 @@ def test_sigterm_stops_a_benchmark_with_its_processes(devices: int, tmp_path: Pa
     assert stopped.process.pid is not None
     os.kill(stopped.process.pid, signal.SIGTERM)
     assert stopped.wait(20) == TERMINATED, stopped.printed
-    assert stopped.printed.splitlines() == ["interrupted; the same command goes on where it was"]
+    assert stopped.printed.splitlines() == ["interrupted; run the same command again to resume"]
     assert_whole(output)
 
 

@@ -11,7 +11,7 @@ from agcam.cli.train import main
 
 SHAPES = ["--data=Shapes", "--data.train_size=4", "--data.val_size=2"]
 VOC = ["--data=VOC2012", "--data.root=nowhere"]
-QUOTE = "to YAML an unquoted yes, no, on, off, null, number or date is no text, so quote them: "
+QUOTE = "YAML does not read an unquoted yes, no, on, off, null, number or date as text; quote them: "
 
 
 def the_error(capsys: pytest.CaptureFixture[str]) -> str:
@@ -47,9 +47,9 @@ def the_error(capsys: pytest.CaptureFixture[str]) -> str:
             [*SHAPES, "--data.batchsize=3"],
             "--data.batchsize: no such option (of Shapes); did you mean --data.batch_size?",
         ),
-        ([*SHAPES, "--model.zzz=3"], "--model.zzz: no such option; train.py fit --help lists them"),
+        ([*SHAPES, "--model.zzz=3"], "--model.zzz: no such option; agcam fit --help lists them"),
         ([*SHAPES, "3"], "'3' is not expected; options begin with --"),
-        ([*SHAPES, "--optimizer=SGD"], "--optimizer: the classifier makes its own"),
+        ([*SHAPES, "--optimizer=SGD"], "--optimizer: expected null: the classifier makes its own"),
         ([*SHAPES, "--lr_scheduler=StepLR"], "set --model.lr, --model.weight_decay, --model.layer_decay and"),
         ([*SHAPES, "--ckpt_path=best"], "--ckpt_path best: no run is in progress"),
         ([*SHAPES, "--config=gone.yaml"], "gone.yaml: no such configuration"),

@@ -164,7 +164,7 @@ def test_a_fit_on_a_full_disk_ends_with_its_last_checkpoint(disk: Callable[[int]
     run = start(command(full, workers=0), tmp_path / "printed", {} if MAY_MOUNT else {FAULT: "full:7"})
     line = one_line(run)
     assert re.search(rf"{full}/version_0/checkpoints/\S*\.ckpt: cannot be written {FULL}; make room there", line)
-    assert f"To go on: the same command with --ckpt_path last ({full}/version_0/checkpoints/last.ckpt)" in line
+    assert f"To resume: the same command with --ckpt_path last ({full}/version_0/checkpoints/last.ckpt)" in line
     assert assert_whole(full) > 3
     assert not list(full.rglob("*.part"))
     found = torch.load(full / "version_0/checkpoints/last.ckpt")

@@ -92,7 +92,9 @@ def test_a_fit_whose_image_disappears_ends_with_one_line(
     ]
     assert main(arguments) == 2
     (line,) = ERROR.findall(capsys.readouterr().err)
-    assert re.match(rf"error: {re.escape(str(tree))}/images/\S+\.jpg: no such image\. To go on: the same command", line)
+    assert re.match(
+        rf"error: {re.escape(str(tree))}/images/\S+\.jpg: no such image\. To resume: the same command", line
+    )
 
 
 def test_a_benchmark_is_not_finished_on_other_data(

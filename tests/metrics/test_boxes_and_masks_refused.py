@@ -49,13 +49,13 @@ def test_masks(make: type, masks: torch.Tensor, ignore: torch.Tensor | None, mes
 
 def test_localization_wants_one_kind_of_truth() -> None:
     masks = torch.ones(2, 8, 8, dtype=torch.bool)
-    with pytest.raises(InputError, match="either boxes or masks"):
+    with pytest.raises(InputError, match="found boxes and masks; give one of them"):
         Localization().update(MAPS, boxes=BOXES, masks=masks, image_size=(8, 8))
-    with pytest.raises(InputError, match="boxes need image_size"):
+    with pytest.raises(InputError, match="found boxes without image_size; add image_size"):
         Localization().update(MAPS, boxes=BOXES)
-    with pytest.raises(InputError, match="ignore goes with masks"):
+    with pytest.raises(InputError, match="found ignore with boxes"):
         Localization().update(MAPS, boxes=BOXES, image_size=(8, 8), ignore=masks)
-    with pytest.raises(InputError, match=r"\(8, 9\) is not that of the masks, \(8, 8\)"):
+    with pytest.raises(InputError, match=r"image_size is \(8, 9\), but the masks are \(8, 8\); leave it out"):
         Localization().update(MAPS, masks=masks, image_size=(8, 9))
 
 

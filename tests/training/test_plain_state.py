@@ -147,7 +147,7 @@ def test_a_state_that_becomes_one_is_refused_at_its_first_save(
     printed = capsys.readouterr()
     (line,) = (line for line in printed.err.splitlines() if line.startswith("error: "))
     assert "Keeps, a callback: best.where of its state is a pathlib.PosixPath" in line
-    assert f"To go on: the same command with --ckpt_path last ({tmp_path}/version_0/checkpoints/last.ckpt)" in line
+    assert f"To resume: the same command with --ckpt_path last ({tmp_path}/version_0/checkpoints/last.ckpt)" in line
     assert printed.out.count("an epoch was trained") == 1
     assert torch.load(tmp_path / "version_0/checkpoints/last.ckpt")["global_step"] == 4
     assert not list(tmp_path.glob("**/*.part"))

@@ -1,4 +1,4 @@
-"""When one process fails: one line that names it, and all of them end."""
+"""End all processes when one of them fails, with one line that names it."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _SECONDS_TO_COUNT = 3.0
 
 
 class FailureCallback(L.Callback):
-    """Says how to go on, and ends this process within 20 seconds of an exception, with the processes that it started.
+    """Say how to resume, and end this process within 20 seconds of an exception, with the processes that it started.
 
-    Others are ended by whoever started them: Lightning looks every 5 seconds, torchrun every second (and gives them
-    30 to answer SIGTERM); or they fail by themselves in their next exchange.
+    Whoever started the others ends them: Lightning checks every 5 seconds, torchrun every second (and gives them 30 to
+    answer SIGTERM); or they fail by themselves at their next exchange.
     """
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Report before anything else can wait for a process that will not answer."""
+        """Report the error before anything can wait for a process that will not answer."""
         if trainer.state.fn == TrainerFn.FITTING:
-            exception.go_on = how_to_go_on(trainer)  # type: ignore[attr-defined]  # exceptions take attributes
+            exception.how_to_resume = how_to_resume(trainer)  # type: ignore[attr-defined]  # exceptions take attributes
         if isinstance(exception, (KeyboardInterrupt, SIGTERMException)):
-            end_at_next()  # Lightning has just had it ignored
+            end_at_next()  # Lightning has just made this process ignore the signal
             if trainer.is_global_zero:
-                say_interrupted(exception, getattr(exception, "go_on", ""))
+                say_interrupted(exception, getattr(exception, "how_to_resume", ""))
             _end_children(trainer, 0)
         if trainer.world_size == 1 or not isinstance(exception, Exception):
             return
@@ -51,15 +51,15 @@ class FailureCallback(L.Callback):
 
 
 def report(error: Exception) -> bool:
-    """Print an error as one line on stderr, naming the process if there are several; False if another has reported."""
+    """Print an error as one line on stderr, with the process if there are several; False if another has reported."""
     if hasattr(error, "reported"):
         return bool(error.reported)
     rank, world_size = _place()
     number = 1 if world_size == 1 else _failures()
     error.reported = number == 1  # type: ignore[attr-defined]  # as above
     said, status = describe(error)
-    if go_on := getattr(error, "go_on", ""):
-        said = f"{said.rstrip('.')}. {go_on}"
+    if resume := getattr(error, "how_to_resume", ""):
+        said = f"{said.rstrip('.')}. {resume}"
     if number is None:
         said = f"ended because process 0 is gone ({said})"
     elif number == 1:
@@ -73,32 +73,32 @@ def report(error: Exception) -> bool:
 
 
 def exit_status(error: Exception) -> int:
-    """Report an error that ended a command; returns 2 for what a user can change, 1 for what nobody expected."""
+    """Report an error that ended a command; return exit status 2 if the user can fix it, else 1."""
     report(error)
     return describe(error)[1]
 
 
-def say_interrupted(interrupt: BaseException, go_on: str = "") -> int:
-    """Say that a signal ended the command, and how to go on; returns the exit status."""
-    print(f"interrupted. {go_on}".rstrip(), file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
+def say_interrupted(interrupt: BaseException, resume: str = "") -> int:
+    """Say that a signal ended the command, and how to resume; return the exit status."""
+    print(f"interrupted. {resume}".rstrip(), file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice
     return status_of(interrupt)
 
 
-def how_to_go_on(trainer: L.Trainer) -> str:
-    """How to take up the run where its last checkpoint was written; a sentence."""
+def how_to_resume(trainer: L.Trainer) -> str:
+    """Say in a sentence how to resume the run from its last checkpoint."""
     savers = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
     last = next((c.last_model_path for c in savers if c.last_model_path), "")
     path = last or next((c._last_checkpoint_saved for c in savers if c._last_checkpoint_saved), "")
     if not path:
-        return "No checkpoint was written yet: the same command begins anew"
-    return f"To go on: the same command with --ckpt_path {'last' if last else path}" + (f" ({path})" if last else "")
+        return "No checkpoint was written yet: the same command starts over"
+    return f"To resume: the same command with --ckpt_path {'last' if last else path}" + (f" ({path})" if last else "")
 
 
 def check_strategy(strategy: Strategy) -> None:
     """Refuse to explain a model whose weights are spread over processes.
 
     Raises:
-        InputError: naming the option that trains without explanations.
+        InputError: always for such a strategy; it names the option that trains without explanations.
     """
     if isinstance(strategy, (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)):
         raise InputError(
@@ -108,7 +108,7 @@ def check_strategy(strategy: Strategy) -> None:
 
 
 def _place() -> tuple[int, int]:
-    """This process's number, and how many there are."""
+    """Return the number of this process, and how many there are."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     world_size = os.environ.get("WORLD_SIZE", "")
@@ -116,7 +116,7 @@ def _place() -> tuple[int, int]:
 
 
 def _failures() -> int | None:
-    """How many processes have failed, this one included; None if process 0, which keeps count, is gone."""
+    """Count this failure; return how many processes have failed, or None if process 0, which counts, is gone."""
     if not (dist.is_available() and dist.is_initialized()):
         return 1
     try:
@@ -126,7 +126,7 @@ def _failures() -> int | None:
 
 
 def _keep_count(world_size: int) -> None:
-    """Have process 0 stay until the others have failed of the same, as of a bad argument, but not for long."""
+    """Keep process 0, which counts, alive until the others have failed of the same error, but not for long."""
     deadline = time.monotonic() + _SECONDS_TO_COUNT
     with suppress(RuntimeError, ValueError):
         while dist.is_initialized() and time.monotonic() < deadline:
@@ -136,7 +136,7 @@ def _keep_count(world_size: int) -> None:
 
 
 def _end_children(trainer: L.Trainer, grace: float) -> None:
-    """End the processes that Lightning started from this one, those that still run after `grace` seconds."""
+    """Kill the processes that Lightning started from this one and that still run after `grace` seconds."""
     launcher = trainer.strategy.launcher
     deadline = time.monotonic() + grace
     children: list[Any] = getattr(launcher, "procs", [])
@@ -145,4 +145,4 @@ def _end_children(trainer: L.Trainer, grace: float) -> None:
             child.wait(max(0.0, deadline - time.monotonic()))
         if child.poll() is None:
             child.kill()
-    children.clear()  # else Lightning's observer kills this process, too, before it can say with which status it ends
+    children.clear()  # else Lightning's observer kills this process, too, before it can return its exit status

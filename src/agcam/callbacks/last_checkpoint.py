@@ -1,4 +1,4 @@
-"""`last.ckpt` is the last state, whatever a `ModelCheckpoint` monitors."""
+"""Keep `last.ckpt` the last state, whatever a `ModelCheckpoint` monitors."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveragi
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Writes `last.ckpt` in place of a `ModelCheckpoint(save_last=True)`, whenever that one is due and at the end.
+    """Write `last.ckpt` in place of a `ModelCheckpoint(save_last=True)`, whenever that one is due and at the end.
 
-    Since Lightning 2.6 that one would write it beside a new best checkpoint only, and not at all before what it
-    monitors was logged: a run that stops improving would resume where it was best. Due is after so many epochs,
-    validated or not, after a validation in the midst of them, or after so many steps or so much time, as that one's
-    arguments say. One file is kept; as with Lightning's own, another run's in the same folder is left alone.
+    Since Lightning 2.6 the original writes `last.ckpt` only together with a new best checkpoint, and never before its
+    monitor is logged: a run that stops improving would resume where it was best. A checkpoint is due after so many
+    epochs (validated or not), steps or minutes as the original's arguments say, and after a validation within an
+    epoch. One file is kept; as with Lightning's own, that of another run in the same folder is left alone.
 
     Args:
-        saver: the callback; what it knows of its last checkpoint is kept up to date.
+        saver: the original; its `last_model_path` is kept up to date.
     """
 
     def __init__(self, saver: ModelCheckpoint) -> None:
@@ -37,23 +37,23 @@ class LastCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """Tell the last checkpoints of several callbacks apart."""
+        """A key of its own for each saver, so that several can stand in one checkpoint."""
         return self._generate_state_key(of=self._saver.state_key)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the state of the last step, and of weights that were averaged just now."""
+        """Write the state of the last step, after weights were averaged."""
         if any(isinstance(c, StochasticWeightAveraging) for c in trainer.callbacks):  # type: ignore[attr-defined]  # Lightning's list of callbacks
             self._last_global_step_saved = -1
         if not self._should_skip_saving_checkpoint(trainer):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Write where the other one does."""
+        """Write the state where the original would."""
         if self._should_save_on_exception(trainer):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def _should_save_on_train_epoch_end(self, trainer: L.Trainer) -> bool:
-        # False is answered to a validation that is no epoch's end
+        # False after a validation that is not at the end of an epoch
         at_end = not trainer.validating or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         return bool(self._save_on_train_epoch_end) or at_end
 
@@ -63,14 +63,14 @@ class LastCheckpoint(ModelCheckpoint):
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath
         if trainer.is_global_zero:
-            for logger in trainer.loggers:  # they ask whom they are given which one is best
+            for logger in trainer.loggers:  # they ask the callback that they get which checkpoint is best
                 logger.after_save_checkpoint(proxy(self._saver))
 
 
 def keep_last(callbacks: Sequence[L.Callback]) -> list[L.Callback]:
-    """`callbacks` with a `LastCheckpoint` behind each `ModelCheckpoint(save_last=True)`, which leaves that to it.
+    """Return `callbacks` with a `LastCheckpoint` after each `ModelCheckpoint(save_last=True)`, to write in its place.
 
-    A `save_last="link"` stays as it is where every checkpoint that is due is written, and can be linked to.
+    `save_last="link"` stays as it is where every due checkpoint is written, so that there is a file to link to.
     """
     kept: list[L.Callback] = []
     for callback in callbacks:

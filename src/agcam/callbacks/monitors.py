@@ -1,4 +1,4 @@
-"""Whether what callbacks and schedulers watch will be logged: looked at before the first step."""
+"""Check before the first step that what callbacks and schedulers watch will be logged."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _KNOWN_CODE = ("agcam.", "lightning.", "pytorch_lightning.")
 
 @dataclass(frozen=True)
 class Monitor:
-    """What watches which metric, and how often.
+    """A callback or scheduler that watches a metric.
 
     Attributes:
-        who: the class that watches.
+        who: its class.
         name: of the metric.
-        every: epochs from one look to the next.
+        every: how many epochs lie between two readings.
     """
 
     who: str
@@ -39,14 +39,14 @@ class Monitor:
 
 
 class MonitorCheck(L.Callback):
-    """Refuses a monitor of something that nobody logs before training, not after its first epoch."""
+    """Refuse, before training, monitors of metrics that will not be logged; Lightning does after the first epoch."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare the monitors of callbacks and schedulers with what will be logged.
 
         Raises:
-            InputError: for a monitor that no validation, explanation or training step logs. Where code of others
-                may log it, there is a warning instead.
+            InputError: for a monitor that no validation, explanation or training step logs. Where foreign code may
+                log it, there is a warning instead.
         """
         if getattr(trainer, "fast_dev_run", False) or not isinstance(pl_module, ViTClassifier):
             return
@@ -73,7 +73,7 @@ class MonitorCheck(L.Callback):
 
 
 def _monitors(trainer: L.Trainer, callbacks: list[L.Callback]) -> Iterator[Monitor]:
-    """The monitors whose absence would be an error."""
+    """Yield the monitors that stop training if their metric is missing."""
     for callback in callbacks:
         name, who = getattr(callback, "monitor", None), type(callback).__name__
         if not isinstance(name, str) or getattr(callback, "strict", True) is False:
@@ -88,13 +88,13 @@ def _monitors(trainer: L.Trainer, callbacks: list[L.Callback]) -> Iterator[Monit
 
 
 def _check_pace(monitor: Monitor, explanation: ExplanationCallback) -> None:
-    """Refuse to look at explanations in epochs that have none, or at the drift when there is no epoch before."""
+    """Refuse to watch explanations in epochs that have none, or the drift where no epoch came before."""
     drift = monitor.name.endswith("/drift")
     pace = explanation.every_n_epochs * (2 if drift else 1)
     if monitor.every % pace:
         when = "not in the first explained epoch" if drift else f"every {pace} epochs (--explanation.every_n_epochs)"
         raise InputError(
-            f"{monitor.who} looks at {monitor.name} every {monitor.every} epochs, and it is logged {when}; give "
+            f"{monitor.who} watches {monitor.name} every {monitor.every} epochs, but it is logged {when}; give "
             f"ModelCheckpoint every_n_epochs: {pace}, others strict: false"
         )
 
@@ -123,4 +123,4 @@ def _reason(name: str, names: list[str], explained: bool) -> str:
     if name.startswith("val/loc") and "val/loc/iou" not in names and not name.endswith(WITHOUT_OBJECTS):
         return "the validation images have no objects of the kind that --explanation.ground_truth names"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"perhaps {near[0]} is meant" if near else "nothing has a name like it"
+    return f"did you mean {near[0]}?" if near else "no metric has a similar name"

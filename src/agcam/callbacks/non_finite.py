@@ -1,4 +1,4 @@
-"""What becomes of a training step whose loss or gradients are NaN or infinite: it stops the run, or is left out."""
+"""Stop or skip training steps whose loss or gradients are NaN or infinite."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_NAMES = 5
 
 
 class _Forward(NamedTuple):
-    """A batch of the step: where it is in the epoch, its images' names and losses (B,)."""
+    """A batch of the step: its number in the epoch, the names of its images and their losses (B,)."""
 
     batch: int
     names: list[str]
@@ -27,51 +27,51 @@ class _Forward(NamedTuple):
 
 
 class NonFiniteGuard(L.Callback):
-    """Looks at losses and gradients before each optimizer step, so that none writes NaN into weights or checkpoints.
+    """Check losses and gradients before each optimizer step, so that NaN never reaches weights or checkpoints.
 
-    All processes decide alike: the step is good if it is good on each. A step that is left out changes neither weights
-    nor the optimizer's moments; the schedule of the learning rate goes on. Under 16-mixed precision gradients may
-    overflow, which the scaler answers by itself: there the losses alone are looked at.
+    All processes decide together: a step is taken if it is finite on all of them. A skipped step changes neither the
+    weights nor the optimizer's moments; the learning rate follows its schedule. With 16-mixed precision gradients may
+    overflow, which the scaler handles: there only the losses are checked.
 
     Args:
-        on_nan: "stop" with an error that names epoch, batch and images, or "skip" the step and count it, logged as
+        on_nan: "stop" with an error that names epoch, batch and images, or "skip" the step and log their number as
             `train/skipped_steps`.
     """
 
     def __init__(self, on_nan: OnNan = "stop") -> None:
         self.on_nan = on_nan
         self.skipped = 0
-        """Steps left out since the run began."""
+        """Steps skipped since the run began."""
         self._skipped_before = 0
         self._forwards: list[_Forward] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The count, which goes on in a run that is resumed."""
+        """Return the number of skipped steps, for the checkpoint."""
         return {"skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of skipped steps."""
         self.skipped = self._skipped_before = int(state_dict["skipped"])
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note how many there were."""
+        """Remember how many steps were skipped before this epoch."""
         self._skipped_before = self.skipped
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Note which images are about to be shown."""
+        """Remember the images of the batch."""
         self._forwards.append(_Forward(batch_idx, batch.name, torch.empty(0)))
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
-        """Note their losses."""
+        """Remember the losses of the batch."""
         losses: Any = pl_module.step_losses
         self._forwards[-1] = self._forwards[-1]._replace(losses=losses)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Stop or leave the step out if it would not be finite.
+        """Stop, or skip the step, if a loss or gradient is not finite.
 
         Raises:
             TrainingError: on every process, if the run is to stop.
@@ -89,18 +89,18 @@ class NonFiniteGuard(L.Callback):
         if self.on_nan == "stop":
             raise TrainingError(
                 f"{where}: {found}. The step was not taken and no checkpoint holds it; try a smaller --model.lr, "
-                "--trainer.gradient_clip_val 1 or a wider --trainer.precision, or leave such steps out: --on_nan skip"
+                "--trainer.gradient_clip_val 1 or a wider --trainer.precision, or skip such steps: --on_nan skip"
             )
         self.skipped += 1
         if trainer.is_global_zero:
             trainer.print(f"skipped: {where}: {found}")
-        optimizer.zero_grad(set_to_none=True)  # an optimizer does nothing at all to what has no gradient
+        optimizer.zero_grad(set_to_none=True)  # an optimizer ignores parameters without a gradient
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the count.
+        """Log the number of skipped steps.
 
         Raises:
-            TrainingError: if the epoch had no step that could be taken.
+            TrainingError: if all steps of the epoch were skipped.
         """
         if self.on_nan != "skip":
             return
@@ -113,12 +113,12 @@ class NonFiniteGuard(L.Callback):
 
 
 def _finite(losses: Sequence[Tensor], gradients: Sequence[Tensor]) -> bool:
-    """Whether all numbers are; as a rule with one look at the device."""
+    """Return whether all numbers are finite; usually with a single transfer from the device."""
     norms = [torch.nn.utils.get_total_norm(gradients)] if gradients else []
     norms += [rows.float().sum() for rows in losses if len(rows)]
     if not norms or bool(torch.stack([norm.float().to(norms[0].device) for norm in norms]).isfinite().all()):
         return True
-    # squares and sums of what is finite may overflow
+    # squares and sums of finite numbers may overflow
     return all(bool(numbers.isfinite().all()) for numbers in [*losses, *gradients])
 
 

@@ -1,4 +1,4 @@
-"""How far training is, for logs: lines instead of a bar."""
+"""Progress of training for logs: lines instead of a bar."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from agcam.console.progress import Lines, duration, print_line
 
 
 class ProgressLines(ProgressBar):
-    """A line for each epoch, with its metrics and the time that is left, and one every half minute of a long one.
+    """Print a line for each epoch, with its metrics and the time left, and one every half minute of a long epoch.
 
-    Takes the place of Lightning's bar where nobody watches: a bar that is written to a file shows in the end only.
+    It replaces Lightning's bar where the output is not a terminal: a bar in a file is readable only at its end.
     """
 
     def __init__(self) -> None:
@@ -27,15 +27,15 @@ class ProgressLines(ProgressBar):
 
     @property
     def is_enabled(self) -> bool:
-        """Whether it writes, as Lightning asks of its own bars."""
+        """Whether it prints, as Lightning asks its own bars."""
         return self._enabled
 
     def disable(self) -> None:
-        """Write nothing; Lightning asks for it in all processes but the first."""
+        """Print nothing; Lightning calls it on all processes but the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Write again."""
+        """Print again."""
         self._enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -43,7 +43,7 @@ class ProgressLines(ProgressBar):
         self._started, self._first = time.monotonic(), trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin the lines of an epoch."""
+        """Start the lines of an epoch."""
         self._epoch_started = time.monotonic()
         self._lines = Lines(self._epoch(trainer), self.total_train_batches, "batches")
 
@@ -54,7 +54,7 @@ class ProgressLines(ProgressBar):
         self._advance()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say what the epoch took and came to."""
+        """Print the epoch's time and metrics."""
         if not self._enabled:
             return
         now, done = time.monotonic(), trainer.current_epoch + 1
@@ -66,7 +66,7 @@ class ProgressLines(ProgressBar):
         print_line(f"{self._epoch(trainer)}: {', '.join(told)}")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin the lines of a validation."""
+        """Start the lines of a validation."""
         self._lines = Lines("validation", sum(trainer.num_val_batches), "batches")
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
@@ -75,20 +75,20 @@ class ProgressLines(ProgressBar):
             self._advance()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say the last line, unless it is part of an epoch."""
+        """Print the last line, unless it is part of an epoch."""
         if self._enabled and trainer.state.fn == TrainerFn.VALIDATING:
             self._lines.say()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """As for validation."""
+        """Start the lines of a test."""
         self._lines = Lines("test", sum(trainer.num_test_batches), "batches")
 
     def on_test_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
-        """As for validation."""
+        """Count."""
         self._advance()
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """As for validation."""
+        """Print the last line."""
         if self._enabled:
             self._lines.say()
 

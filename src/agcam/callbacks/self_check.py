@@ -1,4 +1,4 @@
-"""Whether the model can be explained: tried on one image before the first step."""
+"""Check on one image, before the first step, that the model can be explained."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from agcam.training.classifier import ViTClassifier
 
 
 def check_explainable(trainer: L.Trainer, model: ViTClassifier, methods: Iterable[str]) -> None:
-    """Explain one image of noise by each method, as validation will, on this process alone.
+    """Explain one image of noise by each method, as validation will, on this process only.
 
-    Costs as much as explaining one image. Modes, gradients, hooks and random numbers are as before.
+    It leaves modes, gradients, hooks and random numbers as found.
 
     Raises:
         InputError: if the model does not take images of the data's size, or a method lacks its package.
         ModelError: if the model cannot be explained; the message says how to train without.
     """
     size = model.input_config.size
-    # of a generator of its own: the global random numbers are those of training
+    # its own generator: the global one belongs to training
     image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(model.device)
     try:
         with evaluating(model), torch.inference_mode():

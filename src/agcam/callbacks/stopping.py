@@ -1,4 +1,4 @@
-"""A scheduler's SIGTERM stops a run as Ctrl-C does."""
+"""Let a cluster's SIGTERM stop a run as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 
 class StopCallback(L.Callback):
-    """Answers SIGTERM as the command did before Lightning took it over.
+    """Answer SIGTERM with the command's own handler instead of Lightning's.
 
-    Lightning would end the run after the current batch and with exit status 0; and among processes its answer is an
-    exchange that waits for all of them, in whatever exchange they are. Where Lightning has SLURM requeue the job, which
-    takes a checkpoint and a call that nothing may break off, SIGTERM stays Lightning's alone.
+    Lightning's would end the run after the current batch with exit status 0, and with several processes it waits for
+    all of them, even if they are in the middle of another exchange. Where Lightning has SLURM requeue the job, which
+    must not be interrupted, SIGTERM is left to Lightning.
     """
 
     def __init__(self) -> None:
         self._before: Any = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Note who answers, before Lightning registers."""
+        """Remember the current handler, before Lightning registers its own."""
         self._before = None
-        if threading.current_thread() is not threading.main_thread():  # where nobody may say who answers
+        if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
             return
         if _requeues(trainer):
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning would call it, too
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning would call the old handler, too
         elif callable(answer := signal.getsignal(signal.SIGTERM)):
             self._before = answer
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Answer again: whichever of these comes first, Lightning has just registered."""
+        """Restore the handler: Lightning has registered its own just before the first of these hooks."""
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 

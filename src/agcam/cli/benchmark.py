@@ -1,4 +1,4 @@
-"""`explain.py benchmark` and `explain.py compare`: their options, progress, files and exit status."""
+"""`agcam benchmark` and `agcam compare`: their options, progress, files and exit status."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from agcam.training.loaded import LoadedModel
 def add_benchmark(
     commands: Any, add_model: Callable[[argparse.ArgumentParser], None], load: Callable[..., Any]
 ) -> None:
-    """Add the `benchmark` command; `add_model` adds the options that choose a model, `load` opens it."""
+    """Add the `benchmark` command; `add_model` adds the options that choose the model, `load` opens it."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "benchmark",
         help="compare explanation methods on a data set: localization, faithfulness, cost",
@@ -50,9 +50,11 @@ def add_benchmark(
         type=Path,
         metavar="YAML",
         help="a configuration whose data: section names the data (the one beside the checkpoint); any --data.* option "
-        "of train.py may follow",
+        "of agcam fit may follow",
     )
-    parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="of the data (val)")
+    parser.add_argument(
+        "--split", choices=["train", "val", "test"], default="val", help="which split of the data (val)"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
     parser.add_argument(
         "--methods",
@@ -60,7 +62,7 @@ def add_benchmark(
         default=list(methods.DEFAULT),
         metavar="NAME",
         help=f"methods, with options as NAME:option=value ({' '.join(methods.DEFAULT)}), or all; a function of your "
-        "own as my_package.module:function; controls are always added",
+        "own as my_package.module:function; the controls are always added",
     )
     parser.add_argument(
         "--metrics",
@@ -72,13 +74,20 @@ def add_benchmark(
         "--ground-truth", choices=["boxes", "masks"], default="boxes", help="what overlaps are scored against (boxes)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only N images, spread evenly over the split")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (16)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images in a batch (16)")
     parser.add_argument(
-        "--devices", "--trainer.devices", type=int, default=1, metavar="N", help="processes, on GPUs one each (1)"
+        "--devices",
+        "--trainer.devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes, each on a GPU of its own (1)",
     )
     parser.add_argument("--save-heatmaps", action="store_true", help="keep all heatmaps, as heatmaps/*.safetensors")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (0)")
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress and no table; only what went wrong")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap (0)")
+    parser.add_argument(
+        "--quiet", "-q", action="store_true", help="print neither progress nor the table, only what went wrong"
+    )
     parser.add_argument("--json", action="store_true", help="print results.json instead of a table")
 
 
@@ -87,16 +96,20 @@ def add_compare(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "compare",
         help="compare two results, with significance; a gate for CI",
-        description="Compare two results of explain.py benchmark, or two methods of one, image by image (paired "
-        "bootstrap). Exit status 1 where B is worse by more than --tolerance and the 95 % interval leaves zero out.",
+        description="Compare two results of agcam benchmark, or two methods of one, image by image (paired bootstrap). "
+        "Exit status 1 if B is worse by more than --tolerance and the 95 % interval excludes zero.",
     )
     parser.set_defaults(run=_compare)
     parser.add_argument("a", type=Path, metavar="A", help="output folder of a benchmark")
-    parser.add_argument("b", type=Path, metavar="B", nargs="?", help="another; A itself if left out")
     parser.add_argument(
-        "--methods", nargs="+", default=["agcam"], metavar="NAME", help="one for both, or A's and B's (agcam)"
+        "b", type=Path, metavar="B", nargs="?", help="the output folder of another; A itself if left out"
     )
-    parser.add_argument("--values", nargs="+", metavar="NAME", help="such as abpc or localization/iou (all)")
+    parser.add_argument(
+        "--methods", nargs="+", default=["agcam"], metavar="NAME", help="one method for both, or A's and B's (agcam)"
+    )
+    parser.add_argument(
+        "--values", nargs="+", metavar="NAME", help="values to compare, such as abpc or localization/iou (all)"
+    )
     parser.add_argument("--tolerance", type=float, default=0.0, metavar="X", help="how much worse B may be (0)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -145,11 +158,14 @@ def _open(options: argparse.Namespace, load: Callable[..., Any]) -> Job:
     )
     if source.class_names != subject.class_names and len(source.class_names) != len(subject.class_names):
         raise InputError(
-            f"the model knows {len(subject.class_names)} classes, the data have {len(source.class_names)}; use the "
-            "data that it was trained on"
+            f"the model has {len(subject.class_names)} classes, the data have {len(source.class_names)}; use the data "
+            "that it was trained on"
         )
     if source.multilabel != subject.multilabel and options.checkpoint is not None:
-        raise InputError("the model was trained on single-label data and these are multi-label, or the other way round")
+        kinds = ("multi-label", "single-label") if subject.multilabel else ("single-label", "multi-label")
+        raise InputError(
+            f"the model was trained on {kinds[0]} data, and these are {kinds[1]}; use the data that it was trained on"
+        )
     total = len(source)
     wanted = min(total, options.limit or total)
     return Job(
@@ -195,7 +211,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _table(found: results.Results) -> Table:
-    """The values that fit a terminal."""
+    """Make a table of the values that fit a terminal."""
     names = [name for name, info in found.values.items() if not info.minor]
     table = Table(title=f"{found.images:,} images · top-1 accuracy {found.top1_accuracy.value:.3f}")
     table.add_column("method", overflow="fold")
@@ -228,10 +244,10 @@ def _comparison(found: Sequence[Comparison], worse: Sequence[str], a: str, b: st
 
 
 def _metrics_help() -> str:
-    """What is measured by default, what else there is, and what each is."""
+    """List the metrics that are measured by default and the others, with what each measures."""
     try:
         specs, broken = metric_specs(), ""
-    except AgcamError as error:  # the command itself says so, too; help is there to help
+    except AgcamError as error:  # the command itself will report it; --help must work all the same
         specs, broken = registered(), f" ({error})"
     lists = [
         ", ".join(
@@ -239,7 +255,7 @@ def _metrics_help() -> str:
         )
         for slow in (False, True)
     ]
-    text = f"what to measure: {lists[0]}; left out unless named: {lists[1]}; or all, or my_package.module:spec{broken}"
+    text = f"what to measure: {lists[0]}; only if named: {lists[1]}; or all, or my_package.module:spec{broken}"
     return text.replace("%", "%%")
 
 

@@ -1,4 +1,4 @@
-"""Options of the commands that argparse reads: what is wrong with them, in one line."""
+"""One-line errors for the options of the commands that argparse reads."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from agcam.errors import InputError
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are ours, without the usage, which may be as long as a page."""
+    """An argument parser that raises our errors, without the usage, which may be as long as a page."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong.
+        """Raise an `InputError` that names the command that lists the options.
 
         Raises:
-            InputError: always, naming the command that lists the options.
+            InputError: always.
         """
         said = message.removeprefix("argument ").replace("the following arguments are required: ", "missing: ")
         raise InputError(f"{said}; see {self.prog} --help")
 
 
 def unknown_option(name: str, parser: argparse.ArgumentParser, command: str) -> InputError:
-    """The error that an option, which no parser knows, is; it names the nearest one that is known."""
+    """Make the error for an unknown option; it names the nearest known one."""
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     known = [option for option in commands.choices[command]._option_string_actions if option.startswith("--")]
     option = name.partition("=")[0]

@@ -1,4 +1,4 @@
-"""Opening the data that a training configuration names, without training."""
+"""Open the data that a training configuration names, without training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agcam.io.yaml import read_yaml
 
 
 def find_config(checkpoint: Path | None) -> Path | None:
-    """The `config.yaml` that train.py left beside a checkpoint's folder, if there is one."""
+    """Find the `config.yaml` that `agcam fit` left beside a checkpoint's folder; None if there is none."""
     if checkpoint is None:
         return None
     near = (parent / "config.yaml" for parent in list(checkpoint.resolve().parents)[:3])
@@ -31,25 +31,27 @@ def find_config(checkpoint: Path | None) -> Path | None:
 def open_split(
     config: Path | None, options: Sequence[str], split: Split, model_input: InputConfig, chosen: bool = True
 ) -> tuple[ImageDataModule, ExampleDataset]:
-    """A split of the data in a configuration's `data:` section.
+    """Open a split of the data in a configuration's `data:` section.
 
     Args:
-        config: YAML; its other sections are not looked at.
-        options: more, such as ["--data.root", "DIR"]; or all, with "--data CUB200" first.
-        split: which one.
-        model_input: what the model wants images to be where the data do not say.
-        chosen: whether somebody named `config`. One that was found beside a checkpoint may name our own data sets
-            only: the class of any other is code, and nobody said that it may run.
+        config: a YAML file; its other sections are ignored.
+        options: further options, such as ["--data.root", "DIR"], or all of them, with "--data CUB200" first.
+        split: which split.
+        model_input: the model's input, for what the data do not say.
+        chosen: whether the user named `config`. One that was found beside a checkpoint may name our own data sets
+            only: any other class is code that the user did not ask to run.
 
     Raises:
-        InputError: if no data are named, or the options make no sense.
-        DataError: if the configuration or the data cannot be read, or it names a class that it may not.
+        InputError: if no data are named, or an option is wrong.
+        DataError: if the configuration or the data cannot be read, or the configuration names a foreign class.
     """
     section = _data_section(config) if config is not None else None
     if section is None and not options:
         raise InputError("no data are named: give --config YAML, or --data NAME with its --data.* options")
     if not chosen and (foreign := next(_foreign(section), None)) is not None:
-        raise DataError(f"{config}: names {quoted(foreign)}, code from elsewhere; if you trust it, add --config FILE")
+        raise DataError(
+            f"{config}: names {quoted(foreign)}, code from elsewhere; if you trust it, add --config {config}"
+        )
     given = [] if section is None else ["--data", json.dumps(section, default=str)]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(ImageDataModule, "data", required=True)
@@ -57,14 +59,14 @@ def open_split(
         parsed = parser.parse_args([*given, *options])
     except AgcamError:
         raise
-    except Exception as error:  # jsonargparse raises what an odd structure makes it stumble over
+    except Exception as error:  # jsonargparse raises errors of many kinds for an odd structure
         raise _blame(error, parser, given, options, config) from error
     try:
         module = cast(ImageDataModule, _make(parser, parsed))
         module.prepare_data()
         module.fit_input(model_input)
         return module, module.open(split)
-    except InputError as error:  # of what an argument is; what is wrong with a file names that file
+    except InputError as error:  # about an argument; errors about a file name that file
         if config is None or _names_one(options, str(error)):
             raise
         raise InputError(f"{config}: {error}") from error
@@ -88,11 +90,11 @@ def _blame(
         return False
 
     files = [config] if config is not None else []
-    return blame(error, Given(options, files, parser, "train.py fit --help", fails_alone))
+    return blame(error, Given(options, files, parser, "agcam fit --help", fails_alone))
 
 
 def _names_one(options: Sequence[str], said: str) -> bool:
-    """Whether a message speaks of one of the options of the command line."""
+    """Return whether a message names one of the options of the command line."""
     names = [option.partition("=")[0].rpartition(".")[2] for option in options if option.startswith("--data.")]
     return any(re.search(rf"\b{re.escape(name)}\b", said) for name in names)
 
@@ -105,7 +107,7 @@ def _data_section(config: Path) -> Any:
 
 
 def _foreign(section: Any) -> Iterator[str]:
-    """The classes in a `data:` section whose modules would have to be imported, or that are files."""
+    """Yield the classes in a `data:` section whose modules would have to be imported, or that are files."""
     if isinstance(section, str) and not section.isidentifier() and not section.startswith("agcam.data."):
         yield section
     elif isinstance(section, dict | list):

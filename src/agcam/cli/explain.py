@@ -1,4 +1,4 @@
-"""The explaining command: `explain.py images`, `explain.py benchmark`, `explain.py compare`, `explain.py report`."""
+"""The commands that argparse reads: `agcam images`, `agcam benchmark`, `agcam compare`, `agcam report`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ from agcam.training.loaded import LoadedModel, load_timm, load_trained
 
 @debuggable
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the explaining command; returns its exit status.
+    """Run one of these commands; return its exit status.
 
-    That is 0, 1 where an image failed, 2 for bad input, and where it was stopped 130 for Ctrl-C, 143 for SIGTERM, 129
-    for SIGHUP.
+    0: done; 1: an image failed, or B is worse; 2: bad input; 130, 143, 129: stopped by Ctrl-C, SIGTERM, SIGHUP.
     """
     given = list(sys.argv[1:] if args is None else args)
     logging.getLogger("timm").setLevel(logging.WARNING)
@@ -41,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
             options = _parse(given)
             return int(options.run(options))
     except KeyboardInterrupt as interrupt:
-        again = "; the same command goes on where it was" if given[:1] == ["benchmark"] else ""
+        again = "; run the same command again to resume" if given[:1] == ["benchmark"] else ""
         print(f"interrupted{again}", file=sys.stderr)  # noqa: T201  # the command's own voice
         return status_of(interrupt)
     except Exception as error:
@@ -61,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Make the parser of these commands."""
     parser = OneLineParser(
         description="Show where a Vision Transformer looks.",
-        epilog="`%(prog)s COMMAND --help` tells more of each.",
+        epilog="`%(prog)s COMMAND --help` describes the options of each.",
         formatter_class=partial(argparse.HelpFormatter, max_help_position=14),
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
@@ -79,8 +78,8 @@ def make_parser() -> argparse.ArgumentParser:
     images.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
     images.add_argument("--top", type=int, default=3, metavar="N", help="explain the N most probable classes (3)")
     images.add_argument("--targets", nargs="+", default=[], metavar="NAME", help="explain these classes instead")
-    images.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (16)")
-    images.add_argument("--quiet", "-q", action="store_true", help="only what went wrong")
+    images.add_argument("--batch-size", type=int, default=16, metavar="N", help="images in a batch (16)")
+    images.add_argument("--quiet", "-q", action="store_true", help="print only what went wrong")
     images.add_argument("--json", action="store_true", help="print what was found as JSON")
     add_benchmark(commands, _add_model, _load)
     add_compare(commands)
@@ -92,7 +91,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--checkpoint", type=Path, metavar="CKPT", help="a checkpoint that train.py wrote")
+    model.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="CKPT",
+        help="a checkpoint that agcam fit wrote, or a folder that agcam export wrote",
+    )
     model.add_argument(
         "--backbone", metavar="NAME", help="a timm model, such as vit_base_patch16_224.augreg_in21k_ft_in1k"
     )

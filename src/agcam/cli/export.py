@@ -13,14 +13,16 @@ from agcam.training.export import CLASS_NAMES, CONFIG, WEIGHTS, export
 
 
 def export_command(args: Sequence[str]) -> int:
-    """Run `agcam export`; returns its exit status."""
+    """Run `agcam export`; return its exit status."""
     parser = OneLineParser(
-        "train.py export",
+        "agcam export",
         description=f"Write {WEIGHTS}, {CONFIG} and {CLASS_NAMES} as timm reads them: "
-        "timm.create_model('local-dir:DIR', pretrained=True), explain.py images --checkpoint DIR, train.py fit "
+        "timm.create_model('local-dir:DIR', pretrained=True), agcam images --checkpoint DIR, agcam fit "
         "--model.weights DIR.",
     )
-    parser.add_argument("--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint of train.py")
+    parser.add_argument(
+        "--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint that agcam fit wrote"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
     add_debug(parser)
     options = parser.parse_args(args)

@@ -1,4 +1,4 @@
-"""Options of a command line that have no effect beside the others: each is named once."""
+"""Warnings of options that have no effect beside the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF_TRAINING = ("--data.augmentation", "--data.balanced", "--on_nan", "--on-nan"
 
 
 def warn_of_idle(args: Sequence[str], command: str, explaining: bool) -> None:
-    """Name the options that do nothing here. Those of configurations, which serve several commands, are left out.
+    """Warn of options on the command line without effect; configurations serve several commands and are exempt.
 
     Args:
         args: the command line.

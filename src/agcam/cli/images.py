@@ -1,4 +1,4 @@
-"""Explaining loose photographs: overlays, raw heatmaps and predictions on disk."""
+"""Explain photographs outside of a data set: overlays, raw heatmaps and predictions on disk."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _VIEW_SIDE = 448
 
 @dataclass
 class Outcome:
-    """What became of the images: one entry of `predictions` for each explained one, one line for each bad one."""
+    """The results: an entry of `predictions` for each explained image, a line of `errors` for each that failed."""
 
     predictions: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """Files as given, folders searched through, sorted. The log says what was left out of folders.
+    """Return the given files, and the images in the given folders, sorted; log which files of folders were ignored.
 
     Raises:
         DataError: if an input does not exist or there is no image at all.
@@ -70,7 +70,7 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
 
 
 def find_classes(names: Sequence[str], class_names: list[str]) -> list[int]:
-    """Class indices of names, upper and lower case alike.
+    """Return the class indices of names; case does not matter.
 
     Raises:
         InputError: for an unknown name, with the names that resemble it.
@@ -80,7 +80,7 @@ def find_classes(names: Sequence[str], class_names: list[str]) -> list[int]:
         if name.casefold() not in index:
             close = [c for c in class_names if name.casefold() in c.casefold()] or class_names
             more = f", … ({len(class_names)} classes)" if len(close) > 8 else ""
-            raise InputError(f"unknown class {name!r}; the model knows {', '.join(close[:8])}{more}")
+            raise InputError(f"unknown class {name!r}; the model has {', '.join(close[:8])}{more}")
     return [index[name.casefold()] for name in names]
 
 
@@ -93,7 +93,7 @@ def explain_images(
     batch_size: int = 16,
     done: Callable[[Path], None] = lambda path: None,
 ) -> Outcome:
-    """Explain image files and write what was found to `output`.
+    """Explain image files and write the results to `output`.
 
     For each image and class an overlay `NAME.CLASS.png`, for each image `NAME.npz` with `heatmaps` (T, h, w)
     float32 on the patch grid, `targets` (T,) and `classes` (T,), and a small `NAME.view.jpg` of what the model
@@ -105,8 +105,8 @@ def explain_images(
         output: folder, made if missing.
         top: how many of the most probable classes to explain.
         targets: names of the classes to explain instead.
-        batch_size: images at once.
-        done: called with each path when it is finished, well or badly.
+        batch_size: images in a batch.
+        done: called with each path once it is explained or has failed.
 
     Raises:
         InputError: for an unknown class.
@@ -186,7 +186,7 @@ def _write(
 
 
 def _unique_stems(paths: Sequence[Path]) -> dict[Path, str]:
-    """A file stem of its own for each path, also where two folders hold files of one name."""
+    """Give each path a file stem of its own, also where two folders hold files of the same name."""
     taken: set[str] = set()
     last: dict[str, int] = {}
     stems = {}

@@ -1,4 +1,4 @@
-"""The one command: `agcam COMMAND`, also `python -m agcam`, train.py and explain.py. Nothing heavy is imported here."""
+"""The command `agcam`, also `python -m agcam`, train.py and explain.py. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from importlib import import_module
 from agcam.console.debug import debugging
 from agcam.console.one_line import print_error
 
-# Idle OpenMP threads go to sleep after some 50 µs: spinning longer takes the cores that loader workers need, sleeping
-# at once makes small models wait for them to wake. Read when torch is loaded, which the imports below lead to.
+# Idle OpenMP threads sleep after some 50 µs: spinning longer takes the cores that loader workers need; sleeping at once
+# makes small models wait until they wake. Torch reads these when the commands below load it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 TRAIN, EXPLAIN = "agcam.cli.train", "agcam.cli.explain"
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
-        "fit": (TRAIN, "train a classifier, and see every epoch where it looks"),
+        "fit": (TRAIN, "train a classifier and show every epoch where it looks"),
         "validate": (TRAIN, "score a checkpoint on the validation split"),
         "test": (TRAIN, "score a checkpoint on the test split"),
         "lr_find": (TRAIN, "suggest a learning rate"),
@@ -29,8 +29,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "explain": {
         "images": (EXPLAIN, "explain photographs: overlays, raw heatmaps, predictions"),
         "benchmark": (EXPLAIN, "compare explanation methods on a data set: localization, faithfulness, cost"),
-        "compare": (EXPLAIN, "two results side by side, with significance; a gate for CI"),
-        "report": (EXPLAIN, "one HTML file to look at a run, a benchmark or explained photographs"),
+        "compare": (EXPLAIN, "compare two results, with significance; a gate for CI"),
+        "report": (EXPLAIN, "write one HTML file to look at a run, a benchmark or explained photographs"),
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, (module, _) in group.items()}
@@ -38,9 +38,9 @@ _PRINT_COMPLETION = "--print-completion"
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0, 1 where an image or a comparison failed, 2 for bad input, 130."""
+    """Run a command; return its exit status: 0, 1 if an image or comparison failed, 2 for bad input, 130 for Ctrl-C."""
     given = list(sys.argv[1:] if args is None else args)
-    name = os.path.basename(sys.argv[0])  # noqa: PTH119  # a path object would be made of it for nothing
+    name = os.path.basename(sys.argv[0])  # noqa: PTH119  # importing pathlib costs more than this line
     if name == "__main__.py":
         name = sys.argv[0] = "agcam"
     if not given or given[0] in ("-h", "--help"):
@@ -63,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> int:
     with debugging(given):
         try:
             run = import_module(module).main
-        except Exception as error:  # Lightning looks at the environment when it is imported, and may end there
+        except Exception as error:  # importing Lightning reads the environment, which may fail
             return print_error(error)
         return int(run(None if args is None else given))
 

@@ -17,19 +17,21 @@ def add_report(commands: Any) -> None:
     """Add the `report` command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "report",
-        help="one HTML file to look at a run, a benchmark or explained photographs",
+        help="write one HTML file to look at a run, a benchmark or explained photographs",
         description="Write one HTML file that opens from disk, offline: the images with their heatmaps, tables, "
-        "curves, and what happens to the prediction when the hottest pixels go.",
+        "curves, and how the prediction changes when the hottest pixels are removed.",
     )
     parser.set_defaults(run=_report)
     parser.add_argument(
         "folder",
         type=Path,
         metavar="FOLDER",
-        help="a run (runs/NAME/version_N), or the output of explain.py benchmark or images",
+        help="a run (runs/NAME/version_N), or the output of agcam benchmark or agcam images",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="what to write (report.html in the folder)")
-    parser.add_argument("--quiet", "-q", action="store_true", help="only what went wrong")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the file to write (report.html in the folder)"
+    )
+    parser.add_argument("--quiet", "-q", action="store_true", help="print only what went wrong")
     parser.add_argument("--json", action="store_true", help="print where it was written as JSON")
 
 

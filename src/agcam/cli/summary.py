@@ -1,4 +1,4 @@
-"""What a run came to: a short table at the end, a report, and where everything lies."""
+"""The end of a run: a short table, the report, and where everything lies."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _COLUMNS = ("pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_ga
 
 
 class SummaryCallback(L.Callback):
-    """Prints the last validation's figures after `fit`, writes the run's report and says where to look next."""
+    """Print the last validation's values after `fit`, write the run's report, name its files and the next command."""
 
     quiet = False
-    """Whether to write the report only."""
+    """Whether to write the report and print nothing."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print on the first process."""
-        if trainer.progress_bar_callback is not None:  # would draw itself once more beneath the table
+        """Print on process 0."""
+        if trainer.progress_bar_callback is not None:  # it would be drawn once more beneath the table
             trainer.progress_bar_callback.teardown(trainer, pl_module, "fit")
         if not trainer.is_global_zero:
             return
@@ -59,20 +59,20 @@ class SummaryCallback(L.Callback):
         path = checkpoint.best_model_path or checkpoint.last_model_path if checkpoint is not None else ""
         if path:
             found["checkpoint"] = relative(path)
-            found["next"] = f"python explain.py images --checkpoint {relative(path)} --input PHOTOS --output explained"
+            found["next"] = f"agcam images --checkpoint {relative(path)} --input PHOTOS --output explained"
         return found
 
 
 def _report(folder: Path) -> str:
-    """Where the run's report was written, or why it was not: the run itself is done and has not failed."""
+    """Write the run's report and return where, or why it was not written: training has succeeded all the same."""
     try:
         return relative(write_report(folder))
-    except Exception as error:  # whatever it is, a full disk or a panel that is broken, training has succeeded
-        return f"not written ({brief(error)}); try again with python explain.py report {relative(folder)}"
+    except Exception as error:  # a full disk, a broken panel: training has succeeded all the same
+        return f"not written ({brief(error)}); try again: agcam report {relative(folder)}"
 
 
 def localization_table(figures: dict[str, float], methods: list[str]) -> Table:
-    """A table of methods × localization figures from logged metrics; the first method is `val/loc`."""
+    """Make a table of methods × localization values from logged metrics; the first method is `val/loc`."""
     count = int(figures.get("val/loc/count", 0))
     table = Table(title=f"Where the model looks: {count} heatmaps of the validation set")
     table.add_column("method", no_wrap=True)

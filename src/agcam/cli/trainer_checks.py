@@ -1,4 +1,4 @@
-"""What Lightning's Trainer takes without a word and cannot work with."""
+"""Checks of options that Lightning's Trainer accepts but cannot work with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agcam.errors import InputError
 
 
 def check_trainer(trainer: L.Trainer) -> None:
-    """Refuse options of the trainer that would end in a wait or in a division by zero.
+    """Refuse options of the trainer that would end in a long wait or in a division by zero.
 
     Raises:
         InputError: naming the option.
@@ -22,7 +22,7 @@ def check_trainer(trainer: L.Trainer) -> None:
         )
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.num_nodes > 1 and type(environment) is LightningEnvironment and "MASTER_ADDR" not in os.environ:
-        raise InputError(  # each would wait half an hour for the others
-            f"--trainer.num_nodes {trainer.num_nodes}: MASTER_ADDR is not set, so that the nodes cannot find each "
+        raise InputError(  # each node would wait half an hour for the others
+            f"--trainer.num_nodes {trainer.num_nodes}: MASTER_ADDR is not set, so the nodes cannot find each "
             "other; start with torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each"
         )

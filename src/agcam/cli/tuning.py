@@ -1,4 +1,4 @@
-"""`train.py lr_find` and `train.py scale_batch_size`: Lightning's Tuner, with what it found printed and written."""
+"""`agcam lr_find` and `agcam scale_batch_size`: Lightning's Tuner, with its results printed and written."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ class TuningTrainer(L.Trainer):
         mode: Literal["exponential", "linear"] = "exponential",
         early_stop_threshold: float | None = 4.0,
     ) -> None:
-        """Suggest a learning rate: the one at which the loss falls most steeply while the rate rises step by step.
+        """Suggest the learning rate at which the loss falls most steeply while the rate rises step by step.
 
-        The search gives all layers one rate (`model.layer_decay` has no part in it) and ends with the model as it was.
+        The search gives all layers one rate (it ignores `model.layer_decay`) and leaves the model as it was.
         Writes lr_find.csv and lr_find.png into the run's folder.
 
         Args:
             model: the model.
             datamodule: the data.
-            min_lr: the rate to begin with.
-            max_lr: the rate to end with.
+            min_lr: the first rate.
+            max_lr: the last rate.
             num_training: steps from one to the other.
             mode: how the rate rises.
-            early_stop_threshold: stop where the loss exceeds so many times the smallest; null for never.
+            early_stop_threshold: stop once the loss exceeds the smallest loss times this; null for never.
         """
         if num_training < 1 or not 0 < min_lr < max_lr:
             raise InputError(
                 f"--num_training is {num_training}, --min_lr {min_lr:g}, --max_lr {max_lr:g}; expected at least one "
-                "step, and rates above 0, the smaller first"
+                "step and 0 < min_lr < max_lr"
             )
         folder = self._prepare()
-        # as many epochs as the steps may take, and no validation between them
+        # enough epochs for all steps, and no validation between them
         self.fit_loop.max_epochs = max(self.max_epochs or 1, num_training)
         self.check_val_every_n_epoch = _NEVER
         finder = Tuner(self).lr_find(
@@ -66,7 +66,7 @@ class TuningTrainer(L.Trainer):
             update_attr=False,
         )
         if finder is None:
-            raise InputError("lr_find does nothing under --trainer.fast_dev_run; leave that out")
+            raise InputError("lr_find does nothing with --trainer.fast_dev_run; leave that out")
         if not self.is_global_zero:
             return
         _write(folder / "lr_find.csv", ["lr", "loss"], zip(finder.results["lr"], finder.results["loss"], strict=False))
@@ -77,7 +77,7 @@ class TuningTrainer(L.Trainer):
         if suggestion is None:
             raise InputError(
                 f"{folder / 'lr_find.csv'}: {len(finder.results['loss'])} steps are too few to suggest a learning "
-                "rate; ask for more (--num_training), or a smaller --max_lr if the loss exploded"
+                "rate; give a larger --num_training, or a smaller --max_lr if the loss exploded"
             )
         _say(f"suggested: --model.lr {suggestion:.2e}", folder / "lr_find.png")
 
@@ -89,16 +89,16 @@ class TuningTrainer(L.Trainer):
         init_val: int = 2,
         max_val: int = 8192,
     ) -> None:
-        """Find the largest batch that fits into memory, by doubling until it does not.
+        """Find the largest batch that fits into memory, by doubling it until it does not fit.
 
-        Explanations are off, and need a little memory of their own. On a CPU give --max_val: nothing else stops the
-        search before the machine's memory does. Writes scale_batch_size.csv into the run's folder.
+        Explanations are switched off during the search, and need a little more memory. On a CPU give --max_val: only
+        the end of the machine's memory stops the search otherwise. Writes scale_batch_size.csv into the run's folder.
 
         Args:
             model: the model.
             datamodule: the data.
             steps_per_trial: steps with each size.
-            init_val: the size to begin with.
+            init_val: the first size to try.
             max_val: the largest size to try.
         """
         if not 1 <= init_val <= max_val:
@@ -113,8 +113,8 @@ class TuningTrainer(L.Trainer):
             max_val=max_val + 1,
         )
         if found is None:
-            raise InputError("scale_batch_size does nothing under --trainer.fast_dev_run; leave that out")
-        if found > max_val:  # the size at which Lightning gave up, without trying it
+            raise InputError("scale_batch_size does nothing with --trainer.fast_dev_run; leave that out")
+        if found > max_val:  # Lightning stopped before it tried this size
             found //= 2
         if not self.is_global_zero:
             return
@@ -122,7 +122,7 @@ class TuningTrainer(L.Trainer):
         _say(f"largest batch: --data.batch_size {found}", folder / "scale_batch_size.csv")
 
     def _prepare(self) -> Path:
-        """The run's folder; nothing else of a run takes place: no tracker, no checkpoint, no explanation."""
+        """Make and return the run's folder; switch off trackers, checkpoints and explanations."""
         folder = Path(self.log_dir or self.default_root_dir)
         make_folder(folder)
         self.loggers = []

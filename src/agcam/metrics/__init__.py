@@ -1,4 +1,4 @@
-"""What heatmaps and classifiers are worth: torchmetrics over pure functions, usable without the rest of agcam."""
+"""Metrics of heatmaps and of classifiers: torchmetrics over pure functions, usable without the rest of agcam."""
 
 from agcam.metrics.bootstrap import (
     PairedDifference,

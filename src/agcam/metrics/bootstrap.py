@@ -1,4 +1,4 @@
-"""Percentile bootstrap of a mean or of what follows from one, and of paired differences (Efron & Tibshirani)."""
+"""Percentile bootstrap of means, of functions of means, and of paired differences (Efron & Tibshirani 1993)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from agcam.errors import InputError
 _DRAWN = 1 << 22
 
 OfMean = Callable[[Tensor], Tensor]
-"""From mean rows (…, K) to values (…,): one column as it is, the maximum of an accuracy curve, a ratio."""
+"""A function from mean rows (…, K) to values (…,), such as one column, the maximum of an accuracy curve, a ratio."""
 
 
 class PairedDifference(NamedTuple):
-    """A difference of means with its interval, and how surprising it were if there was none.
+    """A difference of means, its interval, and how probable a difference this large would be by chance.
 
     Attributes:
         difference: mean of a - b.
@@ -36,13 +36,13 @@ class PairedDifference(NamedTuple):
 def bootstrap_interval(
     values: Tensor | Sequence[float], samples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of `values` (n,), one value an image, in their units.
+    """Return the percentile interval of the mean of `values` (n,), one for each image, in their units.
 
     Args:
         values: (n,), finite, n >= 1.
         samples: how many resamples.
         seed: the same values and seed give the same interval.
-        level: in (0, 1), the share of resampled means inside.
+        level: in (0, 1), the share of resampled means that the interval holds.
 
     Raises:
         InputError: no values, NaN or infinite ones, or an argument out of range.
@@ -57,11 +57,11 @@ def paired_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> PairedDifference:
-    """Whether the mean of `a` differs from that of `b`, both (n,) over the same images in the same order.
+    """Compare the mean of `a` with that of `b`, both (n,) over the same images in the same order.
 
-    Images are resampled with both their values. The p-value is twice the smaller share of resampled differences on
-    one side of zero (the one found counted in, so it is never 0: 2/(samples + 1) at least): where it is below
-    1 - level, the interval leaves zero out, up to the grain of the samples.
+    Each image is drawn together with both its values. The p-value is twice the share of resampled differences on
+    the rarer side of zero. The observed difference is counted among them, so that the p-value is 2/(samples + 1) at
+    least and never 0. Where it is below 1 - level, the interval excludes zero, up to the resolution of the samples.
 
     Raises:
         InputError: the lengths differ, or as in `bootstrap_interval`.
@@ -84,7 +84,7 @@ def bootstrap_of_mean(
         groups: (n,) int64; rows of one group (the classes of one image) are drawn together.
         samples: how many resamples.
         seed: the same rows and seed give the same interval.
-        level: in (0, 1), the share of resampled values inside.
+        level: in (0, 1), the share of resampled values that the interval holds.
 
     Raises:
         InputError: no rows, NaN or infinite ones, or an argument out of range.
@@ -100,7 +100,7 @@ def bootstrap_of_means(
     seed: int = 0,
     level: float = 0.95,
 ) -> list[tuple[float, float]]:
-    """Return what `bootstrap_of_mean` gives for each of several functions, resampling only once."""
+    """Return the interval that `bootstrap_of_mean` gives for each of several functions; resample only once."""
     means = _resampled(*_by_group(rows, groups), samples, seed)
     return [_interval(of_mean(means), level) for of_mean in of_means]
 
@@ -108,7 +108,7 @@ def bootstrap_of_means(
 def paired_bootstrap_of_mean(
     a: Tensor, b: Tensor, of_mean: OfMean, groups: Tensor, samples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> PairedDifference:
-    """Return whether a value of rows `a` (n, K) differs from that of `b` (n, K); arguments as in `bootstrap_of_mean`.
+    """Compare a value of rows `a` (n, K) with that of rows `b` (n, K); arguments as in `bootstrap_of_mean`.
 
     Groups are resampled with both their rows; the p-value is that of `paired_bootstrap`.
 
@@ -131,21 +131,21 @@ def _paired(difference: float, resampled: Tensor, samples: int, level: float) ->
 
 
 def _by_group(rows: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of rows (g, K) and numbers of rows (g, 1) by group."""
+    """Return the sums (g, K) and the numbers (g, 1) of the rows of each group."""
     if rows.dim() != 2 or not len(rows) or groups.shape != rows.shape[:1]:
         raise InputError(
             f"rows must be (n, K) with n >= 1 and groups (n,), found {tuple(rows.shape)} and {tuple(groups.shape)}"
         )
     values = rows.detach().cpu().double()
     if not bool(values.isfinite().all()):
-        raise InputError("rows hold NaN or infinite values; leave those images out and count them")
+        raise InputError("rows hold NaN or infinite values; exclude those images and report their number")
     place, counts = torch.unique(groups.cpu(), return_inverse=True, return_counts=True)[1:]
     sums = torch.zeros(len(counts), values.shape[1], dtype=torch.float64).index_add_(0, place, values)
     return sums, counts.double().unsqueeze(1)
 
 
 def _resampled(sums: Tensor, counts: Tensor, samples: int, seed: int) -> Tensor:
-    """Mean rows (samples, K) of groups drawn with replacement."""
+    """Draw groups with replacement; return the mean row of each sample, (samples, K)."""
     if samples < 1:
         raise InputError(f"samples must be 1 or more, found {samples}")
     generator = torch.Generator().manual_seed(seed)
@@ -168,7 +168,7 @@ def _checked(name: str, values: Tensor | Sequence[float]) -> Tensor:
     if broken:
         raise InputError(
             f"{len(broken)} of {len(numbers)} values in {name} are NaN or infinite (first at {broken[0]}); "
-            "leave those images out and count them"
+            "exclude those images and report their number"
         )
     return numbers
 

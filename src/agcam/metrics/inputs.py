@@ -1,4 +1,4 @@
-"""What a metric may look at: explained pairs of an image and a class, with what is known of their objects."""
+"""The inputs of a metric: explained pairs of an image and a class, with the boxes and masks of their objects."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ class MetricInputs:
 
     Attributes:
         model: gives logits (n, C).
-        images: (P, 3, H, W), normalised.
+        images: (P, 3, H, W), normalized.
         heatmaps: (P, h, w), finite.
         targets: (P,) int64, the explained classes.
         correct: (P,) bool, whether the model's top-1 class is the explained one.
         alone: (P,) bool, whether the image shows this class only.
         boxes: per pair (n, 4) xyxy of the class, n = 0 where none is known; None if the data have no boxes.
         masks: (P, H, W) bool, the pixels of the class; None if the data have no masks.
-        ignore: (P, H, W) bool, pixels that count nowhere; with masks only.
-        against_masks: whether the object of a metric that takes either is its mask instead of its boxes.
+        ignore: (P, H, W) bool, excluded pixels; with masks only.
+        against_masks: whether a metric that takes boxes or masks is given masks.
         multilabel: whether probabilities are a sigmoid for each class instead of a softmax.
-        explain: heatmaps (n, h, w) of the same method by another model, for images (n, 3, H, W) and targets (n,).
-        batch_size: images a forward.
+        explain: explains another model by the same method: from model, images (n, 3, H, W) and targets (n,) to heatmaps
+            (n, h, w).
+        batch_size: images in a forward pass.
     """
 
     model: nn.Module
@@ -47,7 +48,7 @@ class MetricInputs:
     batch_size: int = 32
 
     def keep(self, rows: Tensor) -> MetricInputs:
-        """Return the pairs of the given rows (n,) int64."""
+        """Return only the pairs at rows (n,) int64."""
         return replace(
             self,
             images=self.images[rows],
@@ -67,22 +68,22 @@ class MetricInputs:
 
     @property
     def boxed(self) -> Tensor:
-        """For which pairs a box is known, (P,) bool."""
+        """Whether a box is known, for each pair, (P,) bool."""
         known = [len(boxes) > 0 for boxes in self.boxes] if self.boxes is not None else [False] * len(self.targets)
         return torch.tensor(known, dtype=torch.bool, device=self.targets.device)
 
     @property
     def masked(self) -> Tensor:
-        """For which pairs the mask shows an object, (P,) bool."""
+        """Whether the mask shows an object, for each pair, (P,) bool."""
         return torch.zeros_like(self.alone) if self.masks is None else self.masks.flatten(1).any(1)
 
     @property
     def known(self) -> Tensor:
-        """For which pairs an object is known, by mask or boxes as `against_masks` says, (P,) bool."""
+        """Whether an object is known, for each pair, by mask or boxes as `against_masks` says, (P,) bool."""
         return self.masked if self.against_masks else self.boxed
 
     def ground_truth(self) -> tuple[list[Tensor] | None, Tensor | None, Tensor | None]:
-        """Return what overlaps are scored against: boxes, None, None or None, masks, ignored pixels."""
+        """Return what overlaps are scored against: (boxes, None, None) or (None, masks, ignored pixels)."""
         return (None, self.masks, self.ignore) if self.against_masks else (self.boxes, None, None)
 
     def object_masks(self) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""What heatmaps say of themselves: how spread, how much changed, at odds with the model's answer or not."""
+"""Statistics of heatmaps alone: how spread out they are, how much they changed, whether they contradict the answer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from agcam.metrics.checks import check_heatmaps
 
 
 def map_entropy(heatmaps: Tensor) -> Tensor:
-    """Entropy (B,) float64 on the CPU of each heatmap, read as a distribution, as a share of the largest possible one.
+    """Return the entropy (B,) float64 on the CPU of each heatmap as a distribution, as a share of the largest possible.
 
     0: all heat in one cell; 1: the same everywhere. Heat is the part above 0, as in the energy pointing game. NaN for
-    a map without any, and for maps of a single cell.
+    a map without heat, and for maps of a single cell.
 
     Args:
         heatmaps: (B, h, w), best on the patch grid: upsampling spreads the heat.
 
     Raises:
-        InputError: shapes do not fit, or a heatmap is not finite.
+        InputError: if shapes do not match, or a heatmap is not finite.
     """
     check_heatmaps(heatmaps)
     heat = heatmaps.detach().cpu().double().flatten(1).clamp_min(0)
@@ -34,7 +34,7 @@ def map_entropy(heatmaps: Tensor) -> Tensor:
 
 
 def reasons(hits: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
-    """Where answer and evidence disagree.
+    """Find the images where the class is right but the heatmap is not, and the other way round.
 
     Args:
         hits: (B,) bool, whether the heatmap's maximum lies on the object; see `pointing_hits`.
@@ -48,17 +48,17 @@ def reasons(hits: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def map_drift(before: Tensor, after: Tensor) -> Tensor:
-    """1 − Spearman's rank correlation (B,) float64 on the CPU between two heatmaps of each image, in [0, 2].
+    """Return 1 − Spearman's rank correlation (B,) float64 on the CPU between two heatmaps of each image, in [0, 2].
 
-    0: the cells are ranked as before; 1: no relation; 2: the other way round. Only ranks count, so that neither units
-    nor contrast matter. Equal cells share their mean rank. NaN where one of the two maps is constant: it ranks nothing.
+    0: the cells are ranked as before; 1: no relation; 2: the reverse order. Only ranks count, so neither units nor
+    contrast matter. Equal cells share their mean rank. NaN where one of the two maps is constant and ranks nothing.
 
     Args:
         before: (B, h, w).
         after: (B, h, w), of the same images.
 
     Raises:
-        InputError: shapes do not fit, or a heatmap is not finite.
+        InputError: if shapes do not match, or a heatmap is not finite.
     """
     check_heatmaps(before)
     check_heatmaps(after)
@@ -70,7 +70,7 @@ def map_drift(before: Tensor, after: Tensor) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Ranks (B, n) float64 of values (B, n), their mean subtracted; equal values share their mean rank."""
+    """Return ranks (B, n) float64 of values (B, n), minus their mean; equal values share their mean rank."""
     ordered = values.sort(dim=1).values
     below = torch.searchsorted(ordered, values.contiguous())
     not_above = torch.searchsorted(ordered, values.contiguous(), right=True)

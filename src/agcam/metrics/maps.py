@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def upsample(heatmaps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, h, w) to (B, H, W), bilinear, `align_corners=False`; a map's values stay between its own extremes."""
+    """Upsample (B, h, w) to (B, H, W), bilinear, `align_corners=False`; values stay between the map's own extremes."""
     maps = heatmaps.float()
     if maps.shape[1:] == size:
         return maps
     found = F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-    # interpolation rounds: without this a constant map comes out as noise, which `min_max` would blow up to [0, 1]
+    # interpolation rounds: without this a constant map becomes noise, which `min_max` would scale up to [0, 1]
     return found.clamp(maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True))
 
 
@@ -27,12 +27,12 @@ def min_max(heatmaps: Tensor) -> Tensor:
 
 
 def contour_boxes(binary: np.ndarray, largest: bool = False) -> np.ndarray:
-    """One box for each outer contour of a binary map (H, W): (n, 4) int64, xyxy with exclusive right and lower edge.
+    """Return a box for each outer contour of a binary map: (n, 4) int64, xyxy with exclusive right and lower edges.
 
     Args:
         binary: (H, W), bool or 0 and 1.
-        largest: only the box of the contour that encloses the largest area (one of equals); none where nothing
-            is set.
+        largest: return only the box of the contour that encloses the largest area (one of equals); none where
+            nothing is set.
     """
     contours, _ = cv2.findContours(binary.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if largest and len(contours) > 1:
@@ -42,7 +42,7 @@ def contour_boxes(binary: np.ndarray, largest: bool = False) -> np.ndarray:
 
 
 def region_boxes(binary: np.ndarray) -> np.ndarray:
-    """As `contour_boxes`, but for every connected region, those in the hole of another included."""
+    """Return a box for every connected region, also those in the hole of another; otherwise as `contour_boxes`."""
     contours, nesting = cv2.findContours(binary.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     # the parent of a hole's contour is its region; a region's own contour has none
     own = np.flatnonzero(nesting[0, :, 3] < 0).tolist() if len(contours) else []
@@ -51,7 +51,7 @@ def region_boxes(binary: np.ndarray) -> np.ndarray:
 
 
 def fill_boxes(boxes: np.ndarray | Tensor, size: tuple[int, int], inclusive: bool = False) -> np.ndarray:
-    """The filled union (H, W) bool of xyxy boxes (n, 4) in pixels.
+    """Return the filled union (H, W) bool of xyxy boxes (n, 4) in pixels.
 
     Args:
         boxes: right and lower edges are exclusive; fractions are rounded to the nearest pixel edge.

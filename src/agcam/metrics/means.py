@@ -1,4 +1,4 @@
-"""Means over images, exact on any number of processes: the states are sums and counts."""
+"""Means over images, the same on any number of processes: the states are sums and counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agcam.metrics.spec import Curve, MetricSpec, Value
 
 
 class RowMeans(Metric):
-    """The mean of one row (K,) an image, and the values and curves made of it. Memory does not grow with images.
+    """The mean of rows (K,), one for each image, and the values and curves made of it. Memory use is constant.
 
     Args:
         width: K.
@@ -37,13 +37,13 @@ class RowMeans(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def add(self, rows: Tensor, counted: Tensor | None = None) -> None:
-        """Add the rows (B, K) of a batch; `counted` (B,) bool says which count, by default those without NaN.
+        """Add the rows (B, K) of a batch: those where `counted` (B,) bool is true, or, without it, those without NaN.
 
         Raises:
             InputError: if they are not K wide.
         """
         if rows.dim() != 2 or rows.shape[1] != self.width:
-            raise InputError(f"rows must be (B, {self.width}), one an image, found {tuple(rows.shape)}")
+            raise InputError(f"rows must be (B, {self.width}), one for each image, found {tuple(rows.shape)}")
         rows = rows.detach().cpu()
         kept = rows[~rows.isnan().any(1) if counted is None else counted.cpu()]
         self.sums = sums.plus(self.sums, kept)
@@ -54,7 +54,7 @@ class RowMeans(Metric):
         return sums.read(self.sums) / self.count.cpu()
 
     def compute(self) -> Any:
-        """Return each value and curve by its short name, and `count`: how many images count. NaN if none does."""
+        """Return each value and curve by its short name, and `count`, how many images were added. NaN if none was."""
         mean = self.mean()
         values = {value.short: value.of_mean(mean).float().to(self.device) for value in self.values}
         curves = {
@@ -82,7 +82,7 @@ class SpecMetric(RowMeans):
         self.spec = spec
 
     def update(self, inputs: MetricInputs) -> None:
-        """Add the pairs of a batch that count."""
+        """Add the rows of those pairs of a batch that the metric counts."""
         rows = self.spec.measure(inputs)
         if rows is not None:
             self.add(rows)
@@ -117,7 +117,7 @@ class ImageMean(Metric):
 
 
 class ImageMeans(Metric):
-    """Mean over images of each of F named values. NaN leaves an image out of that value only.
+    """Mean over images of each of F named values. NaN excludes an image from that value only.
 
     Args:
         names: of the values, F.
@@ -152,7 +152,7 @@ class ImageMeans(Metric):
         self.counts += known.sum(0).to(self.counts)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the means by name, those of no image left out, and `count`: how many images the first value has."""
+        """Return the means by name, except those over no image, and `count`: how many images the first value has."""
         means = (sums.read(self.sums) / self.counts.cpu()).float().to(self.device)
         found = {name: means[k] for k, name in enumerate(self.names) if int(self.counts[k])}
         return found | {"count": self.counts[0]}

@@ -16,15 +16,15 @@ _REGISTERED: dict[str, MetricSpec] = {}
 
 
 def register_metric(spec: MetricSpec) -> MetricSpec:
-    """Make a metric known by its name to `agcam benchmark`, its tables, plots and report. Returns it.
+    """Make a metric known by its name to `agcam benchmark`, its tables, plots and report; return it.
 
-    A package that others install declares it as an entry point instead, and need not call this:
+    An installable package declares an entry point instead and need not call this:
 
         [project.entry-points."agcam.metrics"]
         my_metric = "my_package.my_metric:SPEC"
 
     Raises:
-        InputError: if it is no `MetricSpec`, or its name or that of a value belongs to another metric.
+        InputError: if it is not a `MetricSpec`, or its name or that of a value belongs to another metric.
     """
     if not isinstance(spec, MetricSpec):
         raise InputError(f"a metric must be an agcam.metrics.MetricSpec, found {type(spec).__name__}")
@@ -32,7 +32,7 @@ def register_metric(spec: MetricSpec) -> MetricSpec:
     if known is not None and _source(known) != _source(spec):
         raise InputError(f"{_source(spec)} and {_source(known)} are both named {spec.name!r}; rename one")
     _check_names([*(other for other in _REGISTERED.values() if other.name != spec.name), spec])
-    _REGISTERED[spec.name] = spec  # run again, as in a notebook, it replaces what it declared before
+    _REGISTERED[spec.name] = spec  # the same declaration run again, as in a notebook, replaces the first
     return spec
 
 
@@ -43,7 +43,7 @@ def registered() -> dict[str, MetricSpec]:
 
 
 def metric_specs() -> dict[str, MetricSpec]:
-    """Return all metrics by name, in the order of the tables, those of installed packages included.
+    """Return all metrics by name, including those of installed packages, in the order of the tables.
 
     One that cannot be loaded is left out, with a warning.
     """
@@ -56,7 +56,7 @@ def parse_metrics(names: Sequence[str]) -> list[MetricSpec]:
     """Find the metrics of these names, in the order of the tables.
 
     Args:
-        names: of `metric_specs()`, "all" for all of them, or "my_package.module:spec" for one that is not registered.
+        names: from `metric_specs()`, "all" for all of them, or "my_package.module:spec" for one that is not registered.
 
     Raises:
         InputError: for an unknown name, with the known ones; or if two metrics share the name of a value.
@@ -82,7 +82,7 @@ def parse_metrics(names: Sequence[str]) -> list[MetricSpec]:
 
 
 def default_metrics() -> list[str]:
-    """Return the names of what is measured unless told otherwise: all but the slow ones."""
+    """Return the names of the metrics that are measured by default: all but the slow ones."""
     return [spec.name for spec in metric_specs().values() if not spec.slow]
 
 
@@ -95,10 +95,10 @@ def _import_own() -> None:
 
 
 def _check_names(specs: Collection[MetricSpec]) -> None:
-    """Raise `InputError` where two metrics give a value or a curve of one name."""
+    """Raise `InputError` if a name holds strange characters, or two metrics share that of a value or a curve."""
     for spec in specs:
         if not re.fullmatch(r"[\w./-]+", spec.name):
-            raise InputError(f"a metric's name must be of letters, digits and _ . / -, found {spec.name!r}")
+            raise InputError(f"a metric's name may hold letters, digits and _ . / - only, found {spec.name!r}")
     owners: dict[tuple[str, str], MetricSpec] = {}
     for spec in specs:
         named = [*(("value", v.name) for v in spec.values), *(("curve", c.name) for c in spec.curves)]

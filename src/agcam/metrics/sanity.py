@@ -1,4 +1,4 @@
-"""Sanity check by parameter randomization (Adebayo et al. 2018, arXiv 1810.03292): does the map need the training?"""
+"""Sanity check by parameter randomization (Adebayo et al. 2018, arXiv 1810.03292): does the map depend on training?"""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from agcam.metrics.spec import MetricSpec, Value, parts
 
 Mode = Literal["cascading", "independent"]
 Explain = Callable[[nn.Module, Tensor], Tensor]
-"""(model, images (B, 3, H, W)) to heatmaps (B, h, w), all for classes chosen beforehand."""
+"""A function from (model, images (B, 3, H, W)) to heatmaps (B, h, w), for classes chosen beforehand."""
 
 _SSIM_WINDOW = 11
 _STD = 0.02
 
 
 class Similarity(NamedTuple):
-    """How alike two heatmaps of each image are.
+    """How similar two heatmaps of each image are.
 
     Attributes:
         spearman: (…, B) float32 in [-1, 1], rank correlation.
@@ -41,16 +41,16 @@ class Similarity(NamedTuple):
 
 
 def vit_parts(model: nn.Module) -> list[tuple[str, list[tuple[str, nn.Parameter]]]]:
-    """A timm ViT's parameters by part, from the top down.
+    """Return the parameters of a timm ViT by part, from the head down.
 
-    The parts are `head`, `norm` (before it), `blocks.11` … `blocks.0`, and `patch_embed` with all that enters the
-    first block (tokens, position embedding). A part without parameters is left out.
+    The parts are `head`, `norm` (before it), `blocks.11` … `blocks.0`, and `patch_embed` with everything that enters
+    the first block (tokens, position embedding). A part without parameters is left out.
 
     Args:
         model: a timm ViT, or a module that holds one.
 
     Raises:
-        ModelError: no part of the model has transformer blocks.
+        ModelError: if no module in the model has transformer blocks.
     """
     holders = [module for module in model.modules() if isinstance(_blocks(module), nn.Sequential | nn.ModuleList)]
     if not holders:
@@ -78,20 +78,19 @@ def _part_of(name: str) -> str:
 
 
 def randomized(model: nn.Module, mode: Mode = "cascading", seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
-    """Copies of a ViT whose parts are re-initialised, from the head down to the patch embedding.
+    """Yield copies of a ViT with its parts reinitialized one after the other, from the head to the patch embedding.
 
-    Matrices, tokens and embeddings are drawn anew as timm does (normal, standard deviation 0.02), biases become 0,
-    scales of norms and of layer scale 1. A part's numbers depend on the seed and the part only, not on the mode or
-    the device.
+    Matrices, tokens and embeddings are drawn as timm does (normal, standard deviation 0.02), biases become 0, scales
+    of norms and of layer scale 1. A part's numbers depend on the seed and the part only, not on the mode or device.
 
     Args:
-        model: see `vit_parts`; it is copied, never touched.
+        model: see `vit_parts`; it is copied, never changed.
         mode: `"cascading"`: each part and all above it; `"independent"`: each part alone.
         seed: of the new numbers.
 
     Yields:
-        The name of the part reached and the model. It is one and the same copy, changed from step to step: use it
-        before asking for the next.
+        The name of the last part reinitialized, and the model. Each step changes the same copy: use it before asking
+        for the next.
     """
     if mode not in ("cascading", "independent"):
         raise InputError(f"mode must be 'cascading' or 'independent', found {mode!r}")
@@ -117,10 +116,10 @@ def _fresh(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def similarity(before: Tensor, after: Tensor, image_size: tuple[int, int]) -> Similarity:
-    """How alike the heatmaps of each image are before and after.
+    """Measure how similar the heatmaps of each image are before and after.
 
-    Rank correlation is taken on the patch grid. Structural similarity is taken on the maps as they are shown,
-    upsampled to the image and scaled to [0, 1]. A constant map correlates with nothing: 0.
+    Rank correlation is computed on the patch grid, structural similarity on the maps as they are shown: upsampled to
+    the image and scaled to [0, 1]. A constant map correlates with nothing: 0.
 
     Args:
         before: (B, h, w), any units.
@@ -128,34 +127,34 @@ def similarity(before: Tensor, after: Tensor, image_size: tuple[int, int]) -> Si
         image_size: (H, W), 11 pixels or more a side (the window of the structural similarity).
 
     Raises:
-        InputError: shapes differ, a heatmap is not finite, or the image is too small.
+        InputError: if shapes differ, a heatmap is not finite, or the image is too small.
     """
     check_heatmaps(before)
     check_heatmaps(after)
     if before.shape != after.shape:
         raise InputError(f"heatmaps before and after must have one shape, found {before.shape} and {after.shape}")
     if min(image_size) < _SSIM_WINDOW:
-        raise InputError(f"image_size must be {_SSIM_WINDOW} or more a side for SSIM, found {image_size}")
+        raise InputError(f"image_size must be at least {_SSIM_WINDOW} pixels a side for SSIM, found {image_size}")
     pair = [heatmaps.detach().float() for heatmaps in (before, after)]
     flat = [heatmaps.flatten(1) for heatmaps in pair]
     varied = torch.stack([rows.amax(1) > rows.amin(1) for rows in flat]).all(0)
     ranked = spearman_corrcoef(flat[0].T.squeeze(1), flat[1].T.squeeze(1)).reshape(-1)
-    shown = [min_max(upsample(heatmaps, image_size))[:, None] for heatmaps in pair]
-    alike = structural_similarity_index_measure(shown[0], shown[1], data_range=1.0, reduction="none")
-    assert isinstance(alike, Tensor)  # a pair only where the full image is asked for
-    return Similarity(torch.where(varied, ranked, 0.0), alike.reshape(-1))
+    scaled = [min_max(upsample(heatmaps, image_size))[:, None] for heatmaps in pair]
+    ssim = structural_similarity_index_measure(scaled[0], scaled[1], data_range=1.0, reduction="none")
+    assert isinstance(ssim, Tensor)  # a pair only where the full image is asked for
+    return Similarity(torch.where(varied, ranked, 0.0), ssim.reshape(-1))
 
 
 def parameter_randomization(
     model: nn.Module, images: Tensor, explain: Explain, mode: Mode = "cascading", seed: int = 0
 ) -> Similarity:
-    """How alike each image's heatmap is to that of the model with parts randomized; low is sane.
+    """Compare each image's heatmap with that of the model with parts randomized; low similarity is sane.
 
     Args:
         model: see `vit_parts`; left as found.
-        images: (B, 3, H, W), normalised.
-        explain: gives heatmaps (B, h, w) for a model and images. Fix the classes beforehand: the randomized model
-            would choose others.
+        images: (B, 3, H, W), normalized.
+        explain: gives heatmaps (B, h, w) for a model and images. Choose the classes beforehand: the randomized
+            model would predict others.
         mode: see `randomized`.
         seed: see `randomized`.
 
@@ -163,8 +162,8 @@ def parameter_randomization(
         (S, B) each, S parts in the order of `vit_parts`.
 
     Raises:
-        InputError: a heatmap is not finite, or as in `similarity`.
-        ModelError: the model is not a ViT.
+        InputError: as `similarity`.
+        ModelError: if the model is not a ViT.
     """
     size = (int(images.shape[2]), int(images.shape[3]))
     before = explain(copy.deepcopy(model).eval(), images)
@@ -176,7 +175,7 @@ class ParameterRandomization(RowMeans):
     """Mean similarity, in [-1, 1], of heatmaps before and after parts of the model are randomized; low is sane.
 
     A method whose maps survive randomization explains the image, not the model. Adebayo et al. 2018. Per-image
-    figures: `parameter_randomization`. Only sums over images are kept.
+    values: `parameter_randomization`. Only sums over images are kept.
 
     Args:
         model: see `vit_parts`; left as found, neither moved nor saved with the metric.
@@ -201,13 +200,13 @@ class ParameterRandomization(RowMeans):
         names = [name for name, _ in vit_parts(model)]
         super().__init__(2 * len(names), **kwargs)
         self.parts = names
-        # in a tuple, where torch does not take the model for a part of the metric
+        # in a tuple, so that torch does not register the model as a submodule
         self._held = (model, explain)
         self.mode: Mode = mode
         self.seed = seed
 
     def update(self, images: Tensor) -> None:
-        """Explain images (B, 3, H, W), normalised, with the model and with each part randomized, and compare."""
+        """Explain images (B, 3, H, W), normalized, with the model and with each part randomized, and compare."""
         if not len(images):
             return
         model, explain = self._held
@@ -246,7 +245,7 @@ _WORDS = (
 
 
 def _rows(inputs: MetricInputs) -> Tensor:
-    """Similarities (P, 4 S): rank correlation and structure, in both modes, for each of S parts."""
+    """Return similarities (P, 4 S): rank correlation and structure, in both modes, for each of S parts."""
     explain = inputs.explain
     if explain is None:
         raise InputError("sanity explains other models: expected inputs with `explain`, found None")

@@ -1,7 +1,7 @@
-"""The declaration of a metric, from which its table columns, curves, words and torchmetrics class are made.
+"""The declaration of a metric, from which its table columns, curves, glossary entries and torchmetrics class are made.
 
-Every value is a function of the mean row. So rows of a batch, a shard or a process add up, and one bootstrap over rows
-serves means, best thresholds and ratios over the whole data set alike.
+Every value is a function of the mean row. So the rows of batches, shards and processes can simply be added, and one
+bootstrap over rows serves means, best thresholds and ratios over the whole data set.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from agcam.metrics.inputs import MetricInputs
 
 Needs = Literal["boxes", "masks", "objects", "model"]
 OTHER = "Other"
-"""Where values stand whose metric names no group."""
+"""The heading of values whose metric names no group."""
 PROBABILITY, ACCURACY = "probability of the class", "top-1 accuracy"
-"""What the height of a curve is."""
+"""Labels of the y axis that several metrics share."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Value:
     Attributes:
         name: unique among all metrics, such as "abpc" or, where a metric has several, "segmentation/miou".
         of_mean: from mean rows (…, K) to values (…,).
-        label: what people call it; the name if left out.
+        label: its name for people; the name if left out.
         help: one to three sentences on what it means.
         higher_is_better: None where neither is.
-        minor: leave it out of the terminal's table, which has room for few.
+        minor: whether the terminal's table, which has room for few values, leaves it out.
     """
 
     name: str
@@ -62,11 +62,11 @@ class Curve:
         title: above its plot; the name if left out.
         x_label: of the x axis.
         y_label: of the y axis.
-        label: what people call it in the report; the title if left out.
+        label: its name in the report; the title if left out.
         help: one or two sentences on what it means.
-        higher_is_better: whether a good method keeps it high; None where neither.
+        higher_is_better: whether a good method keeps it high; None where neither is better.
         over: what x is; curves over pixels and over thresholds are different plots.
-        for_one_image: whether a single image's curve is worth a look: a probability is, a hit or miss is not.
+        for_one_image: whether the report shows the curve of single images: useful for probabilities, not for hits.
     """
 
     name: str
@@ -96,26 +96,26 @@ class Restriction:
 
 
 ALONE = Restriction("images of one class", attrgetter("alone"))
-"""Where an image shows several classes, which comes first says nothing of one."""
+"""For metrics of top-1 accuracy: where an image shows several classes, the top-1 class says little about each."""
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A metric: what it needs, its rows, and what is made of them.
+    """A metric: what it needs, how it measures an image, and the values and curves made of that.
 
     Functions defined at the top of a module (no lambdas) can be sent to the other processes of `--devices N`.
 
     Attributes:
         name: for `--metrics`.
-        rows: one row a pair, (P, K) numbers for inputs of P >= 1 pairs; NaN in rows that do not count.
+        rows: from inputs of P >= 1 pairs to rows (P, K), one for each pair; NaN in rows that are excluded.
         values: the numbers made of the mean row.
         curves: the curves made of it.
-        needs: "boxes", "masks", "objects" (either, as the user chose), or the "model" only. `rows` is called with
-            pairs that have it.
-        only: which of those pairs count, where not all do.
+        needs: "boxes", "masks", "objects" (boxes or masks, as the user chose), or the "model" only. `rows` is called
+            only with pairs that have it.
+        only: which of those pairs count; all if None.
         group: the heading under which its values stand.
-        help: what it measures, in half a sentence, for `--help`.
-        slow: not measured unless asked for.
+        help: what it measures, in a few words, for `--help`.
+        slow: whether it is measured only on request.
         width: K, for the torchmetrics class.
         order: its place in the tables, ascending.
 
@@ -140,10 +140,10 @@ class MetricSpec:
     order: int = 1000
 
     def measure(self, inputs: MetricInputs) -> Tensor | None:
-        """Return the rows (P, K) float32 of all P pairs, NaN in those that do not count; None if no pair can.
+        """Return the rows (P, K) float32 of all P pairs, NaN in those that are excluded; None if all are.
 
         Raises:
-            InputError: if the metric does not give one row a pair.
+            InputError: if the metric does not give one row for each pair.
         """
         chosen = torch.ones_like(inputs.alone) if self.needs == "model" else getattr(inputs, _KNOWN[self.needs])
         if self.only is not None:
@@ -154,11 +154,11 @@ class MetricSpec:
         rows = self.rows(inputs.keep(pairs))
         if rows.dim() != 2 or len(rows) != len(pairs):
             raise InputError(
-                f"metric {self.name!r} must give rows ({len(pairs)}, K), one a pair, found {tuple(rows.shape)}"
+                f"metric {self.name!r} must give rows ({len(pairs)}, K), one for each pair, found {tuple(rows.shape)}"
             )
-        spread = torch.full((len(chosen), rows.shape[1]), torch.nan, device=rows.device)
-        spread[pairs.to(rows.device)] = rows.float()
-        return spread
+        all_rows = torch.full((len(chosen), rows.shape[1]), torch.nan, device=rows.device)
+        all_rows[pairs.to(rows.device)] = rows.float()
+        return all_rows
 
 
 _KNOWN = {"boxes": "boxed", "masks": "masked", "objects": "known"}
@@ -175,7 +175,7 @@ def parts(count: int, rows: Tensor) -> Tensor:
 
 
 def halves(x: tuple[float, ...], first: dict[str, Any], second: dict[str, Any], **both: Any) -> tuple[Curve, Curve]:
-    """Declare two curves over the same N places, which are the first and the second half of a row of 2 N columns."""
+    """Declare two curves over the same N places: the first and the second half of a row of 2 N columns."""
     n = len(x)
     return (
         Curve(x=x, part=slice(0, n), **both, **first),

@@ -1,4 +1,4 @@
-"""What is wrong with an option, in one line: its name, where it was given, what was found, what was expected."""
+"""One-line errors about options: the name, where it was given, what was found, what was expected."""
 
 from agcam.cli.options.blame import Given, blame, given_to_command
 from agcam.cli.options.plain_texts import plain_texts

@@ -1,4 +1,4 @@
-"""An option's error in one line, blamed on the place that gave it."""
+"""From jsonargparse's error to one line that names the option and the place that gave it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _YAML_WORDS = {"True": "true", "False": "false", "None": "null"}
 
 @dataclass(frozen=True)
 class Given:
-    """What options were given where.
+    """The options of a command, and where they were given.
 
     Attributes:
         args: the command line.
         files: the configurations that it names, in their order.
         parser: knows the options.
         help: the command that lists them.
-        fails_alone: whether a configuration alone, without other options, fails with a message. Asked only where a
+        fails_alone: whether a configuration without other options fails with the same message. Called only where the
             message names no option.
     """
 
@@ -42,7 +42,7 @@ class Given:
 
 
 def blame(error: Exception, given: Given) -> InputError:
-    """What jsonargparse raised, as an error that names the option, its place, what was found and what was expected."""
+    """Make of jsonargparse's error one that names the option, its place, what was found and what was expected."""
     message = str(error) or type(error).__name__
     problem = read_problem(message)
     source = find_source(problem.key, given.args, given.files, problem.found) if problem.key else None
@@ -57,25 +57,25 @@ def blame(error: Exception, given: Given) -> InputError:
 
 
 def given_to_command(parser: StandardParser, args: Sequence[str], files: Sequence[Path]) -> Given:
-    """What was given to a command with subcommands, such as train.py."""
+    """Collect what was given to a command of LightningCLI, such as `agcam fit`."""
     command = next((arg for arg in args if not arg.startswith("-")), "")
     commands = next((action for action in parser._actions if isinstance(action, _SubParsersAction)), None)
 
     def fails_alone(file: Path, message: str) -> bool:
         try:
             parser.parse_args([command, "--config", str(file)])
-        except Exception as error:  # whatever an odd structure makes jsonargparse stumble over
+        except Exception as error:  # jsonargparse raises errors of many kinds for an odd structure
             return str(error) == message
         return False
 
     known = commands.choices.get(command) if commands is not None else None
     return Given(
-        args, files, known or parser, f"train.py {command if known else ''} --help".replace("  ", " "), fails_alone
+        args, files, known or parser, f"agcam {command if known else ''} --help".replace("  ", " "), fails_alone
     )
 
 
 def _guilty(given: Given, message: str) -> Path | None:
-    """The configuration that fails by itself."""
+    """Find the configuration that fails by itself; None if none does."""
     named = {"-c", "--config", *map(str, given.files)}
     others = [arg for arg in given.args[1:] if arg not in named and not arg.startswith("--config=")]
     if len(given.files) == 1 and not others:
@@ -84,7 +84,7 @@ def _guilty(given: Given, message: str) -> Path | None:
 
 
 def _sentence(problem: Problem, source: Source | None, given: Given) -> str:
-    """All but the file's name."""
+    """Write the sentence of the error, without the file's name."""
     in_file = source is not None and source.file is not None
     name = problem.key if in_file else f"--{problem.key}"
     of = f" (of {problem.owner.rpartition('.')[2]})" if problem.owner else ""
@@ -106,14 +106,14 @@ def _sentence(problem: Problem, source: Source | None, given: Given) -> str:
 
 
 def _instead(names: Sequence[str], dashes: str = "") -> str:
-    """What else there is."""
+    """Name the alternatives; empty if there is none."""
     if len(names) > 1:
         return f"known are {', '.join(names)}"
     return f"did you mean {dashes}{names[0]}?" if names else ""
 
 
 def _as_written(problem: Problem) -> str:
-    """The value that was found, in YAML's words and not in Python's."""
+    """Return the value that was found, as YAML writes it."""
     found = problem.found or ""
     if found.startswith("NestedArg("):
         found = found.partition("val=")[2].rstrip(")").strip("'")
@@ -122,13 +122,13 @@ def _as_written(problem: Problem) -> str:
 
 
 def _hint(problem: Problem, source: Source | None) -> str:
-    """What to write instead, where that is known."""
+    """Say what to write instead; empty where that is not known."""
     texts = unquoted(source.node) if source is not None else []
     if texts and any("str" in (base_name(kind), kind.partition("[")[2].rstrip("]")) for kind in problem.expected):
         quoted = [json.dumps(text, ensure_ascii=False) for text in texts]
         several = isinstance(source.node, yaml.SequenceNode) if source is not None else False
         written = f"[{', '.join(quoted[:4])}{', …' if len(quoted) > 4 else ''}]" if several else quoted[0]
-        return f"; to YAML an unquoted yes, no, on, off, null, number or date is no text, so quote them: {written}"
+        return f"; YAML does not read an unquoted yes, no, on, off, null, number or date as text; quote them: {written}"
     plain = (problem.found or "").strip()
     lists = any(base_name(kind) in LISTS for kind in problem.expected)
     if lists and plain and plain.isprintable() and len(plain) < 80 and not set(plain) & set("[]{}:,()"):

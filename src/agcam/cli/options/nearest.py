@@ -1,4 +1,4 @@
-"""Names near to one that is not known."""
+"""Known names that resemble an unknown one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from jsonargparse import ArgumentParser
 
 
 def near_option(name: str, parser: StandardParser | None, owner: str = "", key: str = "") -> str:
-    """The known option that somebody who wrote `name` may have meant; empty if none is near.
+    """Return the known option that resembles `name` most; empty if none does.
 
     Args:
-        name: all of it, such as `model.learning_rat`.
+        name: the whole name, such as `model.learning_rat`.
         parser: knows the command's options.
         owner: import path of the class that should take the option.
         key: the part of `name` that chose that class, such as `data`.
@@ -30,7 +30,7 @@ def near_option(name: str, parser: StandardParser | None, owner: str = "", key: 
 
 
 def near_classes(name: str, bases: Sequence[str]) -> list[str]:
-    """Names of loaded classes that are near to `name` and fit one of `bases`; all of them if they are few."""
+    """Return the loaded subclass of one of `bases` whose name resembles `name` most; all of them if they are few."""
     known = sorted({kind.__name__ for base in bases for kind in _subclasses(_load(base))})
     near = get_close_matches(name.rpartition(".")[2], known, 1, 0.6)
     return near or (known if len(known) < 9 else [])
@@ -46,7 +46,7 @@ def _parameters(owner: str) -> Iterable[str]:
 
 
 def _load(path: str) -> type | None:
-    """A class whose module is loaded already: looking for names is no reason to run code."""
+    """Return a class if its module is loaded already: a search for names must not run code."""
     module, _, name = path.rpartition(".")
     if module not in sys.modules:
         return None
@@ -55,7 +55,7 @@ def _load(path: str) -> type | None:
 
 
 def _subclasses(kind: type | None) -> Iterable[type]:
-    """Public subclasses at any depth, those of tests left out."""
+    """Yield public subclasses at any depth, without those of tests."""
     children: list[type] = kind.__subclasses__() if kind is not None else []
     for child in children:
         if not child.__name__.startswith(("_", "Dummy")) and child.__module__.partition(".")[0] in (

@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 
 
 def plain_texts(value: Any) -> Any:
-    """A parsed configuration with a plain text for each member of a text enumeration; changed in place."""
+    """Replace members of text enumerations in a parsed configuration by plain text, in place; return it."""
     if isinstance(value, Enum) and isinstance(value, str):
         return str(value.value)
     if isinstance(value, Namespace):

@@ -1,4 +1,4 @@
-"""Reading jsonargparse's messages: of a tree of unions and class names, the one option that is wrong, and why."""
+"""Find in jsonargparse's messages, trees of unions and class names, the one option that is wrong, and why."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Problem:
 
 
 def read_problem(message: str, key: str = "", owner: str = "") -> Problem:
-    """The one thing that is wrong according to a message of jsonargparse.
+    """Find the one problem in a message of jsonargparse.
 
     Args:
-        message: all of it.
+        message: the whole message.
         key: of the option that it is about, if that is known from what surrounds the message.
         owner: import path of the class that takes the option.
     """
@@ -91,10 +91,10 @@ def read_problem(message: str, key: str = "", owner: str = "") -> Problem:
 
 
 def _read_union(found: re.Match[str], key: str, owner: str) -> Problem:
-    """The most telling of the reasons why each type of a union does not fit."""
+    """Choose, of the reasons why each type of a union does not match, the most specific."""
     types, value = _split(found[1]), found[3]
     reasons = _items(found[2])
-    for reason in reasons:  # somebody named a class: what is wrong with that one
+    for reason in reasons:  # a class was named: report what is wrong with it
         if _CLASS.match(reason):
             inner = read_problem(reason, key, owner)
             if inner.kind == "other" and _NO_CLASS.search(reason):
@@ -114,19 +114,19 @@ def _read_union(found: re.Match[str], key: str, owner: str) -> Problem:
 
 
 def _items(text: str) -> list[str]:
-    """The entries of a list, each beginning with a dash at the same depth."""
+    """Split a list into its entries, each beginning with a dash at the same depth."""
     parts = re.split(r"^- ", textwrap.dedent(text), flags=re.MULTILINE)
     return [textwrap.dedent(_dedent_rest(part)).strip() for part in parts if part.strip()]
 
 
 def _dedent_rest(text: str) -> str:
-    """Text whose first line lost its indentation: dedent the others by themselves."""
+    """Dedent all lines but the first, which has lost its indentation."""
     first, _, rest = text.partition("\n")
     return f"{first}\n{textwrap.dedent(rest)}" if first.strip() else textwrap.dedent(rest)
 
 
 def _split(types: str) -> tuple[str, ...]:
-    """Types separated by commas outside of brackets and quotation marks."""
+    """Split types at the commas outside of brackets and quotation marks."""
     return tuple(part.strip() for part in re.findall(r"(?:\[[^\]]*(?:\[[^\]]*\][^\]]*)*\]|'[^']*'|[^,])+", types))
 
 
@@ -140,10 +140,10 @@ def _plain(said: str) -> str:
 
 
 def _without_types(text: str) -> str:
-    """A message that is not understood, without the names of Python's types."""
+    """Return a message that is not understood, without the markup of Python's types."""
     return re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", text)
 
 
 def option_path(key: str) -> Sequence[str]:
-    """The parts of an option's name, without those that only YAML needs."""
+    """Split an option's name into its parts, without those that only YAML has."""
     return [part for part in key.split(".") if part not in ("init_args", "dict_kwargs")]

@@ -1,4 +1,4 @@
-"""What classes refuse when they are made from options: Lightning's Trainer, callbacks, loggers, data, the model."""
+"""Errors of classes that are made from options: Lightning's Trainer, callbacks, loggers, data, the model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _STUMBLED = (AttributeError, NameError, LookupError, AssertionError, ArithmeticE
 
 
 def refused(error: Exception) -> Exception:
-    """An error of making classes from options as one of ours; a bug as it is.
+    """Turn an error of making classes from options into one of ours; return a bug as it is.
 
-    Whatever a library raises while it takes its options is about these options, unless it stumbled; code of ours
-    refuses with errors of ours, so that anything else that it raises is a bug.
+    What a library raises while it reads its options is about these options, unless it is an error such as
+    AttributeError. Our own code refuses options by our own errors; anything else that it raises is a bug.
     """
     root = root_cause(error)
     if isinstance(root, Exception) and isinstance(plain := as_ours(root), AgcamError):
@@ -36,7 +36,7 @@ def refused(error: Exception) -> Exception:
 
 
 def _maker(error: BaseException) -> str:
-    """The name of the class whose method raised; empty if none did."""
+    """Return the name of the class whose method raised; empty if none did."""
     frames = list(traceback.walk_tb(error.__traceback__))
     maker = frames[-1][0].f_locals.get("self") if frames else None
     return "" if maker is None else type(maker).__name__

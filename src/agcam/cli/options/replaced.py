@@ -1,4 +1,4 @@
-"""Options that other LightningCLI commands have and that say nothing here."""
+"""Options that other LightningCLI commands have and this one does not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from lightning.pytorch.cli import LightningArgumentParser
 
 _OWN = (
-    "the classifier makes its own (AdamW with a rate for each layer, warm-up and cosine); set --model.lr, "
-    "--model.weight_decay, --model.layer_decay and --model.warmup_epochs"
+    "expected null: the classifier makes its own (AdamW with a rate for each layer, warm-up and cosine); set "
+    "--model.lr, --model.weight_decay, --model.layer_decay and --model.warmup_epochs"
 )
 
 

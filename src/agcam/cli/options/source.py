@@ -1,4 +1,4 @@
-"""Where the value of an option comes from: the command line, or a line of a configuration."""
+"""Find where the value of an option comes from: the command line, or a line of a configuration."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from agcam.io.text import read_text
 
 @dataclass(frozen=True)
 class Source:
-    """One place that gives an option, or what the option is a part of.
+    """One place that gives an option, or a section that holds it.
 
     Attributes:
         where: `--name`, or `FILE:LINE`.
         depth: how many parts of the option's name the place gives.
-        node: the value as it was written, before YAML made something of it; None where it cannot be read.
+        node: the value as it was written, before YAML interpreted it; None where it cannot be read.
         file: the configuration; None for the command line.
     """
 
@@ -36,7 +36,7 @@ class Source:
 
 
 def find_source(key: str, args: Sequence[str], files: Sequence[Path], found: str | None = None) -> Source | None:
-    """The place that gives `key`, or most of its name; of several the one with the value `found`, or the last.
+    """Find the place that gives `key`, or most of its name; of several the one with the value `found`, or the last.
 
     Args:
         key: an option's name with dots.
@@ -69,7 +69,7 @@ def _on_command_line(parts: Sequence[str], args: Sequence[str]) -> Iterator[Sour
 
 
 def _common(given: Sequence[str], wanted: Sequence[str]) -> int:
-    """How many parts of `wanted` an option gives; 0 if it gives something else. Its last part may be abbreviated."""
+    """Count the parts of `wanted` that an option gives; 0 if it gives another. Its last part may be abbreviated."""
     if not given or len(given) > len(wanted):
         return 0
     same = list(given[:-1]) == list(wanted[: len(given) - 1])
@@ -92,7 +92,7 @@ def _descend(node: yaml.Node | None, parts: Sequence[str]) -> tuple[yaml.Node | 
 
 
 def _descend_lines(node: yaml.Node | None, parts: Sequence[str]) -> tuple[yaml.Node | None, int, int]:
-    """The value that is nearest to `parts` inside `node`, how many parts lead there, and the line of its name."""
+    """Return the value nearest to `parts` inside `node`, how many parts lead there, and the line of its name."""
     if not parts:
         return node, 0, 1 if node is None else node.start_mark.line + 1
     best: tuple[yaml.Node | None, int, int] = (node, 0, 1 if node is None else node.start_mark.line + 1)
@@ -129,7 +129,7 @@ def _scalars(node: yaml.Node | None, most: int = 50) -> list[str]:
 
 
 def unquoted(node: yaml.Node | None) -> list[str]:
-    """The texts of a list, or of one value, if YAML makes of at least one of them something that is no text."""
+    """Return the texts of a list, or of one value, if YAML reads at least one of them as something else."""
     entries = node.value if isinstance(node, yaml.SequenceNode) else [node]
     plain = [entry for entry in entries if isinstance(entry, yaml.ScalarNode)]
     odd = [entry for entry in plain if not entry.tag.endswith(":str") or (not entry.style and _is_number(entry.value))]
@@ -137,5 +137,5 @@ def unquoted(node: yaml.Node | None) -> list[str]:
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a number in YAML 1.2, as jsonargparse reads it; PyYAML takes 1e3 for a text."""
+    """Return whether a text is a number in YAML 1.2, as jsonargparse reads it; PyYAML takes 1e3 for a text."""
     return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text) is not None

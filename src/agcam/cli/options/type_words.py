@@ -23,7 +23,7 @@ LISTS = {name for name, words in _WORDS.items() if words.startswith("a list")}
 
 
 def expected_words(types: Sequence[str]) -> str:
-    """Types as jsonargparse writes them, such as "<class 'int'>", in words."""
+    """Put types as jsonargparse writes them, such as "<class 'int'>", into words."""
     choices = [choice for kind in types for choice in _choices(kind)]
     words = [f"one of {', '.join(dict.fromkeys(choices))}"] if choices else []
     words += [_word(kind) for kind in types if not _choices(kind)]
@@ -31,7 +31,7 @@ def expected_words(types: Sequence[str]) -> str:
 
 
 def base_name(kind: str) -> str:
-    """The name of a type without its module and its parameters."""
+    """Return the name of a type without its module and its parameters."""
     inner = re.sub(r"^<(?:class|enum) '(.*)'>$", r"\1", kind.strip())
     return inner.partition("[")[0].rpartition(".")[2]
 

@@ -1,1 +1,1 @@
-"""Classification metrics: what a classifier is worth."""
+"""Classification metrics: how good a classifier is."""

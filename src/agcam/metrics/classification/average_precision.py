@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def average_precision(scores: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Average precision (B,) float32 of each ranking by score, equal scores taken together; 0 without positives.
+    """Return the average precision (B,) float32 of each ranking by score, with ties as one; 0 without positives.
 
     Args:
         scores: (B, N), without NaN; any units, only their order counts.
         truth: (B, N) bool, the positives.
-        valid: (B, N) bool, what counts; None for all.
+        valid: (B, N) bool, which entries count; all if None.
     """
     length = scores.shape[1]
     valid = torch.ones_like(truth) if valid is None else valid

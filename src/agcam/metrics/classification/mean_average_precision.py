@@ -17,11 +17,11 @@ _AT_ONCE = 2**22
 class MeanAveragePrecision(Metric):
     """Mean over classes, in [0, 1], of the average precision of ranking all images by the class's logit.
 
-    Classes that no image shows have no average precision: they are left out, and `absent` names them after `compute`.
+    Classes that no image shows have no average precision: they are excluded, and `absent` names them after `compute`.
     NaN where no class is present, or a logit is NaN.
 
-    Logits are kept as they are and ranked together in the end. They are never turned into probabilities: only their
-    order counts, and a sigmoid in float32 makes 1.0 of all logits above 17, which would tie what the model ranks.
+    Logits are kept and ranked together at the end. They are never turned into probabilities: a sigmoid in float32 is
+    1.0 for every logit above 17, which would make ties of what the model ranks.
 
     Examples:
         >>> metric = MeanAveragePrecision()
@@ -48,7 +48,7 @@ class MeanAveragePrecision(Metric):
         self.truth.append(label > 0)
 
     def compute(self) -> Tensor:
-        """The mean over the classes that are present."""
+        """Return the mean over the classes that are present."""
         scores, truth = dim_zero_cat(self.logits).T, dim_zero_cat(self.truth).T
         present = truth.any(1)
         self.absent = tuple(torch.nonzero(~present)[:, 0].tolist())

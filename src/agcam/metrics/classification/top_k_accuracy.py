@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 
 def top_k_hits(logits: Tensor, label: Tensor, k: int) -> Tensor:
-    """Whether (B,) bool the label is among the k classes of highest logit.
+    """Return whether (B,) bool the label is among the k classes of highest logit.
 
     Of equal logits the class of lower index comes first, as in `argmax`; `topk` takes whichever it finds.
 
@@ -31,7 +31,7 @@ class TopKAccuracy(Metric):
     NaN where the logits of any image hold NaN: they rank nothing.
 
     Args:
-        k: 1 for the accuracy of the first choice.
+        k: 1 for top-1 accuracy.
 
     Examples:
         >>> metric = TopKAccuracy(5)
@@ -57,5 +57,5 @@ class TopKAccuracy(Metric):
         self.broken += logits.isnan().any(1).sum()
 
     def compute(self) -> Tensor:
-        """The share; NaN where no image was added."""
+        """Return the share; NaN where no image was added."""
         return torch.where(self.broken > 0, torch.nan, self.hits / self.count)

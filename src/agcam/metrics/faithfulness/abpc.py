@@ -29,14 +29,14 @@ FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 def abpc_curves(
     model: nn.Module, images: Tensor, heatmaps: Tensor, targets: Tensor, batch_size: int = 32, multilabel: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The target's probability while 0, 10, … 100 % of the pixels are zeroed.
+    """Return the target's probability while 0, 10, … 100 % of the pixels are zeroed.
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W).
-        images: (B, 3, H, W), normalised: zero is the mean colour.
+        images: (B, 3, H, W), normalized: zero is the mean color.
         heatmaps: (B, h, w), any units, upsampled to the image and ranked by `rank_pixels`.
         targets: (B,) int64, the ground-truth classes.
-        batch_size: images a forward. The curves share their ends, so an image costs 20 forwards.
+        batch_size: images in a forward pass. The curves share their ends, so an image costs 20 forward passes.
         multilabel: take the target's sigmoid instead of its softmax.
 
     Returns:
@@ -44,7 +44,7 @@ def abpc_curves(
         over the steps of `lerf - morf`.
 
     Raises:
-        InputError: shapes do not fit, a heatmap is not finite, or a target is not a class.
+        InputError: if shapes do not match, a heatmap is not finite, or a target is not a class.
     """
     images, most, least = prepare(images, heatmaps, targets)
     counts = pixel_counts((images.shape[2], images.shape[3]), FRACTIONS)
@@ -60,8 +60,8 @@ class ABPC(CurvePair):
     Per-image curves: `abpc_curves`. Only the curves' sums are kept, whatever the number of images.
 
     Args:
-        model: gives logits (n, C) for normalised images (n, 3, H, W); used in evaluation mode and left as found.
-        batch_size: images a forward.
+        model: gives logits (n, C) for normalized images (n, 3, H, W); used in evaluation mode and left as found.
+        batch_size: images in a forward pass.
 
     Examples:
         >>> metric = ABPC(model)
@@ -73,7 +73,7 @@ class ABPC(CurvePair):
         super().__init__(model, _VALUES, _CURVES, batch_size, **kwargs)
 
     def update(self, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
-        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalised, for the classes `targets` (B,) int64."""
+        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalized, for the classes `targets` (B,) int64."""
         if len(images):
             self.add_pair(abpc_curves(self.model, images, heatmaps, targets, self.batch_size))
 

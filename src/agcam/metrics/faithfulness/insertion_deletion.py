@@ -38,25 +38,25 @@ def insertion_deletion_curves(
     batch_size: int = 32,
     multilabel: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The target's probability while the most relevant pixels come, or go, first.
+    """Return the target's probability while the most relevant pixels are inserted first, and deleted first.
 
     Insertion starts from the blurred image (Gaussian, 11 × 11, sigma 5) and shows more and more pixels of the
-    image itself. Deletion starts from the image and zeroes them: the mean colour, as the image is normalised.
+    image itself. Deletion starts from the image and zeroes them: the mean color, as the image is normalized.
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W).
-        images: (B, 3, H, W), normalised, 6 pixels or more a side.
+        images: (B, 3, H, W), normalized, at least 6 pixels a side.
         heatmaps: (B, h, w), any units.
         targets: (B,) int64.
         steps: the fractions are 0, 1/steps, … 1. RISE moves 224 pixels a step, which is 224 steps.
-        batch_size: images a forward.
+        batch_size: images in a forward pass.
         multilabel: take the target's sigmoid instead of its softmax.
 
     Returns:
         `insertion` and `deletion`, (steps + 1, B) float32 each; an image's values are their `area`.
 
     Raises:
-        InputError: shapes do not fit, a heatmap is not finite, or a target is not a class.
+        InputError: if shapes do not match, a heatmap is not finite, or a target is not a class.
     """
     images, most, _ = prepare(images, heatmaps, targets)
     height, width = images.shape[2:]
@@ -66,11 +66,11 @@ def insertion_deletion_curves(
         )
     counts = pixel_counts((height, width), fractions(steps))
     blurred = blur(images)
-    # showing the first n pixels is removing the others, the last ones first
+    # inserting the first n pixels is removing the others, the last ones first
     backwards, hidden = height * width - 1 - most, [height * width - count for count in counts]
-    shown = perturbed_logits(model, replace_by(images, blurred), backwards, hidden, batch_size)
-    gone = perturbed_logits(model, replace_by(images, torch.zeros(())), most, counts, batch_size)
-    return probabilities(shown, targets, multilabel), probabilities(gone, targets, multilabel)
+    inserted = perturbed_logits(model, replace_by(images, blurred), backwards, hidden, batch_size)
+    deleted = perturbed_logits(model, replace_by(images, torch.zeros(())), most, counts, batch_size)
+    return probabilities(inserted, targets, multilabel), probabilities(deleted, targets, multilabel)
 
 
 def blur(images: Tensor) -> Tensor:
@@ -91,9 +91,9 @@ class InsertionDeletion(CurvePair):
     2018. Only the curves' sums are kept, whatever the number of images.
 
     Args:
-        model: gives logits (n, C) for normalised images (n, 3, H, W); used in evaluation mode and left as found.
-        steps: the fractions are 0, 1/steps, … 1; an image costs 2 (steps + 1) forwards.
-        batch_size: images a forward.
+        model: gives logits (n, C) for normalized images (n, 3, H, W); used in evaluation mode and left as found.
+        steps: the fractions are 0, 1/steps, … 1; an image costs 2 (steps + 1) forward passes.
+        batch_size: images in a forward pass.
 
     Examples:
         >>> metric = InsertionDeletion(model)
@@ -108,7 +108,7 @@ class InsertionDeletion(CurvePair):
         self.steps = steps
 
     def update(self, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
-        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalised, for the classes `targets` (B,) int64."""
+        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalized, for the classes `targets` (B,) int64."""
         if len(images):
             options = (self.steps, self.batch_size)
             self.add_pair(insertion_deletion_curves(self.model, images, heatmaps, targets, *options))

@@ -1,4 +1,4 @@
-"""The core of the faithfulness metrics: rank pixels, remove a share of them, ask the model, in batches."""
+"""The core of the faithfulness metrics: rank pixels, remove a share of them, and run the model, in batches."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch import Tensor, nn
 
 from agcam.errors import InputError, ModelError
 from agcam.evaluating import evaluating
-from agcam.metrics.checks import check_images
+from agcam.metrics.checks import check_explained_images
 from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.maps import min_max, upsample
 from agcam.metrics.means import RowMeans
 from agcam.metrics.spec import Curve, Value, parts
 
 Fill = Callable[[Tensor, Tensor], Tensor]
-"""(rows (n,) int64 of the batch, removed (n, H, W) bool) to those images (n, 3, H, W) with removed pixels replaced."""
+"""A function from rows (n,) int64 of the batch and removed pixels (n, H, W) bool to those images, refilled."""
 
 
 def rank_pixels(heatmaps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The order in which pixels go, most relevant first and least relevant first.
+    """Rank the pixels in the order of their removal, most relevant first and least relevant first.
 
-    Heatmaps are upsampled (bilinear) and scaled to [0, 1]. Equally relevant pixels go in the same order in both, the
-    later in reading order first, so a constant map removes the same pixels both ways. For the least relevant first,
-    relevance counts to a float32's precision at 1 + relevance, and among equals the more relevant goes first: that is
-    how the published ABPC code ranks, and its golden values depend on it.
+    Heatmaps are upsampled (bilinear) and scaled to [0, 1]. Equally relevant pixels keep the same order in both, the
+    later in reading order first, so a constant map removes the same pixels both ways. Least relevant first ranks by
+    1 + relevance in float32; of values that become equal, the more relevant goes first. The published ABPC code ranks
+    so, and its golden values depend on it.
 
     Args:
         heatmaps: (B, h, w), any units.
         size: (H, W) of the image.
 
     Returns:
-        Twice (B, H, W) int64: the place of each pixel, 0 for the first to go.
+        Twice (B, H, W) int64: the place of each pixel, 0 for the first to be removed.
     """
     relevance = min_max(upsample(heatmaps, size)).flatten(1)
     most = relevance.argsort(dim=1, stable=True).flip(1)
@@ -47,12 +47,12 @@ def _places(order: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pixel_counts(size: tuple[int, int], fractions: Sequence[float]) -> list[int]:
-    """How many of the H × W pixels each fraction in [0, 1] stands for, rounded down."""
+    """Return how many of the H × W pixels each fraction in [0, 1] stands for, rounded down."""
     return [int(size[0] * size[1] * fraction) for fraction in fractions]
 
 
 def replace_by(images: Tensor, baseline: Tensor) -> Fill:
-    """Removed pixels take the baseline's value; `baseline` is anything that broadcasts to the images (B, 3, H, W)."""
+    """Return the filling by the values of `baseline`, which broadcasts to the images (B, 3, H, W)."""
     whole = baseline.to(images).expand_as(images)
 
     def fill(rows: Tensor, removed: Tensor) -> Tensor:
@@ -64,24 +64,24 @@ def replace_by(images: Tensor, baseline: Tensor) -> Fill:
 def perturbed_logits(
     model: nn.Module, fill: Fill, places: Tensor, counts: Sequence[int], batch_size: int = 32
 ) -> Tensor:
-    """What the model says while more and more pixels are gone.
+    """Run the model on images with more and more pixels removed.
 
-    All steps of all images are queued up and run `batch_size` at a time on the device of `places`; no more perturbed
-    images than that are held at once. The model runs in evaluation mode, without gradients, and is left as found.
+    All steps of all images are queued and run `batch_size` at a time on the device of `places`; no more perturbed
+    images than that are in memory at once. The model runs in evaluation mode, without gradients, and is left as found.
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W).
         fill: makes the perturbed images.
-        places: (B, H, W) int64, the order of removal: the first `count` pixels are gone.
+        places: (B, H, W) int64, the order of removal: the first `count` pixels are removed.
         counts: F numbers of pixels.
-        batch_size: images a forward.
+        batch_size: images in a forward pass.
 
     Returns:
         (F, B, C) float32 logits.
 
     Raises:
-        ModelError: the model does not return (n, C).
-        InputError: `batch_size` is not positive, or there is no image.
+        ModelError: if the model does not return (n, C).
+        InputError: if `batch_size` is not positive, or there is no image.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be 1 or more, found {batch_size}")
@@ -103,7 +103,7 @@ def perturbed_logits(
 
 
 def probabilities(logits: Tensor, targets: Tensor, multilabel: bool = False) -> Tensor:
-    """Probability (F, B) of each image's target (B,) from logits (F, B, C): softmax, or sigmoid if `multilabel`."""
+    """Return the probability (F, B) of the targets (B,) in logits (F, B, C): softmax, or sigmoid if `multilabel`."""
     _check_range(logits, targets)
     index = targets.to(logits.device).long()[None, :, None].expand(len(logits), -1, 1)
     return (logits.sigmoid() if multilabel else logits.softmax(2)).gather(2, index)[:, :, 0]
@@ -116,14 +116,14 @@ def top1_hits(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def area(curves: Tensor, fractions: Sequence[float]) -> Tensor:
-    """Area under curves (F, …) over the fractions, divided by their span: the mean height, in the curve's units."""
+    """Return the area under curves (F, …) divided by the span of the fractions: their mean height, in their units."""
     x = torch.tensor(fractions, dtype=curves.dtype, device=curves.device)
     return torch.trapezoid(curves, x, dim=0) / (x[-1] - x[0])
 
 
 def prepare(images: Tensor, heatmaps: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Checked and detached images, and both orders of removal (`rank_pixels`) on the images' device."""
-    check_images(images, heatmaps, targets)
+    """Check the inputs; return detached images and both orders of removal (`rank_pixels`) on the images' device."""
+    check_explained_images(images, heatmaps, targets)
     size = (int(images.shape[2]), int(images.shape[3]))
     return images.detach(), *rank_pixels(heatmaps.detach().to(images.device), size)
 
@@ -135,13 +135,13 @@ def _check_range(logits: Tensor, targets: Tensor) -> None:
 
 
 class CurvePair(RowMeans):
-    """The mean of two curves (F,) an image, one behind the other in its row, and the values made of them.
+    """The means of two curves (F,), one after the other in an image's row, and the values made of them.
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W); neither copied nor moved nor saved with the metric.
         values: made of the mean row (2 F,).
         curves: both, with F points each.
-        batch_size: images a forward.
+        batch_size: images in a forward pass.
     """
 
     def __init__(
@@ -150,13 +150,13 @@ class CurvePair(RowMeans):
         super().__init__(sum(len(curve.x) for curve in curves), values, curves, **kwargs)
         if batch_size < 1:
             raise InputError(f"batch_size must be 1 or more, found {batch_size}")
-        # in a tuple, where torch does not take it for a part of the metric
+        # in a tuple, so that torch does not register it as a submodule
         self._held = (model,)
         self.batch_size = batch_size
 
     @property
     def model(self) -> nn.Module:
-        """The model that is asked."""
+        """The model that scores the perturbed images."""
         return self._held[0]
 
     def add_pair(self, pair: tuple[Tensor, Tensor]) -> None:
@@ -165,20 +165,20 @@ class CurvePair(RowMeans):
 
 
 def perturbed(inputs: MetricInputs) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
-    """Return what the curves of these inputs are made of: model, images, heatmaps, targets."""
+    """Return the inputs of every pair of curves: model, images, heatmaps, targets."""
     return inputs.model, inputs.images, inputs.heatmaps, inputs.targets
 
 
 def half_mean(half: int, rows: Tensor) -> Tensor:
-    """Mean height of the first (0) or second (1) curve of rows (…, 2 F)."""
+    """Return the mean height of the first (0) or second (1) curve of rows (…, 2 F)."""
     return parts(2, rows)[..., half, :].mean(-1)
 
 
 def half_area(half: int, fractions: Sequence[float], rows: Tensor) -> Tensor:
-    """Area under the first (0) or second (1) curve of rows (…, 2 F); see `area`."""
+    """Return the area under the first (0) or second (1) curve of rows (…, 2 F); see `area`."""
     return area(parts(2, rows)[..., half, :].movedim(-1, 0), fractions)
 
 
 def difference(rows: Tensor) -> Tensor:
-    """Mean height of the first curve of rows (…, 2 F) minus that of the second."""
+    """Return the mean height of the first curve of rows (…, 2 F) minus that of the second."""
     return half_mean(0, rows) - half_mean(1, rows)

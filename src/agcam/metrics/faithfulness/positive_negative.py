@@ -1,4 +1,4 @@
-"""Positive and negative perturbation (Chefer et al. 2021, arXiv 2012.09838): how long does the class stay right?"""
+"""Positive and negative perturbation (Chefer et al. 2021, arXiv 2012.09838): how long is the class recognized?"""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def positive_negative_hits(
     baseline: Tensor | None = None,
     batch_size: int = 32,
 ) -> tuple[Tensor, Tensor]:
-    """Return whether the top-1 class is still the label with 10, 20, … 90 % of the pixels gone.
+    """Return whether the top-1 class is still the label with 10, 20, … 90 % of the pixels removed.
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W).
-        images: (B, 3, H, W), normalised.
+        images: (B, 3, H, W), normalized.
         heatmaps: (B, h, w), any units, of the predicted class or of the label's (the paper reports both).
         labels: (B,) int64, the ground truth.
-        baseline: what removed pixels become, broadcast to the images; zero (the mean colour) if left out. The
-            published code blackens them before normalisation: `(-mean / std)[:, None, None]`.
-        batch_size: images a forward.
+        baseline: what removed pixels become, broadcast to the images; zero (the mean color) if left out. The
+            published code blackens them before normalization: `(-mean / std)[:, None, None]`.
+        batch_size: images in a forward pass.
 
     Returns:
-        `positive` (most relevant pixels gone first) and `negative` (least relevant first), (9, B) bool each; an
+        `positive` (most relevant pixels removed first) and `negative` (least relevant first), (9, B) bool each; an
         image's values are their `area`.
 
     Raises:
-        InputError: shapes do not fit, a heatmap is not finite, or a label is not a class.
+        InputError: if shapes do not match, a heatmap is not finite, or a label is not a class.
     """
     images, most, least = prepare(images, heatmaps, labels)
     counts = pixel_counts((images.shape[2], images.shape[3]), FRACTIONS)
@@ -60,15 +60,15 @@ def positive_negative_hits(
 
 
 class PositiveNegative(CurvePair):
-    """Mean top-1 accuracy, in [0, 1], while pixels go: positive (lower is better) and negative (higher is better).
+    """Mean top-1 accuracy, in [0, 1], while pixels are removed: positive (lower is better), negative (higher).
 
-    Each value is the area under accuracy over the fractions .1 … .9, divided by their span .8, so that it is an
-    accuracy. Chefer et al. 2021. Per-image hits: `positive_negative_hits`. Only the curves' sums are kept.
+    Each value is the area under the accuracy curve over the fractions .1 … .9, divided by their span .8, so that it
+    is itself an accuracy. Chefer et al. 2021. Per-image hits: `positive_negative_hits`. Only the curves' sums are kept.
 
     Args:
-        model: gives logits (n, C) for normalised images (n, 3, H, W); used in evaluation mode and left as found.
+        model: gives logits (n, C) for normalized images (n, 3, H, W); used in evaluation mode and left as found.
         baseline: see `positive_negative_hits`.
-        batch_size: images a forward.
+        batch_size: images in a forward pass.
 
     Examples:
         >>> metric = PositiveNegative(model)
@@ -81,7 +81,7 @@ class PositiveNegative(CurvePair):
         self.baseline = baseline
 
     def update(self, images: Tensor, heatmaps: Tensor, labels: Tensor) -> None:
-        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalised, whose classes are `labels` (B,) int64."""
+        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalized, whose classes are `labels` (B,) int64."""
         if len(images):
             options = (self.baseline, self.batch_size)
             self.add_pair(positive_negative_hits(self.model, images, heatmaps, labels, *options))
@@ -95,16 +95,16 @@ _VALUES = (
     Value(
         "positive",
         partial(half_area, 0, FRACTIONS),
-        "Hit rate, hottest gone first",
-        "Share of images still recognised while the hottest pixels are removed first. It should fall fast.",
+        "Accuracy, hottest removed first",
+        "Share of images still recognized while the hottest pixels are removed first. It should fall fast.",
         higher_is_better=False,
         minor=True,
     ),
     Value(
         "negative",
         partial(half_area, 1, FRACTIONS),
-        "Hit rate, coldest gone first",
-        "Share of images still recognised while the coldest pixels are removed first. It should stay high.",
+        "Accuracy, coldest removed first",
+        "Share of images still recognized while the coldest pixels are removed first. It should stay high.",
         minor=True,
     ),
 )
@@ -114,16 +114,16 @@ _CURVES = halves(
         "name": "positive",
         "title": "Positive perturbation",
         "x_label": "pixels zeroed, most relevant first",
-        "label": "Recognised, hottest gone first",
-        "help": "Share of images still recognised. It should fall.",
+        "label": "Recognized, hottest removed first",
+        "help": "Share of images still recognized. It should fall.",
         "higher_is_better": False,
     },
     {
         "name": "negative",
         "title": "Negative perturbation",
         "x_label": "pixels zeroed, least relevant first",
-        "label": "Recognised, coldest gone first",
-        "help": "Share of images still recognised. It should stay high.",
+        "label": "Recognized, coldest removed first",
+        "help": "Share of images still recognized. It should stay high.",
     },
     y_label=ACCURACY,
 )
@@ -135,7 +135,7 @@ register_metric(
         _CURVES,
         only=ALONE,
         group="Faithfulness",
-        help="top-1 accuracy kept, most and least relevant pixels gone first",
+        help="top-1 accuracy while the most or least relevant pixels are removed first",
         width=2 * len(FRACTIONS),
         order=110,
     )

@@ -1,4 +1,4 @@
-"""ROAD, remove and debias (Rong et al. 2022, arXiv 2202.00449): perturbation that leaves no mask to see."""
+"""ROAD, remove and debias (Rong et al. 2022, arXiv 2202.00449): perturbation that does not reveal its mask."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def road_hits(
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W).
-        images: (B, 3, H, W), normalised.
+        images: (B, 3, H, W), normalized.
         heatmaps: (B, h, w), any units.
         targets: (B,) int64, the ground truth.
         fractions: F shares of pixels, in (0, 1).
         noise: see `impute_linearly`.
         seed: see `impute_linearly`.
-        batch_size: images a forward. Imputation is the dearer part: a sparse linear system an image and step,
-            solved on the CPU, 0.01 to 0.4 s each at 224 × 224.
+        batch_size: images in a forward pass. Imputation costs more: a sparse linear system for each image
+            and step, solved on the CPU, 0.01 to 0.4 s each at 224 × 224.
 
     Returns:
-        `lerf` and `morf`, (F, B) bool each: least and most relevant pixels gone first. An image's ROAD is the mean
+        `lerf` and `morf`, (F, B) bool each: least and most relevant pixels removed first. An image's ROAD is the mean
         over the steps of `lerf - morf`.
 
     Raises:
-        InputError: shapes do not fit, a heatmap is not finite, or a target is not a class.
+        InputError: if shapes do not match, a heatmap is not finite, or a target is not a class.
     """
     images, most, least = prepare(images, heatmaps, targets)
     counts = pixel_counts((images.shape[2], images.shape[3]), fractions)
@@ -67,17 +67,17 @@ def road_hits(
 
 
 class ROAD(CurvePair):
-    """Top-1 accuracy kept, in [0, 1], while pixels are imputed from their neighbours. Rong et al. 2022.
+    """Top-1 accuracy, in [0, 1], while pixels are imputed from their neighbors. Rong et al. 2022.
 
     Zeroed pixels show the model the shape of the mask, which may carry the class; imputed ones hide it. Per-image
     hits: `road_hits`. Only the curves' sums are kept, whatever the number of images.
 
     Args:
-        model: gives logits (n, C) for normalised images (n, 3, H, W); used in evaluation mode and left as found.
+        model: gives logits (n, C) for normalized images (n, 3, H, W); used in evaluation mode and left as found.
         fractions: F shares of pixels, in (0, 1), ascending.
-        noise: standard deviation of the noise on imputed pixels, in the units of the normalised image.
+        noise: standard deviation of the noise on imputed pixels, in the units of the normalized image.
         seed: of the noise.
-        batch_size: images a forward.
+        batch_size: images in a forward pass.
 
     Examples:
         >>> metric = ROAD(model)
@@ -95,14 +95,16 @@ class ROAD(CurvePair):
         **kwargs: Any,
     ) -> None:
         if not fractions or not all(0 < fraction < 1 for fraction in fractions):
-            raise InputError(f"fractions must be in (0, 1), some pixels gone and some left, found {list(fractions)}")
+            raise InputError(
+                f"fractions must be in (0, 1), so that some pixels are removed and some left, found {list(fractions)}"
+            )
         super().__init__(model, _VALUES, _curves(tuple(fractions)), batch_size, **kwargs)
         self.fractions = tuple(fractions)
         self.noise = noise
         self.seed = seed
 
     def update(self, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
-        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalised, for the classes `targets` (B,) int64."""
+        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalized, for the classes `targets` (B,) int64."""
         if len(images):
             options = (self.fractions, self.noise, self.seed, self.batch_size)
             self.add_pair(road_hits(self.model, images, heatmaps, targets, *options))
@@ -117,20 +119,20 @@ _VALUES = (
         "road",
         difference,
         "ROAD",
-        "As the hit rates, with removed pixels painted over smoothly, coldest first minus hottest first.",
+        "Top-1 accuracy while pixels are painted over smoothly, coldest first, minus the same, hottest first.",
     ),
     Value(
         "road/lerf_auc",
         partial(half_mean, 0),
         "ROAD, coldest first",
-        "Share of images still recognised while the coldest pixels are painted over first. It should stay high.",
+        "Share of images still recognized while the coldest pixels are painted over first. It should stay high.",
         minor=True,
     ),
     Value(
         "road/morf_auc",
         partial(half_mean, 1),
         "ROAD, hottest first",
-        "Share of images still recognised while the hottest pixels are painted over first. It should fall fast.",
+        "Share of images still recognized while the hottest pixels are painted over first. It should fall fast.",
         higher_is_better=False,
         minor=True,
     ),
@@ -145,14 +147,14 @@ def _curves(fractions: tuple[float, ...]) -> tuple[Curve, Curve]:
             "title": "ROAD: LeRF",
             "x_label": "pixels imputed, least relevant first",
             "label": "ROAD, coldest painted over first",
-            "help": "Share of images still recognised. It should stay high.",
+            "help": "Share of images still recognized. It should stay high.",
         },
         {
             "name": "road/morf",
             "title": "ROAD: MoRF",
             "x_label": "pixels imputed, most relevant first",
             "label": "ROAD, hottest painted over first",
-            "help": "Share of images still recognised. It should fall.",
+            "help": "Share of images still recognized. It should fall.",
             "higher_is_better": False,
         },
         y_label=ACCURACY,
@@ -167,7 +169,7 @@ register_metric(
         _curves(FRACTIONS),
         only=ALONE,
         group="Faithfulness",
-        help="the same with imputed pixels, seconds an image and method on a CPU",
+        help="the same with imputed pixels; takes seconds for each image and method on a CPU",
         slow=True,
         width=2 * len(FRACTIONS),
         order=120,

@@ -16,11 +16,11 @@ from agcam.metrics.spec import MetricSpec, Value, column
 
 
 def energy_shares(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> Tensor:
-    """Share (B,) float32, in [0, 1], of each heatmap's energy that lies on the object.
+    """Return the share (B,) float32, in [0, 1], of each heatmap's energy that lies on the object.
 
-    Energy is the non-negative part of the upsampled heatmap in its own units: it is not scaled to [0, 1] first, which
-    would give a map without zeros different shares. So a constant positive map scores the object's share of the
-    image. Without any energy (nothing above 0), or without an object pixel, the share is 0.
+    Energy is the non-negative part of the upsampled heatmap in its own units. It is not scaled to [0, 1] first: that
+    would subtract the minimum and change the shares. So a constant positive map scores the object's share of the
+    image. Without energy (nothing above 0), or without an object pixel, the share is 0.
 
     Args:
         heatmaps: (B, h, w).
@@ -28,7 +28,7 @@ def energy_shares(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None)
         ignore: (B, H, W) bool, pixels to leave out.
 
     Raises:
-        InputError: shapes do not fit, or a heatmap is not finite.
+        InputError: if shapes do not match, or a heatmap is not finite.
     """
     check_heatmaps(heatmaps)
     truth = check_masks(heatmaps, masks, ignore)
@@ -57,7 +57,7 @@ class EnergyPointingGame(RowMeans):
         super().__init__(1, _VALUES, **kwargs)
 
     def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
-        """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
+        """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels in `ignore` (B, H, W) are excluded."""
         self.add(energy_shares(heatmaps, masks, ignore)[:, None])
 
 

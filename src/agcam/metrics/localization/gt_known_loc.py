@@ -1,4 +1,4 @@
-"""GT-known Loc and Top-1 Loc: box accuracy at a threshold that was fixed before looking."""
+"""GT-known Loc and Top-1 Loc: box accuracy at a threshold that was fixed beforehand."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from agcam.metrics.spec import Value, column
 def box_hits(
     heatmaps: Tensor, boxes: Sequence[Tensor], image_size: tuple[int, int], threshold: float = 0.5, iou: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Whether the box around the largest contour meets one of the object's boxes.
+    """Return whether the box around the largest contour matches one of the object's boxes.
 
     Args:
         heatmaps: (B, h, w), any units, explaining the ground-truth class.
         boxes: per image (n, 4) xyxy in pixels of the image.
         image_size: (H, W).
         threshold: in [0, 1), on the heatmap scaled to [0, 1].
-        iou: in (0, 1], what a hit needs at least.
+        iou: in (0, 1], the least IoU of a hit.
 
     Returns:
-        On the CPU (B,) bool hits, and (B,) bool: which images have a box at all; the others are left out.
+        On the CPU (B,) bool hits, and (B,) bool: which images have a box at all; the others are excluded.
     """
     ious, counted = best_ious(heatmaps, boxes, image_size, torch.tensor([threshold]), largest=True)
     return ious[:, 0] >= iou, counted
@@ -50,7 +50,7 @@ class GTKnownLoc(_FixedBoxAccuracy):
     """Share of images, in [0, 1], whose largest contour's box has IoU >= 0.5 with an object's box.
 
     The class is given (heatmaps explain the ground-truth class), so the classifier's mistakes do not count.
-    Images without a box are left out. Per-image hits: `box_hits`.
+    Images without a box are excluded. Per-image hits: `box_hits`.
 
     Args:
         threshold: in [0, 1), on the heatmap scaled to [0, 1].
@@ -72,7 +72,7 @@ class GTKnownLoc(_FixedBoxAccuracy):
 
 
 class Top1Loc(_FixedBoxAccuracy):
-    """GT-known Loc where, besides, the classifier's top-1 class must be right. Arguments as in `GTKnownLoc`."""
+    """GT-known Loc that also requires the top-1 class to be right. Arguments as in `GTKnownLoc`."""
 
     def __init__(self, threshold: float = 0.5, iou: float = 0.5, **kwargs: Any) -> None:
         super().__init__(TOP1_LOC, threshold, iou, **kwargs)

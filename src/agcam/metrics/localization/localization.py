@@ -53,7 +53,7 @@ class Localization(RowMeans):
     bounding box first, and the union of those boxes is scored against the union of the ground-truth boxes.
 
     Protocol `"corrected"`: no off-by-one, an undefined fraction (nothing predicted) is 0, pixels marked `ignore`
-    count nowhere, and images without any ground-truth pixel are left out. Protocol `"leem2024"` is that of the
+    are excluded, and so are images without a ground-truth pixel. Protocol `"leem2024"` is that of the
     AG-CAM paper's published code, kept for parity: right and lower edges are filled too, so predicted boxes are
     one pixel wider, ground-truth coordinates are truncated, and 1e-5 is added to both sides of each fraction.
 
@@ -108,25 +108,27 @@ def score(
     """Score image by image; arguments as in `Localization`.
 
     Returns:
-        On the CPU (B, 5) float64 in the order of `NAMES`, and (B,) bool: which images can be scored.
+        On the CPU (B, 5) float64 in the order of `NAMES`, and (B,) bool, which images can be scored.
 
     Raises:
-        InputError: shapes do not fit, boxes or masks are malformed, or a heatmap is not finite.
+        InputError: if shapes do not match, boxes or masks are malformed, or a heatmap is not finite.
     """
     check_heatmaps(heatmaps)
     if (boxes is None) == (masks is None):
-        raise InputError("give either boxes or masks")
+        raise InputError(f"found {'neither boxes nor masks' if boxes is None else 'boxes and masks'}; give one of them")
     parity = protocol == "leem2024"
     if masks is not None:
         truth = check_masks(heatmaps, masks, ignore)
         size = (int(masks.shape[1]), int(masks.shape[2]))
         if image_size is not None and tuple(image_size) != size:
-            raise InputError(f"image_size {image_size} is not that of the masks, {size}; it may be left out")
+            raise InputError(f"image_size is {image_size}, but the masks are {size}; leave it out")
     else:
         if boxes is None or image_size is None:
-            raise InputError("boxes need image_size, (H, W) in pixels")
+            raise InputError("found boxes without image_size; add image_size=(H, W) in pixels")
         if ignore is not None:
-            raise InputError("ignore goes with masks: boxes say nothing of single pixels")
+            raise InputError(
+                "found ignore with boxes, which say nothing about single pixels; give masks or leave ignore out"
+            )
         size = image_size
         filled = [fill_boxes(entry, size, inclusive=parity) for entry in check_boxes(heatmaps, boxes, image_size)]
         truth = torch.from_numpy(np.stack(filled) if filled else np.zeros((0, *size), bool)).to(heatmaps.device)
@@ -171,7 +173,7 @@ def _count(pixels: Tensor) -> Tensor:
 
 
 def _rows(inputs: MetricInputs, thresholds: Sequence[float], protocol: Protocol) -> list[Tensor]:
-    """Rows (P, 5) for each of the thresholds."""
+    """Return rows (P, 5) for each of the thresholds."""
     boxes, masks, ignore = inputs.ground_truth()
     found = []
     for threshold in thresholds:
@@ -182,7 +184,7 @@ def _rows(inputs: MetricInputs, thresholds: Sequence[float], protocol: Protocol)
 
 
 def _corrected(inputs: MetricInputs) -> Tensor:
-    """The five values at 0.5, then the IoU over `SWEEP`."""
+    """Return the five values at threshold 0.5, then the IoU at each threshold of `SWEEP`."""
     fixed, *sweep = _rows(inputs, (0.5, *SWEEP), "corrected")
     return torch.cat([fixed, torch.stack([rows[:, 1] for rows in sweep], 1)], 1)
 
@@ -228,10 +230,10 @@ register_metric(
         _values(
             "leem2024",
             ", paper's protocol",
-            " By the paper's protocol: only images with one class, recognised correctly.",
+            " By the paper's protocol: only images of one class that the model recognizes.",
         ),
         needs="objects",
-        only=Restriction("images of one class, predicted right, with a known object", _alone_and_correct),
+        only=Restriction("images of one class, with a right top-1 class and a known object", _alone_and_correct),
         group="Localization, protocol of Leem & Seo 2024",
         help="the same by the paper's protocol",
         width=len(NAMES),

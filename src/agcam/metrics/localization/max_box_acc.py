@@ -1,4 +1,4 @@
-"""MaxBoxAcc and MaxBoxAccV2 (Choe et al. 2020, arXiv 2001.07437): does the heatmap's box meet the object's?"""
+"""MaxBoxAcc and MaxBoxAccV2 (Choe et al. 2020, arXiv 2001.07437): does the heatmap's box match the object's?"""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ FIXED = 0.5
 
 
 def threshold_grid(count: int) -> Tensor:
-    """Thresholds 0, 1/count, … (count - 1)/count: (count,) float32.
+    """Return the thresholds 0, 1/count, … (count - 1)/count: (count,) float32.
 
     Raises:
-        InputError: `count` is not a positive even number (0.5, the fixed threshold, must be among them).
+        InputError: if `count` is not a positive even number (0.5, the fixed threshold, must be among them).
     """
     if count < 2 or count % 2:
         raise InputError(f"thresholds must be a positive even number, so that 0.5 is one of them, found {count}")
@@ -37,32 +37,32 @@ def threshold_grid(count: int) -> Tensor:
 def best_ious(
     heatmaps: Tensor, boxes: Sequence[Tensor], image_size: tuple[int, int], thresholds: Tensor, largest: bool
 ) -> tuple[Tensor, Tensor]:
-    """How well the best of the boxes around a thresholded heatmap meets the best of the object's boxes.
+    """Return the best IoU of a box around a thresholded heatmap with a box of the object, for each threshold.
 
     A heatmap is upsampled to the image (bilinear), scaled to [0, 1] and kept where it is above each threshold; every
-    connected region (8 neighbours) gives a box. Edges are those of the pixels (no off-by-one).
+    connected region (8 neighbors) gives a box. Edges are those of the pixels (no off-by-one).
 
     Args:
         heatmaps: (B, h, w), any units.
         boxes: per image (n, 4) xyxy in pixels of the image.
         image_size: (H, W).
         thresholds: (T,) ascending, in [0, 1).
-        largest: only the box of the contour that encloses the largest area counts.
+        largest: use only the box of the contour that encloses the largest area.
 
     Returns:
         On the CPU, where contours are found: (B, T) float64, IoU in [0, 1], 0 where nothing is above the threshold (a
-        constant map); and (B,) bool, which images have a box at all: the others are left out. `ious[counted] >= 0.5`
+        constant map); and (B,) bool, which images have a box at all; the others are excluded. `ious[counted] >= 0.5`
         are the per-image hits.
 
     Raises:
-        InputError: shapes do not fit, or a heatmap is not finite.
+        InputError: if shapes do not match, or a heatmap is not finite.
     """
     check_heatmaps(heatmaps)
     truth = check_boxes(heatmaps, boxes, image_size)
     ious = torch.zeros(len(heatmaps), len(thresholds), dtype=torch.float64)
     counted = torch.tensor([len(entry) > 0 for entry in truth], dtype=torch.bool)
     if len(heatmaps):
-        # the number of thresholds that a pixel passes: thresholds need sorting out only once, on the device
+        # the number of thresholds that a pixel passes: pixels are compared with thresholds once, on the device
         levels = torch.bucketize(
             min_max(upsample(heatmaps, image_size)), thresholds.to(heatmaps.device), out_int32=True
         )
@@ -83,7 +83,7 @@ def _best_by_level(level: np.ndarray, truth: Tensor, steps: int, largest: bool) 
 
 
 def hits_at(ious: Tensor, wanted: Sequence[float]) -> Tensor:
-    """Hits (B, W T) bool of best IoUs (B, T), for each of the W IoUs that a hit needs at least."""
+    """Return hits (B, W T) bool of best IoUs (B, T), for each of the W least IoUs of a hit."""
     return torch.cat([ious >= iou for iou in wanted], 1)
 
 
@@ -102,7 +102,7 @@ class _BoxAccuracy(RowMeans):
         self.add(hits_at(ious, self.ious), counted)
 
     def _accuracies(self) -> tuple[Tensor, Tensor, Tensor]:
-        """For each IoU: the best accuracy, the threshold that gives it, the accuracy at threshold 0.5."""
+        """Return for each IoU the best accuracy, the threshold that gives it, and the accuracy at threshold 0.5."""
         accuracy = parts(len(self.ious), self.mean()).float().to(self.device)
         best, place = accuracy.max(1)
         threshold = torch.where(self.count > 0, self.thresholds.to(best.device)[place], torch.nan)
@@ -110,12 +110,12 @@ class _BoxAccuracy(RowMeans):
 
 
 class MaxBoxAcc(_BoxAccuracy):
-    """Share of images, in [0, 1], where the box around the largest contour meets an object's box with IoU >= 0.5.
+    """Share of images, in [0, 1], where the box around the largest contour matches an object's box (IoU >= 0.5).
 
-    The threshold is the best one on the data set, so the value flatters: it is chosen on the images that it is
-    reported for. The accuracy at the fixed threshold 0.5 therefore stands beside it. Choe et al. 2020.
+    The threshold is chosen on the very images that the value is reported for, so the value is too high. The accuracy
+    at the fixed threshold 0.5 therefore stands beside it. Choe et al. 2020.
 
-    Only counts over the thresholds are kept, whatever the number of images. Images without a box are left out. The
+    Only counts over the thresholds are kept, whatever the number of images. Images without a box are excluded. The
     per-image hits (B, T) are `best_ious(…, largest=True)[0] >= 0.5`; their mean over images is the accuracy curve.
 
     Args:
@@ -146,7 +146,7 @@ class MaxBoxAccV2(_BoxAccuracy):
     """MaxBoxAcc over any region's box, averaged over the IoUs 0.3, 0.5 and 0.7, in [0, 1].
 
     A region in the hole of another counts; the contour of a hole does not (the published code's contour search
-    returns it). The threshold is chosen for each IoU by itself, as published (Choe et al. 2020, extended version).
+    returns it). The threshold is chosen for each IoU separately, as published (Choe et al. 2020, extended version).
     Per-image hits are `best_ious(…, largest=False)[0] >= iou`. Otherwise as `MaxBoxAcc`.
 
     Args:
@@ -192,7 +192,7 @@ TOP1_LOC = Value(
 
 
 def _rows(inputs: MetricInputs) -> Tensor:
-    """Hits of the largest contour's box over `THRESHOLDS`, and whether that at 0.5 goes with the right class."""
+    """Return hits of the largest contour's box over `THRESHOLDS`, then whether that at 0.5 has the right class."""
     assert inputs.boxes is not None
     ious, _ = best_ious(inputs.heatmaps, inputs.boxes, inputs.size, THRESHOLDS, largest=True)
     hits = hits_at(ious, MaxBoxAcc.ious)
@@ -223,8 +223,8 @@ register_metric(
                 _best,
                 "Box accuracy, best threshold",
                 "Share of images where a box around the largest hot region matches the object's box (overlap at least "
-                "one half). The threshold that works best here was chosen afterwards, which flatters; for a single "
-                "image, whether any threshold works.",
+                "one half). The threshold was chosen on these images, so the value is too high; for a single image, "
+                "whether any threshold works.",
                 minor=True,
             ),
             GT_KNOWN_LOC,

@@ -16,12 +16,12 @@ from agcam.metrics.spec import MetricSpec, Value, column
 
 
 def pointing_hits(heatmaps: Tensor, masks: Tensor) -> Tensor:
-    """Whether (B,) bool the maximum of each heatmap (B, h, w), upsampled to the mask (B, H, W) bool, lies on it.
+    """Return whether (B,) bool the maximum of each heatmap (B, h, w), upsampled, lies on its mask (B, H, W) bool.
 
-    The first of equal maxima points. A constant map points nowhere and an empty mask holds nothing: both are misses.
+    Of equal maxima the first counts. A constant map points nowhere and an empty mask holds nothing: both are misses.
 
     Raises:
-        InputError: shapes do not fit, or a heatmap is not finite.
+        InputError: if shapes do not match, or a heatmap is not finite.
     """
     check_heatmaps(heatmaps)
     truth = check_masks(heatmaps, masks)
@@ -47,7 +47,7 @@ class PointingGame(RowMeans):
         super().__init__(1, **kwargs)
 
     def update(self, heatmaps: Tensor, masks: Tensor) -> None:
-        """Score heatmaps (B, h, w) against masks (B, H, W) bool, true on the object (filled boxes will do)."""
+        """Score heatmaps (B, h, w) against masks (B, H, W) bool, true on the object (or on filled boxes)."""
         self.add(pointing_hits(heatmaps, masks)[:, None])
 
     def compute(self) -> Tensor:
@@ -68,7 +68,7 @@ register_metric(
                 "pointing_game",
                 column(0),
                 "Peak on the object",
-                "Does the hottest point lie on the object? 1 or 0 for an image, their share for many.",
+                "Whether the hottest point lies on the object: 1 or 0 for one image, the share of 1 for many.",
             ),
         ),
         needs="objects",

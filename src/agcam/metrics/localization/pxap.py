@@ -15,13 +15,13 @@ from agcam.metrics.means import RowMeans
 from agcam.metrics.registry import register_metric
 from agcam.metrics.spec import MetricSpec, Value, parts
 
-_TINY = torch.finfo(torch.float64).tiny  # where no pixel is kept: mean counts may be below 1, so 1 would not do
+_TINY = torch.finfo(torch.float64).tiny  # the divisor where no pixel is kept; not 1, as mean counts may be below 1
 
 
 def pixel_histograms(
     heatmaps: Tensor, masks: Tensor, thresholds: Tensor, ignore: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """How many pixels, off and on the object, pass how many thresholds.
+    """Count the pixels, off and on the object, by the number of thresholds that they pass.
 
     Args:
         heatmaps: (B, h, w), any units; upsampled (bilinear) and scaled to [0, 1] here.
@@ -31,11 +31,11 @@ def pixel_histograms(
 
     Returns:
         (B, 2, T + 1) int64: [b, 0, n] background and [b, 1, n] object pixels that are above exactly n thresholds.
-        Histograms of images add up, and `histogram_precision` takes one image's, a
-        data set's or their mean. And (B,) bool: which images have an object pixel; the others are left out.
+        Histograms can be added: `histogram_precision` takes one image's, a data set's or their mean. And (B,) bool,
+        which images have an object pixel; the others are excluded.
 
     Raises:
-        InputError: shapes do not fit, or a heatmap is not finite.
+        InputError: if shapes do not match, or a heatmap is not finite.
     """
     check_heatmaps(heatmaps)
     truth = check_masks(heatmaps, masks, ignore)
@@ -52,9 +52,9 @@ def pixel_histograms(
 
 
 def histogram_precision(histograms: Tensor) -> Tensor:
-    """Average precision (…,) in [0, 1] from histograms (…, 2, T + 1): precision summed over the steps of recall.
+    """Return the average precision (…,) in [0, 1] of histograms (…, 2, T + 1): precision summed over steps of recall.
 
-    It is made in float64, on the CPU. The last operating point keeps every pixel, so recall always reaches 1. NaN
+    It is computed in float64, on the CPU. The last operating point keeps every pixel, so recall always reaches 1. NaN
     where there is no object pixel.
     """
     passing = histograms.cpu().double().flip(-1)
@@ -68,7 +68,7 @@ class PxAP(RowMeans):
     """Pixel average precision, in [0, 1], over all pixels of the data set together. Choe et al. 2020.
 
     No threshold is chosen: all of them count. Only histograms are kept, whatever the number of images. Images
-    without an object pixel are left out. Per-image values: `histogram_precision(pixel_histograms(…)[0])`.
+    without an object pixel are excluded. Per-image values: `histogram_precision(pixel_histograms(…)[0])`.
 
     Args:
         thresholds: how many, an even number: 0, 1/thresholds, … on the heatmap scaled to [0, 1].
@@ -85,7 +85,7 @@ class PxAP(RowMeans):
         self.thresholds = grid
 
     def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
-        """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
+        """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels in `ignore` (B, H, W) are excluded."""
         histograms, counted = pixel_histograms(heatmaps, masks, self.thresholds, ignore)
         self.add(histograms.flatten(1), counted)
 

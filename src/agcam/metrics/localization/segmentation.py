@@ -16,17 +16,17 @@ from agcam.metrics.registry import register_metric
 from agcam.metrics.spec import MetricSpec, Value, column
 
 _ONE = 2**36
-"""What 1 is as a whole number: its product with the pixels of an image fits into int64."""
+"""The integer that stands for 1: multiplied by the number of an image's pixels it fits into int64."""
 
 
 class SegmentationCounts(NamedTuple):
-    """What one image each contributes; rows add up, so any subset's values follow from its rows.
+    """What each image contributes; rows can be added, so the values of any subset follow from its rows.
 
     Attributes:
         pixels: (B, 6) int64: intersection and union of the background, of the foreground, then correct pixels and
-            all pixels (ignored ones excepted).
+            all pixels, without ignored ones.
         precisions: (B, 2) float32: average precision over both classes, and of the foreground alone.
-        counted: (B,) bool: images with an object pixel; the others are left out.
+        counted: (B,) bool, images with an object pixel; the others are excluded.
     """
 
     pixels: Tensor
@@ -35,7 +35,7 @@ class SegmentationCounts(NamedTuple):
 
 
 def segmentation_counts(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> SegmentationCounts:
-    """Chefer's segmentation protocol, image by image.
+    """Score heatmaps by Chefer's segmentation protocol, image by image.
 
     A heatmap is upsampled to the mask (bilinear) and scaled to [0, 1]; foreground is what is above its mean over the
     whole image. A constant map has nothing above its mean: all background.
@@ -46,7 +46,7 @@ def segmentation_counts(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None =
         ignore: (B, H, W) bool, pixels to leave out.
 
     Raises:
-        InputError: shapes do not fit, or a heatmap is not finite.
+        InputError: if shapes do not match, or a heatmap is not finite.
     """
     check_heatmaps(heatmaps)
     truth = check_masks(heatmaps, masks, ignore).flatten(1)
@@ -55,7 +55,7 @@ def segmentation_counts(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None =
         pixels = torch.zeros(0, 6, dtype=torch.int64, device=heatmaps.device)
         return SegmentationCounts(pixels, pixels[:, :2].float(), pixels[:, 0].bool())
     maps = min_max(upsample(heatmaps, (int(masks.shape[1]), int(masks.shape[2])))).flatten(1)
-    # whole numbers: neither their sum nor 1 - map rounds, so that no pixel crosses the mean or ties with another
+    # integers: neither their sum nor 1 - map is rounded, which could move a pixel across the mean or make a tie
     level = (maps * _ONE).long()
     found = level * level.shape[1] > level.sum(1, keepdim=True)
 
@@ -74,13 +74,13 @@ def segmentation_counts(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None =
 
 
 class Segmentation(RowMeans):
-    """Pixel accuracy, mIoU and mAP, each in [0, 1], of heatmaps cut at their mean. Chefer et al. 2021.
+    """Pixel accuracy, mIoU and mAP, each in [0, 1], of heatmaps thresholded at their mean. Chefer et al. 2021.
 
     Pixel accuracy and mIoU are ratios of pixels counted over the whole data set; mIoU is the mean of background's and
     foreground's. mAP is that of the published code, so that published numbers can be compared: for each image the
     average precision over the pixels of both classes together, scored 1 - map as background and map as foreground,
     then the mean over images. A large background lifts it, so `foreground_ap`, the map's own average precision on the
-    object's pixels, stands beside it. Images without an object pixel are left out.
+    object's pixels, stands beside it. Images without an object pixel are excluded.
 
     Examples:
         >>> metric = Segmentation()
@@ -92,7 +92,7 @@ class Segmentation(RowMeans):
         super().__init__(8, _VALUES, **kwargs)
 
     def update(self, heatmaps: Tensor, masks: Tensor, ignore: Tensor | None = None) -> None:
-        """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels where `ignore` (B, H, W) is true count not."""
+        """Score heatmaps (B, h, w) against masks (B, H, W) bool; pixels in `ignore` (B, H, W) are excluded."""
         counts = segmentation_counts(heatmaps, masks, ignore)
         self.add(torch.cat([counts.pixels.cpu().double(), counts.precisions.cpu().double()], 1), counts.counted)
 
@@ -110,7 +110,7 @@ def _pixel_accuracy(rows: Tensor) -> Tensor:
 
 
 def _miou(rows: Tensor) -> Tensor:
-    # a class that is neither there nor found has IoU 0, as in the published code
+    # a class that is neither present nor predicted has IoU 0, as in the published code
     return (rows[..., :4:2] / rows[..., 1:4:2].clamp_min(1e-12)).mean(-1)
 
 
@@ -133,8 +133,8 @@ _VALUES = (
         "segmentation/map",
         column(6),
         "Mean average precision",
-        "How well the heat ranks object pixels above background pixels, and background above object when turned "
-        "round. 1 is perfect. A large background lifts it.",
+        "How well the heat ranks object pixels above background pixels, and background pixels above object pixels "
+        "when inverted. 1 is perfect. A large background lifts it.",
         minor=True,
     ),
     Value(
@@ -152,7 +152,7 @@ register_metric(
         _VALUES,
         needs="masks",
         group="Masks",
-        help="the map cut at its mean (Chefer et al. 2021)",
+        help="the map thresholded at its mean (Chefer et al. 2021)",
         width=8,
         order=60,
     )
