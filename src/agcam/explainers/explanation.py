@@ -25,11 +25,12 @@ class Explanation:
     """Where the model looked. Notebooks show the heatmaps; `plot(images)` lays them over the images.
 
     Attributes:
-        logits: (B, C) float.
-        targets: (B, T) int64, the explained classes.
+        logits: (B, C) float; the scores where a score was explained; (B, 0) for a model without classifier.
+        targets: (B, T) int64, the explained classes, or columns of the scores.
         heatmaps: (B, T, h, w) float32 on the patch grid, in the method's own units.
         method: its name.
         model_info: names of the classes and the like, as far as the model knows them.
+        scored: whether a score was explained in place of logits.
     """
 
     logits: Tensor
@@ -37,6 +38,7 @@ class Explanation:
     heatmaps: Tensor
     method: str = ""
     model_info: ModelInfo = field(default=ModelInfo(), repr=False)
+    scored: bool = False
 
     def plot(
         self,

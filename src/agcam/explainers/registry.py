@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from threading import RLock
 from typing import Any, Literal, TypeVar, overload
 
 from agcam.errors import InputError, brief
@@ -60,6 +61,7 @@ _REGISTERED: dict[str, MethodSpec] = {}
 _BROKEN: dict[str, str] = {}
 """By the name of an installed package's method: why it cannot be loaded."""
 _loaded: set[str] = set()
+_loading = RLock()
 
 
 @overload
@@ -223,27 +225,33 @@ def _imported(text: str) -> Any:
 
 def _load_built_in() -> None:
     """Import every module of agcam's own methods; each registers one."""
-    if "built-in" not in _loaded:
-        _loaded.add("built-in")
-        package = import_module(_BUILT_IN)
-        for module in pkgutil.iter_modules(package.__path__, f"{_BUILT_IN}."):
-            import_module(module.name)
+    with _loading:  # another thread waits until all are there
+        if "built-in" not in _loaded:
+            _loaded.add("built-in")
+            package = import_module(_BUILT_IN)
+            for module in pkgutil.iter_modules(package.__path__, f"{_BUILT_IN}."):
+                import_module(module.name)
 
 
 def _load_plug_ins() -> None:
     """Load the entry points of installed packages; one that fails is named in a warning, and the others go on."""
-    if "plug-ins" in _loaded:
-        return
-    _loaded.add("plug-ins")
-    for point in entry_points(group=ENTRY_POINTS):
-        owner = point.dist.name if point.dist is not None else "an unknown package"
-        try:
-            function = point.load()
-            if not any(spec.function is function for spec in _REGISTERED.values()):
-                register_method(name=point.name)(function)
-        except Exception as error:  # whatever a module does when it is imported
-            _BROKEN[point.name] = (
-                f"method {point.name!r} of the installed package {owner} cannot be loaded ({type(error).__name__}: "
-                f"{brief(error)}); update {owner} or uninstall it"
-            )
-            warnings.warn(_BROKEN[point.name], stacklevel=2)
+    with _loading:
+        if "plug-ins" in _loaded:
+            return
+        _loaded.add("plug-ins")
+        for point in entry_points(group=ENTRY_POINTS):
+            _load_plug_in(point)
+
+
+def _load_plug_in(point: EntryPoint) -> None:
+    owner = point.dist.name if point.dist is not None else "an unknown package"
+    try:
+        function = point.load()
+        if not any(spec.function is function for spec in _REGISTERED.values()):
+            register_method(name=point.name)(function)
+    except Exception as error:  # whatever a module does when it is imported
+        _BROKEN[point.name] = (
+            f"method {point.name!r} of the installed package {owner} cannot be loaded ({type(error).__name__}: "
+            f"{brief(error)}); update {owner} or uninstall it"
+        )
+        warnings.warn(_BROKEN[point.name], stacklevel=3)

@@ -64,14 +64,15 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
         ModelError: for models other than the plain pre-norm `VisionTransformer` of timm with a class token.
     """
     steps = _plain_blocks(recording.parts)
-    backbone: Any = recording.parts.backbone
     with with_gradients(recording) as convert:
         mode = _Operands(convert)
         seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-        with _watching([*(module for step in steps for module in step.modules()), backbone.head], seen):
+        linear = [module for module in recording.model.modules() if isinstance(module, nn.Linear)]
+        with _watching([*(module for step in steps for module in step.modules()), *linear, backbone.norm], seen):
             logits = eager_forward(recording, mode)
+        check_class_row(recording, "lrp")
         check_calls(recording, len(mode.matrices), "lrp")
-        head = _Linear(backbone.head, *(pooled.unsqueeze(1) for pooled in seen[backbone.head]))
+        head = _find_head(recording, seen)
         blocks = [
             _Block(step, seen, operands, matrix)
             for step, operands, matrix in zip(steps, mode.operands, mode.matrices, strict=True)
