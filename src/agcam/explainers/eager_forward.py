@@ -15,7 +15,7 @@ from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.outputs import OutputReader
 from agcam.explainers.recorder import Recording
 from agcam.explainers.self_check import check_gradient, check_no_quantized_weights, check_output, mismatch
-from agcam.explainers.vit_parts import inspect_vit, traceable, unwrap, without_checkpointing
+from agcam.explainers.vit_parts import check_fit, inspect_vit, traceable, unwrap, without_checkpointing
 from agcam.explainers.watching import Run, Watch
 
 
@@ -24,10 +24,16 @@ def empty_recording(
 ) -> Recording:
     """Return a recording with no forward in it: `eager_forward` fills in the rest.
 
+    The patch grid is that of `images`, until a forward tells what the model makes of them before its ViT.
+
     Raises:
+        InputError: if the model is a ViT that cannot take images of this size, type or device.
         ModelError: if the model cannot be explained, with the reason.
     """
-    return Recording(unwrap(model), inspect_vit(model, vit), images, reader=reader or OutputReader(), vit=vit)
+    whole, parts = unwrap(model), inspect_vit(model, vit)
+    if whole is parts.backbone:
+        check_fit(parts, images)
+    return Recording(whole, parts, images, grid=parts.grid(images), reader=reader or OutputReader(), vit=vit)
 
 
 def eager_forward(recording: Recording, mode: EagerAttention) -> Tensor:
