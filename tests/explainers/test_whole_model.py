@@ -11,6 +11,7 @@ from eager import Attention, eager_agcam
 from plain import matrices_and_gradients, on_grid
 from small_models import CLASSES, GRID, error, random_images, small_model
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from whole_models import (
     WIDTH,
     Calls,
@@ -57,7 +58,7 @@ WHOLE: dict[str, Callable[[], nn.Module]] = {
         deep_head(),
     ),
     "averaging ViT": lambda: OwnHead(small_model("vit_base_patch16_gap_224", num_classes=0), deep_head()),
-    "rotary ViT": lambda: Calls(class_row, small_model("vit_small_patch16_dinov3", num_classes=0), deep_head()),
+    "class token of a rotary ViT": lambda: Calls(class_row, small_model("vit_small_patch16_dinov3", num_classes=0), deep_head()),
     "attention pooling": lambda: OwnHead(small_model("vit_base_patch16_siglip_224", num_classes=0), deep_head()),
     "frozen under no_grad": lambda: Calls(frozen, features(), deep_head()),
     "half of the classes": lambda: Calls(lambda vit, head, images: head(vit(images))[:, ::2], features(), deep_head()),
@@ -222,7 +223,7 @@ def test_inference_mode_around_the_vit_is_explained_or_named() -> None:
     plain = OwnHead(model.trunk["vit"], model.classify)
     expected = eager_agcam(plain, images, list(range(CLASSES)), GRID)
     assert error(explain(model, images, "all").heatmaps, expected) < 1e-5
-    with pytest.raises(ModelError, match=r"inference_mode.* no_grad"):
+    with pytest.raises(ModelError, match=r"torch\.inference_mode.* torch\.no_grad"):
         explain(model, images, method="generic_attention")
 
 
@@ -286,10 +287,11 @@ def test_several_vits_are_asked_for() -> None:
             explain(model, images, 1, method=method, vit="encoder.trunk", **OPTIONS.get(method, {}))
 
 
-def test_checkpointing_around_the_vit_is_refused_or_right() -> None:
-    from torch.utils.checkpoint import checkpoint
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("method", ["agcam", "generic_attention", "gradcam"])
+def test_checkpointing_of_the_models_own_is_named(method: str, reentrant: bool) -> None:
+    def checkpointed(vit: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
+        return head(checkpoint(vit, images.requires_grad_(reentrant), use_reentrant=reentrant))
 
-    images = random_images()
-    model = Calls(lambda vit, head, x: head(checkpoint(vit, x, use_reentrant=False)), features(), deep_head())
-    expected = explain(OwnHead(model.trunk["vit"], model.classify), images, "all").heatmaps
-    torch.testing.assert_close(explain(model, images, "all").heatmaps, expected)
+    with pytest.raises(ModelError, match="torch.utils.checkpoint|no gradient passes"):
+        explain(Calls(checkpointed, features(), deep_head()), random_images(), method=method)

@@ -17,7 +17,7 @@ from agcam.explainers.model_info import read_model_info
 from agcam.explainers.outputs import OutputReader, Score
 from agcam.explainers.recorder import Recording, record
 from agcam.explainers.registry import MethodSpec, find_method
-from agcam.explainers.self_check import no_classifier
+from agcam.explainers.self_check import explaining_gradients, no_classifier
 
 Targets = int | Tensor | Sequence[Any] | Literal["all"] | None
 
@@ -81,7 +81,7 @@ def explain_recording(
 
 def _explain(recording: Recording, targets: Targets, spec: MethodSpec, options: dict[str, Any]) -> Explanation:
     # tensors made in inference mode can enter no autograd graph, neither ours nor the caller's
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), explaining_gradients(recording):
         if spec.needs == "forward":
             # a method that runs the model itself makes the logits, on which the targets may depend
             of_targets = spec.function(recording, **options)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +43,12 @@ def check_output(recording: Recording, read: list[Tensor], logits: Tensor) -> No
             )
 
 
+def check_classes(recording: Recording, method: str) -> None:
+    """Raise `ModelError` if the model returns the features of a ViT without classifier."""
+    if not recording.has_classes:
+        raise no_classifier(recording, method)
+
+
 def no_classifier(recording: Recording, method: str) -> ModelError:
     """Make the error for a ViT whose output are features, of which none is a class."""
     return ModelError(
@@ -52,11 +61,15 @@ def no_classifier(recording: Recording, method: str) -> ModelError:
 def check_gradient(recording: Recording, logits: Tensor) -> None:
     """Raise `ModelError` if no gradient passes from the logits (B, C) back into the model."""
     if not logits.requires_grad:
-        raise ModelError(
-            f"{recording.parts.name} cannot be explained: no gradient passes from its output to its attention. "
-            "Something between them switches autograd off: torch.no_grad, torch.inference_mode, .detach(), an argmax; "
-            "take it out, or give as score what comes before it"
-        )
+        raise _no_gradient(recording)
+
+
+def _no_gradient(recording: Recording) -> ModelError:
+    return ModelError(
+        f"{recording.parts.name} cannot be explained: no gradient passes from the model's output to its attention. "
+        "Something between them switches autograd off: torch.no_grad, torch.inference_mode, .detach(), an argmax, "
+        "reentrant checkpointing; take it out, or give as score what comes before it"
+    )
 
 
 def check_no_quantized_weights(recording: Recording) -> None:
@@ -67,6 +80,22 @@ def check_no_quantized_weights(recording: Recording) -> None:
                 f"{recording.parts.name} cannot be explained: {name} is a quantized {type(module).__name__}, through "
                 "which no gradient passes; explain the model before it is quantized, or use raw_attention or rollout"
             )
+
+
+@contextmanager
+def explaining_gradients(recording: Recording) -> Iterator[None]:
+    """Turn autograd's own errors, of a model through which no gradient passes, into a `ModelError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(said in str(error) for said in ("not have been used in the graph", "does not require grad")):
+            raise _no_gradient(recording) from error
+        if "torch.utils.checkpoint" not in str(error):
+            raise
+        raise ModelError(
+            f"{recording.parts.name} cannot be explained: the model runs it by torch.utils.checkpoint, once more in "
+            "backward, when nothing of the first forward is there to answer it; switch checkpointing off to explain"
+        ) from error
 
 
 def mismatch(recording: Recording, what: str) -> ModelError:

@@ -33,8 +33,9 @@ def attention_gradcam(recording: Recording, targets: Tensor) -> Tensor:
     Raises:
         ModelError: if the model has no class token that runs through all blocks with one attention each.
     """
+    if recording.own_head:
+        check_class_row(recording, "attention_gradcam")
     check_class_token(recording.parts, "attention_gradcam")
-    check_class_row(recording, "attention_gradcam")
     with replay(recording) as tape:
         check_calls(recording, len(recording.calls), "attention_gradcam")
         last, output = recording.calls[-1], tape.outputs[-1]

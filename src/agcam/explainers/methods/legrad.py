@@ -19,6 +19,7 @@ from agcam.explainers.own_thread import after_forward
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
+from agcam.explainers.self_check import check_classes
 from agcam.explainers.replay import logits_of_rows
 
 Readout = Literal["mean", "class"]
@@ -63,6 +64,7 @@ def legrad(recording: Recording, *, readout: Readout = "mean") -> Callable[[Tens
             stack.callback(after_forward(block, keep).remove)
         eager_forward(recording, mode)
         stack.close()
+        check_classes(recording, "legrad")
         check_class_row(recording, "legrad")
         check_calls(recording, len(mode.matrices), "legrad")
         with DifferentiableMode(convert), evaluating(recording.model):

@@ -22,6 +22,7 @@ from agcam.explainers.own_thread import after_forward
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
+from agcam.explainers.self_check import check_classes
 from agcam.explainers.vit_parts import ViTParts, unwrap
 
 _EPSILON = 1e-9
@@ -75,6 +76,7 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
         linear = [module for module in recording.model.modules() if isinstance(module, nn.Linear)]
         with _watching([*(module for step in steps for module in step.modules()), *linear, backbone.norm], seen):
             logits = eager_forward(recording, mode)
+        check_classes(recording, "lrp")
         check_class_row(recording, "lrp")
         check_calls(recording, len(mode.matrices), "lrp")
         head = _find_head(recording, seen)
