@@ -43,7 +43,9 @@ def test_one_of_several_outputs(kind: type, first: str | int, second: str | int,
         found = explain(model, images, 1, method=method, output=output, **options)
         assert torch.equal(found.logits, expected.logits)
         torch.testing.assert_close(found.heatmaps, expected.heatmaps)
-    names = {dict: "dict of 'species' (2, 5), 'age' (2, 2)", tuple: "tuple of 0 (2, 5), 1 (2, 2)"}.get(kind, "Tasks of 0")
+    names = {dict: "dict of 'species' (2, 5), 'age' (2, 2)", tuple: "tuple of 0 (2, 5), 1 (2, 2)"}.get(
+        kind, "Tasks of 0"
+    )
     with pytest.raises(ModelError) as caught:
         explain(model, images, 1, method=method, **options)
     assert names in str(caught.value)
@@ -102,7 +104,11 @@ def test_scores_equal_the_definition(name: str) -> None:
 
 
 def test_an_image_tower_is_explained_by_its_similarity_to_texts() -> None:
-    model, images, texts = features(), random_images(), torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(6))
+    model, images, texts = (
+        features(),
+        random_images(),
+        torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(6)),
+    )
     found = explain(model, images, score=similarity(texts))
     expected = cosine_similarity(model(images)[:, None], texts[None], dim=2).detach()
     torch.testing.assert_close(found.logits, expected)

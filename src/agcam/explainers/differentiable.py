@@ -1,4 +1,4 @@
-"""Autograd through a model that was not run for it: in half precision, under no_grad, with weights of inference mode."""
+"""Autograd through a model in half precision, with no_grad around its ViT, or with weights of inference mode."""
 
 from __future__ import annotations
 

@@ -108,7 +108,9 @@ def _chosen(targets: Targets, recording: Recording, spec: MethodSpec) -> Tensor:
     if spec.class_specific:
         raise no_classifier(recording, spec.name)
     if targets is not None:
-        raise InputError(f"{recording.parts.name} has no classifier, so that there is no target {targets!r}; leave it out")
+        raise InputError(
+            f"{recording.parts.name} has no classifier, so that there is no target {targets!r}; leave it out"
+        )
     return torch.zeros(len(recording.images), 1, dtype=torch.long, device=recording.images.device)
 
 
@@ -155,9 +157,7 @@ def resolve_targets(targets: Targets, logits: Tensor) -> Tensor:
     if chosen.dim() == 1:
         chosen = chosen.unsqueeze(1)
     if chosen.dim() != 2 or len(chosen) != batch or not chosen.shape[1]:
-        raise InputError(
-            f"targets must be (B,) or (B, T) with B = {batch}, found {found}"
-        )
+        raise InputError(f"targets must be (B,) or (B, T) with B = {batch}, found {found}")
     outside = chosen[(chosen < 0) | (chosen >= classes)]
     if len(outside):
         raise InputError(f"target {int(outside[0])} is out of range: the model has classes 0 … {classes - 1}")

@@ -96,7 +96,12 @@ class Explanation:
             note = f"the {_CLASSES} {'highest' if self._are_values else 'most probable'} of {count} explained ones"
         shown = targets.gather(1, slots)
         found = maps[torch.arange(len(targets))[:, None], slots]
-        return found.numpy(), [[self._name(t) for t in row] for row in shown.tolist()], self._values(logits, shown), note
+        return (
+            found.numpy(),
+            [[self._name(t) for t in row] for row in shown.tolist()],
+            self._values(logits, shown),
+            note,
+        )
 
     @property
     def _are_values(self) -> bool:

@@ -2,8 +2,8 @@
 
 `Tape` listens to a model and to the ViT inside it. Every forward through the model, whoever calls it and in whatever
 precision, leaves a `Recording`: what the model returned, the tokens that enter the ViT's blocks, and for each attention
-call the score rows, values and output rows of the tokens that the head reads. Nothing is computed twice, and no N×N matrix is kept for models
-whose head reads a class token.
+call the score rows, values and output rows of the tokens that the head reads. Nothing is computed twice, and no N×N
+matrix is kept for models whose head reads a class token.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Recording:
     calls: list[AttentionCall] = field(default_factory=list)
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
     grid: tuple[int, int] = (0, 0)
-    reader: OutputReader = OutputReader()
+    reader: OutputReader = field(default_factory=OutputReader)
     read: list[Tensor] = field(default_factory=list)
     vit: str | None = None
     entrance: Entrance = "forward"
@@ -101,7 +101,7 @@ class Recording:
         return self.logits.dim() == 2 and self.logits.shape[1] > 0
 
     def finish(self, run: Run, returned: Any) -> tuple[list[Tensor], Tensor]:
-        """Note what a forward returned, if none was noted before; return what is read of it and the logits or scores."""
+        """Note what a forward returned, if none was before; return what is read of it and the logits or scores."""
         assert run.parts is not None
         images = run.images
         self.grid, self.entrance, self.own_head = run.grid, run.entrance, returned is not run.vit_output
@@ -240,9 +240,7 @@ class Tape:
         return shelf[number].copy_(tensor)
 
 
-def record(
-    model: nn.Module, images: Tensor, reader: OutputReader | None = None, vit: str | None = None
-) -> Recording:
+def record(model: nn.Module, images: Tensor, reader: OutputReader | None = None, vit: str | None = None) -> Recording:
     """Run one forward of the model on `images` (B, 3, H, W) and return what it left on the tape.
 
     Raises:

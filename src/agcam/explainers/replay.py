@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from agcam.errors import ModelError
 from agcam.explainers.differentiable import (
     DifferentiableMode,
     differentiable,

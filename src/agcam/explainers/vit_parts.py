@@ -118,7 +118,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     while True:
         wraps = isinstance(model, DistributedDataParallel | DataParallel)
         # a compiled module hands on what it is asked for: `vars` sees what is its own
-        inner = model.module if wraps else vars(model).get("_modules", {}).get("_orig_mod")
+        inner: object = model.module if wraps else vars(model).get("_modules", {}).get("_orig_mod")
         if not isinstance(inner, nn.Module):
             return model
         model = inner
@@ -162,7 +162,9 @@ def _find_vit(model: nn.Module, name: str | None) -> nn.Module:
         return unwrap(modules[name])
     if len(found) > 1:
         known = ", ".join(repr(path) for path in found)
-        raise InputError(f"{model_name(model)} has several ViTs, {known}; say which to explain, such as vit={next(iter(found))!r}")
+        raise InputError(
+            f"{model_name(model)} has several ViTs, {known}; say which to explain, such as vit={next(iter(found))!r}"
+        )
     if found:
         return next(iter(found.values()))
     inner = getattr(model, "backbone", None)  # of which the error can tell more

@@ -139,7 +139,9 @@ class Watch:
             run.parts, run.entrance = parts, "forward" if run.inside else "forward_features"
             run.entries += 1
             if run.entries > 1:
-                raise ModelError(f"{parts.name} ran twice in one forward of the model; explain a model that runs it once")
+                raise ModelError(
+                    f"{parts.name} ran twice in one forward of the model; explain a model that runs it once"
+                )
             self.entered(run, args)
 
     def _leave_block(self, block: nn.Module, args: tuple[Any, ...], output: Any) -> None:

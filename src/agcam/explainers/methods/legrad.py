@@ -19,8 +19,8 @@ from agcam.explainers.own_thread import after_forward
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
-from agcam.explainers.self_check import check_classes
 from agcam.explainers.replay import logits_of_rows
+from agcam.explainers.self_check import check_classes
 
 Readout = Literal["mean", "class"]
 
@@ -29,7 +29,8 @@ Readout = Literal["mean", "class"]
 def legrad(recording: Recording, *, readout: Readout = "mean") -> Callable[[Tensor], Tensor]:
     """Average the gradients of each block's own prediction: LeGrad (Bousselham et al., ICCV 2025, arXiv 2404.03214).
 
-    Each block k is read by the ViT's own final norm and what the model makes of it, its head: logits s_k. With A_k its attention,
+    Each block k is read by the ViT's own final norm and all that the model does after it, which give it logits s_k.
+    With A_k its attention,
 
         E_k = mean over heads h and query rows i of (∂s_k / ∂A_k[h, i, :])⁺,
         M = mean over blocks of E_k,    patch columns only.

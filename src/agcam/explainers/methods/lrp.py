@@ -79,7 +79,7 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
         check_classes(recording, "lrp")
         check_class_row(recording, "lrp")
         check_calls(recording, len(mode.matrices), "lrp")
-        head = _find_head(recording, seen)
+        head = _find_head(recording, seen, logits)
         _check_only_way(recording, head, seen[backbone.norm][1], logits)
         blocks = [
             _Block(step, seen, operands, matrix)
@@ -254,7 +254,7 @@ def _watching(modules: list[nn.Module], seen: dict[nn.Module, tuple[Tensor, Tens
         yield
 
 
-def _find_head(recording: Recording, seen: dict[nn.Module, tuple[Tensor, Tensor]]) -> _Head:
+def _find_head(recording: Recording, seen: dict[nn.Module, tuple[Tensor, Tensor]], logits: Tensor) -> _Head:
     """Find the linear layer that was given the features of the class token, the ViT's own or one after it."""
     backbone: Any = recording.parts.backbone
     own = backbone.head
@@ -263,7 +263,12 @@ def _find_head(recording: Recording, seen: dict[nn.Module, tuple[Tensor, Tensor]
     else:
         pooled = seen[backbone.norm][1][:, 0]
         outside = set(seen) - set(backbone.modules())
-        found = [layer for layer in outside if type(layer) is nn.Linear and torch.equal(seen[layer][0], pooled)]
+        heads = [layer for layer in outside if type(layer) is nn.Linear and torch.equal(seen[layer][0], pooled)]
+        # of several tasks' heads, the one that is explained
+        used = torch.autograd.grad(
+            logits.sum(), [seen[layer][1] for layer in heads], retain_graph=True, allow_unused=True
+        )
+        found = [layer for layer, gradient in zip(heads, used, strict=True) if gradient is not None]
     if len(found) != 1:
         raise _refusal(recording.parts, f"is followed by {len(found)} linear layers on its class token, not by one")
     x, y = seen[found[0]]
