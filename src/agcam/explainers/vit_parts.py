@@ -151,7 +151,7 @@ def inspect_vit(model: nn.Module, vit: str | None = None) -> ViTParts:
 
 
 def _find_vit(model: nn.Module, name: str | None) -> nn.Module:
-    found = {path: module for path, module in model.named_modules() if not _missing(module)}
+    found: dict[str, nn.Module] = {path: each for path, each in model.named_modules() if not _missing(each)}
     # what a compiled ViT wraps is the same one
     found = {path: module for path, module in found.items() if "_orig_mod" not in vars(module)["_modules"]}
     if name is not None:

@@ -265,14 +265,15 @@ def _find_head(recording: Recording, seen: dict[nn.Module, tuple[Tensor, Tensor]
         outside = set(seen) - set(backbone.modules())
         heads = [layer for layer in outside if type(layer) is nn.Linear and torch.equal(seen[layer][0], pooled)]
         # of several tasks' heads, the one that is explained
-        used = torch.autograd.grad(
-            logits.sum(), [seen[layer][1] for layer in heads], retain_graph=True, allow_unused=True
-        )
-        found = [layer for layer, gradient in zip(heads, used, strict=True) if gradient is not None]
+        found = [layer for layer in heads if _reaches(seen[layer][1], logits)]
     if len(found) != 1:
         raise _refusal(recording.parts, f"is followed by {len(found)} linear layers on its class token, not by one")
     x, y = seen[found[0]]
     return _Head(_Linear(found[0], x.unsqueeze(1), y.unsqueeze(1)), y)
+
+
+def _reaches(tensor: Tensor, logits: Tensor) -> bool:
+    return torch.autograd.grad(logits.sum(), tensor, retain_graph=True, allow_unused=True)[0] is not None
 
 
 def _check_only_way(recording: Recording, head: _Head, tokens: Tensor, logits: Tensor) -> None:
