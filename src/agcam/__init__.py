@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from agcam.errors import AgcamError, DataError, InputError, ModelError
     from agcam.explainers.explain import explain
     from agcam.explainers.explanation import Explanation
+    from agcam.explainers.outputs import similarity
     from agcam.explainers.registry import methods, register_method
     from agcam.metrics.registry import register_metric
     from agcam.tracking.registry import Tracker, register_tracker
@@ -23,6 +24,7 @@ __all__ = [
     "register_method",
     "register_metric",
     "register_tracker",
+    "similarity",
 ]
 __version__ = "0.1.0"
 
@@ -31,6 +33,7 @@ _HOMES = {
     "agcam.errors": ("AgcamError", "DataError", "InputError", "ModelError"),
     "agcam.explainers.explain": ("explain",),
     "agcam.explainers.explanation": ("Explanation",),
+    "agcam.explainers.outputs": ("similarity",),
     "agcam.explainers.registry": ("methods", "register_method"),
     "agcam.metrics.registry": ("register_metric",),
     "agcam.tracking.registry": ("Tracker", "register_tracker"),

@@ -104,7 +104,7 @@ REFUSED = {
     "mlp mixer": ("mixer_s32_224", {}, "MlpMixer.*no patch_embed"),
     "convit": ("convit_tiny", {"depth": 2, "local_up_to_layer": 1}, "no scaled_dot_product_attention"),
     "xcit": ("xcit_nano_12_p8_224", {"depth": 1}, "ConvPatchEmbed"),
-    "features only": ("vit_tiny_patch16_224", {"depth": 1, "global_pool": "", "num_classes": 0}, "pools by ''"),
+    "features only": ("vit_tiny_patch16_224", {"depth": 1, "global_pool": "", "num_classes": 0}, "no classifier"),
     "cait average": ("cait_xxs24_224", {"depth": 1, "global_pool": "avg"}, "class-attention blocks.*'avg'"),
 }
 

@@ -36,6 +36,8 @@ TARGETS: dict[str, tuple[Any, str]] = {
     "floats": (torch.zeros(2), "class indices .* found torch.float32"),
     "wrong batch": (torch.zeros(3, dtype=torch.long), r"B = 2, found \(3,\)"),
     "rank": (torch.zeros(2, 1, 1, dtype=torch.long), r"found \(2, 1, 1\)"),
+    "ragged": ([[0, 1], [2]], r"found \[\[0, 1\], \[2\]\]; fill shorter rows up by repeating a class"),
+    "function": (lambda logits: logits[:, 0], "give a function of the output as score="),
     "none chosen": (torch.zeros(2, 0, dtype=torch.long), r"found \(2, 0\)"),
 }
 
@@ -122,7 +124,8 @@ def test_a_model_in_training_mode_is_named_as_the_reason() -> None:
 def test_a_forward_that_returns_no_logits_says_so() -> None:
     model = small_model("deit_tiny_distilled_patch16_224").train()
     model.set_distilled_training()
-    with Tape(model) as tape, pytest.raises(ModelError, match=r"returned tuple, not logits; call model\.eval\(\)"):
+    message = r"returned tuple of 0 \(2, 5\), 1 \(2, 5\), not logits; .* training mode, call model\.eval\(\)"
+    with Tape(model) as tape, pytest.raises(ModelError, match=message):
         model(random_images())
     with pytest.raises(ModelError, match="no forward was recorded"):
         tape.recording  # noqa: B018  # reading it is what raises

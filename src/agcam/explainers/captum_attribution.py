@@ -50,18 +50,19 @@ def attribute_by(
     """
     if reduction not in ("sum", "abs"):
         raise InputError(f"reduction must be one of sum, abs, found {reduction!r}")
+    with with_gradients(recording) as convert, torch.no_grad():
+        logits = eager_forward(recording, EagerAttention(convert))
     (h, w), (height, width) = recording.grid, recording.images.shape[-2:]
     if height % h or width % w:
         raise ModelError(
             f"{recording.parts.name} pads its images: {height}×{width} pixels do not divide into {h}×{w} patches; "
             "use agcam, or images that do"
         )
-    with with_gradients(recording) as convert, torch.no_grad():
-        logits = eager_forward(recording, EagerAttention(convert))
 
     def forward(images: Tensor) -> Tensor:
         # the images along the way are not the recorded ones: neither are their logits
-        return eager_forward(Recording(recording.parts, images, grid=recording.grid), EagerAttention(convert))
+        path = Recording(recording.model, recording.parts, images, reader=recording.reader, vit=recording.vit)
+        return eager_forward(path, EagerAttention(convert))
 
     def heatmaps(targets: Tensor) -> Tensor:
         with with_gradients(recording):

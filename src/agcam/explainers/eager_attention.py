@@ -5,34 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
+from agcam.errors import ModelError
+from agcam.explainers.differentiable import DifferentiableMode
 from agcam.explainers.recorder import additive, repeated_heads
-from agcam.explainers.replay import differentiable_arguments
 
 
-class EagerAttention(TorchFunctionMode):
-    """Computes attention step by step, and keeps each matrix A from the moment that `listen` is called."""
+class EagerAttention(DifferentiableMode):
+    """Computes attention step by step, and keeps each matrix A while it listens."""
 
     def __init__(self, convert: bool) -> None:
-        super().__init__()
-        self.convert = convert
+        super().__init__(convert)
         self.listening = False
         self.matrices: list[Tensor] = []
-
-    def listen(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        """Keep matrices from now on; a forward pre-hook."""
-        self.listening = True
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run `func`, attention step by step."""
-        kwargs = kwargs or {}
-        if self.convert:
-            args, kwargs = differentiable_arguments(args, kwargs)
-        return (self._attend if func is F.scaled_dot_product_attention else func)(*args, **kwargs)
+        attention = func is F.scaled_dot_product_attention
+        return super().__torch_function__(self._attend if attention else func, types, args, kwargs)
 
     def _attend(
         self,
@@ -59,5 +52,10 @@ class EagerAttention(TorchFunctionMode):
 
     def keep(self, query: Tensor, key: Tensor, value: Tensor, matrix: Tensor) -> None:
         """Keep what is needed of one attention call: query (scaled), key and value (B, h, N, d), A (B, h, N, N)."""
+        if matrix.is_inference():
+            raise ModelError(
+                "the model runs its ViT under torch.inference_mode, through which no gradient passes; take it out, or "
+                "use torch.no_grad in its place, which agcam overrules"
+            )
         # with a frozen model nothing before the first matrix requires grad
         self.matrices.append(matrix if matrix.requires_grad else matrix.requires_grad_())

@@ -4,54 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from agcam.evaluating import evaluating
+from agcam.explainers.differentiable import needs_conversion, working_dtype
 from agcam.explainers.eager_attention import EagerAttention
+from agcam.explainers.outputs import OutputReader
 from agcam.explainers.recorder import Recording
-from agcam.explainers.replay import check_logits, mismatch, needs_conversion, working_dtype
-from agcam.explainers.vit_parts import check_fit, inspect_vit, traceable
+from agcam.explainers.self_check import check_gradient, check_no_quantized_weights, check_output, mismatch
+from agcam.explainers.vit_parts import check_fit, inspect_vit, traceable, unwrap, without_checkpointing
+from agcam.explainers.watching import Run, Watch
 
 
-def empty_recording(model: nn.Module, images: Tensor) -> Recording:
-    """Return a recording with no forward in it: `eager_forward` fills in the logits.
+def empty_recording(
+    model: nn.Module, images: Tensor, reader: OutputReader | None = None, vit: str | None = None
+) -> Recording:
+    """Return a recording with no forward in it: `eager_forward` fills in the rest.
+
+    The patch grid is that of `images`, until a forward tells what the model makes of them before its ViT.
 
     Raises:
-        InputError: if the model cannot take images of this size, type or device.
+        InputError: if the model is a ViT that cannot take images of this size, type or device.
         ModelError: if the model cannot be explained, with the reason.
     """
-    parts = inspect_vit(model)
-    check_fit(parts, images)
-    return Recording(parts, images, grid=parts.grid(images))
+    whole, parts = unwrap(model), inspect_vit(model, vit)
+    if whole is parts.backbone:
+        check_fit(parts, images)
+    return Recording(whole, parts, images, grid=parts.grid(images), reader=reader or OutputReader(), vit=vit)
 
 
 def eager_forward(recording: Recording, mode: EagerAttention) -> Tensor:
     """Run the model on the recording's images, its attention computed step by step by `mode`; return logits (B, C).
 
     Raises:
-        ModelError: if these are not the recorded logits.
+        InputError: if the model cannot take images of this size, type or device.
+        ModelError: if the output is not the recorded one.
     """
-    parts = recording.parts
-    images = recording.images
+    with evaluating(recording.model):
+        return run_eagerly(recording, mode)
+
+
+def run_eagerly(recording: Recording, mode: EagerAttention) -> Tensor:
+    """Do as `eager_forward` in the mode, training or evaluation, that the model is in."""
+    images, finished, recorded = recording.images, list[tuple[list[Tensor], Tensor]](), recording.has_forward
     if mode.convert:
-        images = images.clone().to(working_dtype(images))
-    with evaluating(parts.backbone), traceable(parts), _without_checkpointing(parts.backbone):
-        handle = parts.blocks[0].register_forward_pre_hook(mode.listen)
-        try:
-            with mode:
-                logits: Tensor = parts.backbone(images)
-        finally:
-            handle.remove()
-    if not bool(torch.isfinite(logits).all()):
+        images = images.clone()
+        images = images.to(working_dtype(images))
+
+    def entered(run: Run, args: tuple[Any, ...]) -> None:
+        mode.listening = True
+
+    def left() -> None:
+        mode.listening = False
+
+    def finish(run: Run, returned: Any) -> None:
+        finished.append(recording.finish(run, returned))
+
+    watch = Watch(recording.model, recording.parts, entered, left, finish, mode.convert)
+    with traceable(recording.parts), without_checkpointing(recording.model), watch.watching(), mode:
+        recording.model(images)
+    if not finished:
+        raise mismatch(recording, "it ran without calling its blocks")
+    ((read, logits),) = finished
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *read)):
         raise mismatch(recording, "its logits are not finite")
-    if not recording.logits.numel():
-        recording.logits = logits.detach()
-    elif not recording.calls:
-        raise mismatch(recording, "it made no scaled_dot_product_attention call between its first block and its head")
-    else:
-        check_logits(recording, logits)
+    if recorded:
+        check_output(recording, read, logits)
+    if torch.is_grad_enabled() and recording.has_classes:
+        check_no_quantized_weights(recording)
+        check_gradient(recording, logits)
     return logits
 
 
@@ -63,7 +87,7 @@ def with_gradients(recording: Recording) -> Iterator[bool]:
         Whether to convert weights and images to float32.
     """
     device = recording.images.device.type
-    convert = needs_conversion(recording.parts.backbone) or recording.images.is_inference()
+    convert = needs_conversion(recording) or recording.images.is_inference()
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
         yield convert
 
@@ -73,16 +97,3 @@ def each_gradient(logits: Tensor, targets: Tensor, by: list[Tensor]) -> Iterator
     for target in targets.unbind(1):
         chosen = logits.gather(1, target[:, None]).sum()
         yield torch.autograd.grad(chosen, by, retain_graph=True)
-
-
-@contextmanager
-def _without_checkpointing(backbone: nn.Module) -> Iterator[None]:
-    # it would run the blocks once more in backward, when no mode is there to compute their attention matrices
-    switched_on = [module for module in backbone.modules() if getattr(module, "grad_checkpointing", False)]
-    for module in switched_on:
-        vars(module)["grad_checkpointing"] = False
-    try:
-        yield
-    finally:
-        for module in switched_on:
-            vars(module)["grad_checkpointing"] = True

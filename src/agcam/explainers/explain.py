@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from agcam.errors import InputError
+from agcam.errors import InputError, brief
 from agcam.evaluating import evaluating
+from agcam.explainers.class_token import read_rows
 from agcam.explainers.eager_forward import empty_recording
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.model_info import read_model_info
+from agcam.explainers.outputs import OutputReader, Score
 from agcam.explainers.recorder import Recording, record
 from agcam.explainers.registry import MethodSpec, find_method
+from agcam.explainers.self_check import explaining_gradients, no_classifier
 
-Targets = int | Tensor | Literal["all"] | None
+Targets = int | Tensor | Sequence[Any] | Literal["all"] | None
 
 
 def explain(
@@ -24,27 +27,39 @@ def explain(
     images: Tensor,
     targets: Targets = None,
     method: str | Callable[..., Any] = "agcam",
+    *,
+    output: str | int | None = None,
+    score: Score | None = None,
+    vit: str | None = None,
     **options: Any,
 ) -> Explanation:
-    """Explain a ViT's logits by heatmaps. The model is left as it was found: mode, gradients, hooks, RNG.
+    """Explain what a model with a ViT in it computes, by heatmaps. The model is left as it was found.
+
+    The whole model is explained: what it does to the images before its ViT, and its own heads after it. Threads may
+    explain with one model at the same time, and predict with it if it is in evaluation mode.
 
     Examples:
         >>> model = timm.create_model("vit_tiny_patch16_224").eval()  # pretrained=True loads timm's weights
         >>> explanation = agcam.explain(model, images)  # images (4, 3, 224, 224), normalised
         >>> explanation.heatmaps.shape  # a map of the predicted class for each image
         torch.Size([4, 1, 14, 14])
+        >>> why = agcam.explain(model, images, score=lambda logits: logits[:, 3] - logits[:, 7])  # why 3 rather than 7
 
     Args:
-        model: a timm ViT or a `ViTClassifier`, wrapped by DDP or `torch.compile` or not.
-        images: (B, 3, H, W), normalised as the model expects, on the model's device.
+        model: a timm ViT, or any module that contains one and is called with images alone.
+        images: (B, 3, H, W), as the model expects them, on its device.
         targets: the classes to explain: `None` (the predicted class), an int, (B,), (B, T), or `"all"`.
         method: one of `methods()`; "my_package.module:function"; or a function as `register_method` describes it.
+        output: the key or number of what is explained, where the model returns several tensors.
+        score: a differentiable function of the output, to (B,) or (B, T), that is explained in place of its logits;
+            `similarity` makes one. The targets are then its columns, `None` all of them.
+        vit: the name of the ViT among the model's modules, such as "encoder.trunk", where there are several.
         options: of the method, described there. For "agcam" the paper's ablations: `feature_map`, `gradient`,
             `layers`, `head_reduction` and `layer_reduction`; for "rollout" `head_fusion`, `discard_ratio` and
             `normalization`; for "gradcam" `block`; for "legrad" `readout`; for Captum's `reduction` and `steps`.
 
     Returns:
-        logits, targets and heatmaps of the batch.
+        logits (or scores), targets and heatmaps of the batch.
 
     Raises:
         InputError: for images, targets, a method or options that make no sense; the message names the value.
@@ -52,33 +67,52 @@ def explain(
     """
     spec = find_method(method, options)
     check_image_batch(images)
+    reader = OutputReader(output, score)
     with evaluating(model):
-        recording = (empty_recording if spec.needs == "forward" else record)(model, images)
-        return _explain(recording, targets, spec, options, model)
+        recording = (empty_recording if spec.needs == "forward" else record)(model, images, reader, vit)
+        return _explain(recording, targets, spec, options)
 
 
 def explain_recording(
     recording: Recording, targets: Targets = None, method: str | Callable[..., Any] = "agcam", **options: Any
 ) -> Explanation:
     """Explain a forward that a `Tape` has recorded; arguments and result as in `explain`."""
-    return _explain(recording, targets, find_method(method, options), options, recording.parts.backbone)
+    return _explain(recording, targets, find_method(method, options), options)
 
 
-def _explain(
-    recording: Recording, targets: Targets, spec: MethodSpec, options: dict[str, Any], model: nn.Module
-) -> Explanation:
+def _explain(recording: Recording, targets: Targets, spec: MethodSpec, options: dict[str, Any]) -> Explanation:
     # tensors made in inference mode can enter no autograd graph, neither ours nor the caller's
-    with torch.inference_mode(False):
-        # a method that runs the model itself makes the logits, on which the targets may depend
-        of_targets = spec.function(recording, **options) if spec.needs == "forward" else None
-        chosen = resolve_targets(targets, recording.logits).clone()
-        heatmaps = of_targets(chosen) if of_targets else spec.function(recording, chosen, **options)
+    with torch.inference_mode(False), explaining_gradients(recording):
+        if spec.needs == "forward":
+            # a method that runs the model itself makes the logits, on which the targets may depend
+            of_targets = spec.function(recording, **options)
+            chosen = _chosen(targets, recording, spec)
+            heatmaps = of_targets(chosen)
+        else:
+            chosen = _chosen(targets, recording, spec)
+            checked = recording if spec.control else read_rows(recording)
+            heatmaps = spec.function(checked, chosen, **options)
         if not isinstance(heatmaps, Tensor) or heatmaps.dim() != 4 or heatmaps.shape[:2] != chosen.shape:
             found = tuple(heatmaps.shape) if isinstance(heatmaps, Tensor) else type(heatmaps).__name__
             batch, count = chosen.shape
             raise InputError(f"method {spec.name} must give heatmaps ({batch}, {count}, h, w), found {found}")
         maps = heatmaps.detach().float()
-        return Explanation(recording.logits.clone(), chosen, maps, spec.name, read_model_info(model))
+        scored = recording.reader.score is not None
+        info = read_model_info(recording.model, recording.parts.backbone, recording.direct_images)
+        return Explanation(recording.logits.clone(), chosen, maps, spec.name, info, scored)
+
+
+def _chosen(targets: Targets, recording: Recording, spec: MethodSpec) -> Tensor:
+    if recording.has_classes:
+        scored = recording.reader.score is not None
+        return resolve_targets("all" if targets is None and scored else targets, recording.logits).clone()
+    if spec.class_specific:
+        raise no_classifier(recording, spec.name)
+    if targets is not None:
+        raise InputError(
+            f"{recording.parts.name} has no classifier, so that there is no target {targets!r}; leave it out"
+        )
+    return torch.zeros(len(recording.images), 1, dtype=torch.long, device=recording.images.device)
 
 
 def check_image_batch(images: Tensor) -> None:
@@ -107,18 +141,24 @@ def resolve_targets(targets: Targets, logits: Tensor) -> Tensor:
         if targets != "all":
             raise InputError(f"targets must be None, an int, a tensor or 'all', found {targets!r}")
         return torch.arange(classes, device=logits.device).expand(batch, -1)
-    chosen = torch.as_tensor(targets, device=logits.device)
+    if callable(targets):
+        raise InputError("targets are class indices; give a function of the output as score=")
+    try:
+        chosen = torch.as_tensor(targets, device=logits.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"targets must be an int or a table of class indices (B, T), the same number for each image, found "
+            f"{brief(repr(targets))}; fill shorter rows up by repeating a class, or explain those images apart"
+        ) from error
     if chosen.dtype.is_floating_point or chosen.dtype in (torch.bool, torch.complex64, torch.complex128):
         raise InputError(f"targets must be class indices (int64), found {chosen.dtype}")
-    chosen = chosen.long()
+    chosen, found = chosen.long(), tuple(chosen.shape)
     if chosen.dim() == 0:
         chosen = chosen.expand(batch)
     if chosen.dim() == 1:
         chosen = chosen.unsqueeze(1)
     if chosen.dim() != 2 or len(chosen) != batch or not chosen.shape[1]:
-        raise InputError(
-            f"targets must be (B,) or (B, T) with B = {batch}, found {tuple(torch.as_tensor(targets).shape)}"
-        )
+        raise InputError(f"targets must be (B,) or (B, T) with B = {batch}, found {found}")
     outside = chosen[(chosen < 0) | (chosen >= classes)]
     if len(outside):
         raise InputError(f"target {int(outside[0])} is out of range: the model has classes 0 … {classes - 1}")

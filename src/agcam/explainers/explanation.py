@@ -25,11 +25,12 @@ class Explanation:
     """Where the model looked. Notebooks show the heatmaps; `plot(images)` lays them over the images.
 
     Attributes:
-        logits: (B, C) float.
-        targets: (B, T) int64, the explained classes.
+        logits: (B, C) float; the scores where a score was explained; (B, 0) for a model without classifier.
+        targets: (B, T) int64, the explained classes, or columns of the scores.
         heatmaps: (B, T, h, w) float32 on the patch grid, in the method's own units.
         method: its name.
         model_info: names of the classes and the like, as far as the model knows them.
+        scored: whether a score was explained in place of logits.
     """
 
     logits: Tensor
@@ -37,6 +38,7 @@ class Explanation:
     heatmaps: Tensor
     method: str = ""
     model_info: ModelInfo = field(default=ModelInfo(), repr=False)
+    scored: bool = False
 
     def plot(
         self,
@@ -82,19 +84,40 @@ class Explanation:
         title = f"{self.method or 'Explanation'}: {batch} × {count} heatmaps of {height}×{width} patches"
         return html_table(*self._most_probable(), title)
 
-    def _most_probable(self) -> tuple[np.ndarray, list[list[str]], list[list[float]], str]:
-        """Select what is shown: heatmaps (B, n, h, w), names and probabilities (B, n), and a note on the selection."""
+    def _most_probable(self) -> tuple[np.ndarray, list[list[str]], list[list[str]], str]:
+        """Select what is shown: heatmaps (B, n, h, w), names and values (B, n), and a note on the selection."""
         logits, targets = self.logits.detach().float().cpu(), self.targets.cpu()
-        count, note = targets.shape[1], ""
-        slots = torch.arange(count).expand(len(targets), -1)
+        maps, count = self.heatmaps.detach().float().cpu(), targets.shape[1]
+        if not logits.shape[1]:  # no classifier: there is one map an image, of no class
+            return maps.numpy(), [[""]] * len(maps), [[""]] * len(maps), ""
+        slots, note = torch.arange(count).expand(len(targets), -1), ""
         if count > _CLASSES:
             slots = logits.gather(1, targets).topk(_CLASSES, dim=1).indices
-            note = f"the {_CLASSES} most probable of {count} explained classes"
+            note = f"the {_CLASSES} {'highest' if self._are_values else 'most probable'} of {count} explained ones"
         shown = targets.gather(1, slots)
-        probabilities = (logits.sigmoid() if self.model_info.multilabel else logits.softmax(1)).gather(1, shown)
-        maps = self.heatmaps.detach().float().cpu()[torch.arange(len(targets))[:, None], slots]
-        return maps.numpy(), [[self._name(t) for t in row] for row in shown.tolist()], probabilities.tolist(), note
+        found = maps[torch.arange(len(targets))[:, None], slots]
+        return (
+            found.numpy(),
+            [[self._name(t) for t in row] for row in shown.tolist()],
+            self._values(logits, shown),
+            note,
+        )
+
+    @property
+    def _are_values(self) -> bool:
+        """Whether what is explained are numbers by themselves, of which no probability can be made."""
+        return self.scored or (self.logits.shape[1] == 1 and not self.model_info.multilabel)
+
+    def _values(self, logits: Tensor, shown: Tensor) -> list[list[str]]:
+        if self._are_values:
+            return [[f"{value:.3g}" for value in row] for row in logits.gather(1, shown).tolist()]
+        probabilities = logits.sigmoid() if self.model_info.multilabel else logits.softmax(1)
+        return [[f"{share:.0%}" for share in row] for row in probabilities.gather(1, shown).tolist()]
 
     def _name(self, target: int) -> str:
+        if self.scored:
+            return "score" if self.logits.shape[1] == 1 else f"score {target}"
         names = self.model_info.class_names
-        return names[target] if target < len(names) else f"class {target}"
+        if target < len(names):
+            return names[target]
+        return "output" if self.logits.shape[1] == 1 else f"class {target}"

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from agcam.explainers.differentiable import differentiable, explaining_failures, needs_conversion
 from agcam.explainers.eager_attention import EagerAttention
+from agcam.explainers.eager_forward import run_eagerly
 from agcam.explainers.recorder import Recording
-from agcam.explainers.replay import check_logits, differentiable, explaining_failures, needs_conversion, working_dtype
-from agcam.explainers.vit_parts import traceable
 
 
 @contextmanager
@@ -29,21 +29,14 @@ def full_gradients(recording: Recording, targets: Tensor, used: list[int]) -> It
     Raises:
         ModelError: if the second forward does not reproduce the logits of the first.
     """
-    parts = recording.parts
-    mode = EagerAttention(needs_conversion(parts.backbone))
-    with differentiable(recording), traceable(parts):
-        images = recording.images.clone().to(working_dtype(recording.tokens))
-        handle = parts.blocks[0].register_forward_pre_hook(mode.listen)
-        try:
-            with mode, explaining_failures(recording):
-                logits = parts.backbone(images)
-        finally:
-            handle.remove()
-        check_logits(recording, logits)
+    mode = EagerAttention(needs_conversion(recording) or recording.images.is_inference())
+    with differentiable(recording):
+        with explaining_failures(recording):
+            logits = run_eagerly(recording, mode)
         chosen, matrices = logits.gather(1, targets), [mode.matrices[call] for call in used]
         yield (
             [
-                gradient[None, :, :, parts.rows]
+                gradient[None, :, :, recording.parts.rows]
                 for gradient in torch.autograd.grad(chosen[:, t].sum(), matrices, retain_graph=True)
             ]
             for t in range(targets.shape[1])

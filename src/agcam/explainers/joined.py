@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -33,16 +33,22 @@ def join_recordings(recordings: Sequence[Recording]) -> Recording:
         for parts in zip(*(recording.calls for recording in recordings), strict=True)
     ]
     images, tokens, logits = (joined(name, recordings) for name in ("images", "tokens", "logits"))
-    return Recording(first.parts, images, tokens, calls, logits, first.grid)
+    read = [torch.cat(parts) for parts in zip(*(recording.read for recording in recordings), strict=True)]
+    return replace(first, images=images, tokens=tokens, calls=calls, logits=logits, read=read)
 
 
 def joinable(one: Recording, other: Recording) -> bool:
     """Return whether two recordings are of one model and image size, without score bias, which may be per batch."""
 
     def kind(recording: Recording) -> object:
-        kept = [recording.images, recording.tokens, recording.logits]
+        kept = [recording.images, recording.tokens, recording.logits, *recording.read]
         kept += [t for call in recording.calls for t in vars(call).values() if t is not None]
         return [(tensor.shape[1:], tensor.dtype, tensor.device) for tensor in kept]
 
     biased = any(call.bias is not None for call in one.calls)
-    return one is other or (one.parts.backbone is other.parts.backbone and not biased and kind(one) == kind(other))
+    return one is other or (_made_alike(one, other) and not biased and kind(one) == kind(other))
+
+
+def _made_alike(one: Recording, other: Recording) -> bool:
+    same = one.model is other.model and one.parts.backbone is other.parts.backbone and one.reader == other.reader
+    return same and (one.entrance, one.own_head) == (other.entrance, other.own_head)

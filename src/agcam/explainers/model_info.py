@@ -7,8 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from agcam.explainers.vit_parts import unwrap
-
 Triple = tuple[float, float, float]
 
 
@@ -29,12 +27,18 @@ class ModelInfo:
     multilabel: bool = False
 
 
-def read_model_info(model: nn.Module) -> ModelInfo:
-    """Read what a timm model (normalisation) or a `ViTClassifier` (everything) knows, wrapped or not."""
+def read_model_info(model: nn.Module, backbone: nn.Module, direct_images: bool = True) -> ModelInfo:
+    """Read what a timm model (normalisation) or a `ViTClassifier` (everything) knows.
+
+    Args:
+        model: the whole model.
+        backbone: the ViT in it.
+        direct_images: whether the ViT sees the images themselves, not what the model makes of them.
+    """
     knowing: Any = next((module for module in model.modules() if hasattr(module, "input_config")), None)
     if knowing is not None:
         config = knowing.input_config
         return ModelInfo(tuple(knowing.class_names), config.mean, config.std, bool(knowing.multilabel))
-    cfg = getattr(unwrap(model), "pretrained_cfg", None) or {}
+    cfg = (getattr(backbone, "pretrained_cfg", None) or {}) if direct_images else {}
     mean, std = cfg.get("mean"), cfg.get("std")
     return ModelInfo(mean=tuple(mean), std=tuple(std)) if mean and std else ModelInfo()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from agcam.explainers.recorder import Recording
-from agcam.explainers.replay import mismatch
+from agcam.explainers.self_check import mismatch
 
 
 def patch_columns(recording: Recording, columns: Tensor) -> Tensor:
@@ -16,7 +16,13 @@ def patch_columns(recording: Recording, columns: Tensor) -> Tensor:
     """
     (h, w), prefix, found = recording.grid, recording.parts.num_prefix_tokens, columns.shape[-1]
     if found != prefix + h * w:
-        raise mismatch(recording, f"its attention has {found} columns, not {prefix} and a patch grid of {h}×{w}")
+        what = f"its attention has {found} columns, not {prefix} and a patch grid of {h}×{w}"
+        if found > prefix + h * w:
+            what += (
+                "; if tokens were added before the patches, as prompt tuning does, set the ViT's "
+                f"num_prefix_tokens = {found - h * w}"
+            )
+        raise mismatch(recording, what)
     return columns[..., prefix:]
 
 

@@ -1,9 +1,9 @@
-"""The tape: what one ordinary forward of a ViT leaves behind for its explanation.
+"""The tape: what one ordinary forward of a model leaves behind for its explanation.
 
-`Tape` listens to a model. Every forward through the model, whoever calls it and in whatever precision, leaves a
-`Recording`: the logits, the tokens that enter the blocks, and for each attention call the score rows, values and
-output rows of the tokens that the head reads. Nothing is computed twice, and no N×N matrix is kept for models
-whose head reads a class token.
+`Tape` listens to a model and to the ViT inside it. Every forward through the model, whoever calls it and in whatever
+precision, leaves a `Recording`: what the model returned, the tokens that enter the ViT's blocks, and for each attention
+call the score rows, values and output rows of the tokens that the head reads. Nothing is computed twice, and no N×N
+matrix is kept for models whose head reads a class token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from agcam.errors import ModelError
-from agcam.explainers.vit_parts import ViTParts, check_fit, inspect_vit, traceable
+from agcam.explainers.outputs import OutputReader
+from agcam.explainers.vit_parts import ViTParts, inspect_vit, traceable, unwrap
+from agcam.explainers.watching import Entrance, Run, Watch
 
 
 @dataclass(frozen=True)
@@ -56,23 +58,63 @@ class AttentionCall:
 
 @dataclass
 class Recording:
-    """One forward of a ViT, as far as explanations need it.
+    """One forward of a model, as far as explanations need it.
 
     Attributes:
-        parts: where the model keeps its blocks, norm and head.
+        model: the whole model that was called.
+        parts: where the ViT inside it keeps its blocks, norm and head.
         images: (B, 3, H, W), as they entered the model.
         tokens: (B, R, D), the tokens that the head reads, as they entered the first block (or the pooling).
         calls: the attention calls from there on, in order.
-        logits: (B, C).
+        logits: (B, C), or the scores that are explained in their place. (B, 0) for a model without classifier.
         grid: (h, w), the patch grid.
+        reader: what of the model's output is explained.
+        read: the tensors of the output that `reader` reads, by which a second forward is compared with this one.
+        vit: the name of the ViT among the model's modules, where it was given.
+        entrance: the method of the ViT that the model called.
+        own_head: whether the model returned something else than its ViT's own output.
+        direct_images: whether the ViT's input was `images` itself.
     """
 
+    model: nn.Module
     parts: ViTParts
     images: Tensor
     tokens: Tensor = field(default_factory=lambda: torch.empty(0))
     calls: list[AttentionCall] = field(default_factory=list)
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
     grid: tuple[int, int] = (0, 0)
+    reader: OutputReader = field(default_factory=OutputReader)
+    read: list[Tensor] = field(default_factory=list)
+    vit: str | None = None
+    entrance: Entrance = "forward"
+    own_head: bool = False
+    direct_images: bool = True
+
+    @property
+    def has_forward(self) -> bool:
+        """Whether a forward was recorded, or the recording is still empty."""
+        return bool(self.read)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether what is explained are classes or scores, not the features of a ViT without classifier."""
+        return self.logits.dim() == 2 and self.logits.shape[1] > 0
+
+    def finish(self, run: Run, returned: Any) -> tuple[list[Tensor], Tensor]:
+        """Note what a forward returned, if none was before; return what is read of it and the logits or scores."""
+        assert run.parts is not None
+        images = run.images
+        self.grid, self.entrance, self.own_head = run.grid, run.entrance, returned is not run.vit_output
+        self.direct_images = run.vit_input is images
+        features = not self.own_head and not run.parts.has_classifier and self.reader.score is None
+        if features or (run.parts.pools_nothing and not self.own_head and self.reader.score is None):
+            read, logits = [returned], images.new_empty(len(images), 0)
+        else:
+            read, logits = self.reader.read(returned, run.parts, len(images))
+        if not self.has_forward:
+            self.parts = run.parts
+            self.read, self.logits = [tensor.detach() for tensor in read], logits.detach()
+        return read, logits
 
     @property
     def nbytes(self) -> int:
@@ -106,22 +148,28 @@ class _Listener(TorchFunctionMode):
 class Tape:
     """Record the forwards of a model inside a `with` block, where compiled code runs eagerly.
 
+    Only what the thread that entered the block does is recorded.
+
     Examples:
         >>> with Tape(model) as tape, torch.inference_mode():
         ...     logits = model(images)
         >>> recording = tape.recording
 
     Args:
-        model: a timm ViT, bare or wrapped (`ViTClassifier`, DDP, `torch.compile`).
+        model: a timm ViT, or any module that contains one and is called with images alone.
+        reader: what of the model's output is explained.
+        vit: the name of the ViT among the model's modules, where there are several.
 
     Raises:
-        ModelError: if the model is no ViT that agcam knows how to walk.
+        ModelError: if the model has no ViT that agcam knows how to walk.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.parts = inspect_vit(model)
+    def __init__(self, model: nn.Module, reader: OutputReader | None = None, vit: str | None = None) -> None:
+        self.model = unwrap(model)
+        self.parts = inspect_vit(model, vit)
+        self._reader, self._vit = reader or OutputReader(), vit
         self._recording: Recording | None = None
-        self._running = False
+        self._running: Recording | None = None
         self._listener = _Listener(self._keep)
         self._stack = ExitStack()
         self._shelves: dict[str, Tensor] = {}
@@ -129,7 +177,7 @@ class Tape:
     @property
     def recording(self) -> Recording:
         """The latest complete forward."""
-        if self._recording is None or self._running:
+        if self._recording is None:
             raise ModelError(
                 f"{self.parts.name}: no forward was recorded. Call the model itself inside the `with Tape(model)` "
                 "block, not its blocks or `forward_features`."
@@ -137,15 +185,10 @@ class Tape:
         return self._recording
 
     def __enter__(self) -> Self:
-        backbone = self.parts.backbone
+        watch = Watch(self.model, self.parts, self._enter_vit, self._leave_vit, self._finish)
         with ExitStack() as stack:
             stack.enter_context(traceable(self.parts))
-            for handle in (
-                backbone.register_forward_pre_hook(self._begin),
-                backbone.register_forward_hook(self._finish),
-                self.parts.blocks[0].register_forward_pre_hook(self._first_block),
-            ):
-                stack.callback(handle.remove)
+            stack.enter_context(watch.watching())
             stack.enter_context(self._listener)
             self._stack = stack.pop_all()
         return self
@@ -155,29 +198,33 @@ class Tape:
     ) -> None:
         self._stack.close()
 
-    def _begin(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        images = args[0] if args else None
-        if not isinstance(images, Tensor) or images.dim() != 4:
-            found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise ModelError(f"{self.parts.name}: recording needs images (B, 3, H, W), found {found}")
-        self._recording = Recording(self.parts, images)
-        self._running, self._listener.listening = True, False
+    def _enter_vit(self, run: Run, args: tuple[Any, ...]) -> None:
+        assert run.parts is not None
+        self._recording = None
+        self._running = Recording(self.model, run.parts, run.images, _own(run.parts.entering(args)))
+        self._running.reader, self._running.vit = self._reader, self._vit
+        self._listener.listening = True
 
-    def _first_block(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        # gradient checkpointing runs the blocks once more in backward, when nothing is recorded
-        if self._running and self._recording is not None:
-            self._recording.tokens = _own(self.parts.entering(args))
-            self._listener.listening = True
+    def _leave_vit(self) -> None:
+        self._listener.listening = False
+        self._shelves = {}
+
+    def _finish(self, run: Run, returned: Any) -> None:
+        recording, self._running = self._running, None
+        if recording is not None:
+            recording.finish(run, returned)
+            self._recording = recording
 
     def _keep(self, *args: Any, **kwargs: Any) -> None:
-        if self._recording is not None:
-            number, count = len(self._recording.calls), max(1, len(self.parts.attentions))
+        if self._running is not None:
+            parts, number = self._running.parts, len(self._running.calls)
+            count = max(1, len(parts.attentions))
             if number == 0:
                 self._shelves = {}
-            call = _keep(self.parts.rows, *args, **kwargs)
+            call = _keep(parts.rows, *args, **kwargs)
             kept = {name: tensor for name, tensor in vars(call).items() if tensor is not None}
             placed = {name: self._place(name, number, count, tensor) for name, tensor in kept.items()}
-            self._recording.calls.append(replace(call, **placed))
+            self._running.calls.append(replace(call, **placed))
 
     def _place(self, name: str, number: int, count: int, tensor: Tensor) -> Tensor:
         """Return a compact copy of `tensor`, beside those of the other calls.
@@ -192,28 +239,17 @@ class Tape:
             return _own(tensor)
         return shelf[number].copy_(tensor)
 
-    def _finish(self, _: nn.Module, args: tuple[Any, ...], logits: Tensor) -> None:
-        assert self._recording is not None
-        self._listener.listening = False
-        self._shelves = {}
-        if not isinstance(logits, Tensor):
-            raise ModelError(f"{self.parts.name} returned {type(logits).__name__}, not logits; call model.eval()")
-        self._running = False
-        self._recording.logits = logits.detach()
-        self._recording.grid = self.parts.grid(args[0])
 
-
-def record(model: nn.Module, images: Tensor) -> Recording:
-    """Run one forward of the bare model on `images` (B, 3, H, W) and return what it left on the tape.
+def record(model: nn.Module, images: Tensor, reader: OutputReader | None = None, vit: str | None = None) -> Recording:
+    """Run one forward of the model on `images` (B, 3, H, W) and return what it left on the tape.
 
     Raises:
         InputError: if the model cannot take images of this size, type or device.
         ModelError: if the model cannot be explained, with the reason.
     """
-    tape = Tape(model)
-    check_fit(tape.parts, images)
+    tape = Tape(model, reader, vit)
     with tape, torch.inference_mode():
-        tape.parts.backbone(images)
+        tape.model(images)
     return tape.recording
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
+from threading import RLock
 from typing import Any, Literal, TypeVar, overload
 
 from agcam.errors import InputError
@@ -56,6 +57,7 @@ class MethodSpec:
 
 _REGISTERED: dict[str, MethodSpec] = {}
 _loaded: set[str] = set()
+_loading = RLock()
 
 
 @overload
@@ -212,11 +214,12 @@ def _check_callable(function: Any, name: str) -> None:
 
 def _load_built_in() -> None:
     """Import every module of agcam's own methods, once; each registers one."""
-    if not _loaded:
-        _loaded.add(_BUILT_IN)  # first: what the modules register asks for this, too
-        package = import_module(_BUILT_IN)
-        for module in pkgutil.iter_modules(package.__path__, f"{_BUILT_IN}."):
-            import_module(module.name)
+    with _loading:  # another thread waits until all are there
+        if not _loaded:
+            _loaded.add(_BUILT_IN)  # first: what the modules register asks for this, too
+            package = import_module(_BUILT_IN)
+            for module in pkgutil.iter_modules(package.__path__, f"{_BUILT_IN}."):
+                import_module(module.name)
 
 
 def _register_plugin(name: str, function: Any) -> None:

@@ -1,13 +1,14 @@
-"""Run recorded tokens through the model's own blocks once more, each attention call answered from the tape.
+"""Run the whole model once more, its ViT's forward answered by a walk of the recorded tokens through its blocks.
 
-The answers are leaves, and the input of each attention module is a constant, so differentiating the replayed
-logits gives the paper's gradient, which reaches attention only along skip connections and MLPs, at the price of
-a forward and a backward over the few tokens that the head reads.
+In that walk each attention call is answered from the tape. The answers are leaves, and the input of each attention
+module is a constant, so differentiating the replayed logits gives the paper's gradient, which reaches attention only
+along skip connections and MLPs, at the price of a forward and a backward over the few tokens that the head reads. What
+the model does before and after its ViT runs as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
-from agcam.errors import ModelError
+from agcam.explainers.differentiable import (
+    DifferentiableMode,
+    differentiable,
+    explaining_failures,
+    needs_conversion,
+    working_dtype,
+)
+from agcam.explainers.own_thread import answered, before_forward
 from agcam.explainers.recorder import Recording
-from agcam.explainers.vit_parts import ViTParts, traceable
-
-_HALF = (torch.bfloat16, torch.float16)
+from agcam.explainers.self_check import check_gradient, check_output, mismatch
+from agcam.explainers.vit_parts import ViTParts, traceable, without_checkpointing
 
 
 @dataclass(frozen=True)
@@ -34,14 +40,13 @@ class Replay:
 
 
 class _Answer(TorchFunctionMode):
-    """Answers attention calls from the tape; skips projections whose results nobody reads; computes in float32."""
+    """Answers attention calls from the tape; skips projections whose results nobody reads."""
 
     def __init__(self, outputs: list[Tensor], parts: ViTParts) -> None:
         super().__init__()
         self.answers: Iterator[Tensor] = iter(outputs)
         # the weights are kept beside their ids, which could otherwise be given to another tensor
         self.unread = {id(weight): weight for weight in parts.unread_weights()}
-        self.convert = needs_conversion(parts.backbone)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -55,113 +60,74 @@ class _Answer(TorchFunctionMode):
             if id(weight) in self.unread:
                 x = args[0] if args else kwargs["input"]
                 return x.new_zeros(*x.shape[:-1], weight.shape[0])
-        if self.convert:
-            args, kwargs = differentiable_arguments(args, kwargs)
         return func(*args, **kwargs)
 
 
 @contextmanager
 def replay(recording: Recording) -> Iterator[Replay]:
-    """Replay a recording in float32 (float64 for a float64 model) and check that it reproduces the logits.
+    """Replay a recording in float32 (float64 for a float64 model) and check that it reproduces the model's output.
 
     Works inside `torch.no_grad` and `torch.inference_mode`; parameters and their `.grad` are not touched.
 
     Raises:
-        ModelError: if the replayed logits differ from the recorded ones. A map would be wrong, so none is made.
+        ModelError: if the replayed output differs from the recorded one. A map would be wrong, so none is made.
     """
+    with replayed(recording) as (read, found):
+        check_output(recording, read, found.logits)
+        yield found
+
+
+@contextmanager
+def replayed(recording: Recording) -> Iterator[tuple[list[Tensor], Replay]]:
+    """Replay without the check; yield what is read of the output, and the graph."""
     parts = recording.parts
     dtype = working_dtype(recording.tokens)
     with ExitStack() as stack:
         stack.enter_context(differentiable(recording))
         stack.enter_context(traceable(parts))
+        stack.enter_context(without_checkpointing(recording.model))
         for module in parts.attentions:
             # a block that does its own attention has an MLP that the input reaches, too
             if all(module is not block for block in parts.blocks):
-                stack.callback(module.register_forward_pre_hook(_detach_input).remove)
+                stack.callback(before_forward(module, _detach_input).remove)
         # the clones leave inference mode: its tensors cannot enter autograd
         outputs = [call.output.clone().to(dtype).requires_grad_() for call in recording.calls]
         tokens = recording.tokens.clone().to(dtype)
-        with _Answer(outputs, parts), explaining_failures(recording):
-            logits = parts.walk(tokens)
-        check_logits(recording, logits)
-        yield Replay(logits, outputs)
+
+        def walk() -> Tensor:
+            with _Answer(outputs, parts):
+                return parts.walk(tokens)
+
+        with DifferentiableMode(needs_conversion(recording)), explaining_failures(recording):
+            returned = run_answered(recording, walk)
+        read, logits = recording.reader.read(returned, parts, len(recording.images))
+        check_gradient(recording, logits)
+        yield read, Replay(logits, outputs)
 
 
-@contextmanager
-def differentiable(recording: Recording) -> Iterator[None]:
-    """Switch autograd on, whatever the caller has switched off, and autocast off.
+def run_answered(recording: Recording, answer: Callable[[], Tensor]) -> Any:
+    """Run the whole model on the recorded images with `answer` in place of its ViT; return what the model returns."""
+    answers = 0
 
-    Raises:
-        ModelError: if the recording holds no attention to differentiate by.
-    """
-    if not recording.calls:
-        raise mismatch(recording, "it made no scaled_dot_product_attention call between its first block and its head")
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(recording.tokens.device.type, enabled=False):
-        yield
+    def instead(*_: Any, **__: Any) -> Tensor:
+        nonlocal answers
+        answers += 1
+        # the model may switch autograd off around its ViT
+        with torch.inference_mode(False), torch.enable_grad():
+            return answer()
 
-
-@contextmanager
-def explaining_failures(recording: Recording) -> Iterator[None]:
-    """Turn what a model's own code raises when it is called in an unforeseen way into a `ModelError`."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # a model's code can raise anything
-        raise mismatch(recording, f"running its blocks again failed ({type(error).__name__}: {error})") from error
+    images = recording.images.clone() if recording.images.is_inference() else recording.images
+    with answered(recording.parts.backbone, recording.entrance, instead):
+        returned = recording.model(images)
+    if answers != 1:
+        raise mismatch(recording, f"its ViT ran {answers} times when it was run again, and once before")
+    return returned
 
 
-def working_dtype(tensor: Tensor) -> torch.dtype:
-    """Return what a tensor's gradients are computed in: float64 for float64, float32 for all others."""
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
-
-
-def needs_conversion(model: nn.Module) -> bool:
-    """Return whether a weight is in half precision, or was made in inference mode, where autograd cannot follow."""
-    return any(parameter.dtype in _HALF or parameter.is_inference() for parameter in model.parameters())
-
-
-def differentiable_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments of a call with half precision in float32 and tensors of inference mode as ordinary ones."""
-    found: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(Tensor, _differentiable, (args, kwargs))
-    return found
-
-
-def _differentiable(tensor: Tensor) -> Tensor:
-    if tensor.dtype in _HALF:
-        return tensor.float()
-    return tensor.clone() if tensor.is_inference() else tensor
-
-
-def check_logits(recording: Recording, logits: Tensor) -> None:
-    """Raise `ModelError` unless `logits` are the recorded ones, as far as the forward's precision can tell."""
-    expected = recording.logits
-    if expected.shape != logits.shape:
-        raise mismatch(
-            recording, f"it has logits {tuple(expected.shape)}, running it again gives {tuple(logits.shape)}"
-        )
-    tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(recording.calls[0].output.dtype, 0.1)
-    if tolerance == 1e-3 and torch.get_float32_matmul_precision() != "highest":
-        tolerance = 0.1
-    expected = expected.to(logits.dtype)
-    difference = float((expected - logits.detach()).abs().max())
-    scale = float(expected.abs().max())
-    if not difference <= tolerance * scale + 1e-6:
-        raise mismatch(
-            recording, f"its logits differ by {difference:.2g} (scale {scale:.2g}) when its blocks are run again"
-        )
-
-
-def mismatch(recording: Recording, what: str) -> ModelError:
-    """Make the error for a model whose replay cannot be trusted."""
-    if not bool(torch.isfinite(recording.logits).all()):
-        what = "its logits are not finite; look for NaN in the images or weights"
-    elif recording.parts.backbone.training:
-        what += "; it is in training mode, call model.eval() first"
-    return ModelError(
-        f"{recording.parts.name} cannot be explained: {what}. Its head must read the class token, an average of "
-        "tokens or an attention pooling, and tokens may mix only in scaled_dot_product_attention."
-    )
+def logits_of_rows(recording: Recording, rows: Tensor) -> Tensor:
+    """Make the logits (B, C) that the model would have if its last block had returned `rows` (B, R, D)."""
+    returned = run_answered(recording, lambda: recording.parts.head(rows))
+    return recording.reader.read(returned, recording.parts, len(recording.images))[1]
 
 
 def _detach_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from operator import mod
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from agcam.errors import InputError, ModelError
+from agcam.evaluating import switched
+from agcam.explainers.eager_stance import running_eagerly
 
 _KNOWN = "agcam explains Vision Transformers of timm (vit, deit, dinov2, eva, beit, cait, …)"
 # the projections inside attention modules whose results an answered attention call does not read
@@ -66,6 +68,33 @@ class ViTParts:
         h, w = self.embedding.dynamic_feat_size(tuple(images.shape[-2:]))
         return int(h), int(w)
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether the ViT has a head of its own."""
+        head = getattr(self.backbone, "head", None)
+        return not isinstance(head, nn.Identity) and getattr(self.backbone, "num_classes", 1) != 0
+
+    @property
+    def pools_nothing(self) -> bool:
+        """Whether the ViT returns all of its tokens."""
+        return getattr(self.backbone, "global_pool", None) == "" and getattr(self.backbone, "attn_pool", None) is None
+
+    def of_features(self) -> ViTParts:
+        """Return the parts for a model that calls `forward_features` itself and may read every token.
+
+        Raises:
+            ModelError: for CaiT, whose patches the walk does not follow.
+        """
+        backbone: Any = self.backbone
+        if self.class_attention:
+            raise _refusal(backbone, "keeps its class token apart, and its `forward_features` was called, not itself")
+        blocks, prefix = list(backbone.blocks), getattr(backbone, "num_prefix_tokens", 1)
+        norm = cast(Callable[[Tensor], Tensor], backbone.norm)
+        attentions = _attentions(blocks)
+        return replace(
+            self, blocks=blocks, rows=slice(None), num_prefix_tokens=prefix, attentions=attentions, head=norm
+        )
+
     def unread_weights(self) -> list[Tensor]:
         """Return the weights of the projections to query, key and value, adapters on them included."""
         return [
@@ -85,27 +114,30 @@ def model_name(model: nn.Module) -> str:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the bare timm model inside DDP, `torch.compile` or a LightningModule with a `backbone`."""
+    """Return the model that DDP, DataParallel or `torch.compile` wrap: they compute nothing of their own."""
     while True:
-        # not `or`: a compiled module asks what it wraps for its truth, its length
-        inner = (getattr(model, wrapped, None) for wrapped in ("_orig_mod", "module", "backbone"))
-        found = next((module for module in inner if isinstance(module, nn.Module)), None)
-        if found is None:
+        wraps = isinstance(model, DistributedDataParallel | DataParallel)
+        # a compiled module hands on what it is asked for: `vars` sees what is its own
+        inner: object = model.module if wraps else vars(model).get("_modules", {}).get("_orig_mod")
+        if not isinstance(inner, nn.Module):
             return model
-        model = found
+        model = inner
 
 
-def inspect_vit(model: nn.Module) -> ViTParts:
-    """Find the parts of `model`.
+def inspect_vit(model: nn.Module, vit: str | None = None) -> ViTParts:
+    """Find the ViT that is `model` or that `model` contains, and its parts.
+
+    Args:
+        model: any module.
+        vit: the name of the ViT among the model's modules, such as "encoder.trunk", where there are several.
 
     Raises:
-        ModelError: if it is no ViT that can be explained, with what was found instead.
+        InputError: if there are several ViTs and `vit` names none of them.
+        ModelError: if there is no ViT that can be explained, with what was found instead.
     """
-    backbone = unwrap(model)
+    backbone = _find_vit(unwrap(model), vit)
     blocks, embedding = getattr(backbone, "blocks", None), _embedding(backbone)
-    missing = [part for part in ("blocks", "norm", "head", "forward_head") if not hasattr(backbone, part)]
-    missing += ["patch_embed"] * (embedding is None)
-    if missing:
+    if missing := _missing(backbone):
         found = ", ".join(name for name, _ in backbone.named_children()) or "no modules"
         raise _refusal(backbone, f"has no {', '.join(missing)} (found {found})")
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
@@ -118,7 +150,34 @@ def inspect_vit(model: nn.Module) -> ViTParts:
     return _read_by_head(backbone, list(blocks), embedding)
 
 
-def check_fit(parts: ViTParts, images: Tensor) -> None:
+def _find_vit(model: nn.Module, name: str | None) -> nn.Module:
+    found: dict[str, nn.Module] = {path: each for path, each in model.named_modules() if not _missing(each)}
+    # what a compiled ViT wraps is the same one
+    found = {path: module for path, module in found.items() if "_orig_mod" not in vars(module)["_modules"]}
+    if name is not None:
+        modules = dict(model.named_modules())
+        if name not in modules:
+            known = ", ".join(repr(path) for path in found) or "none"
+            raise InputError(f"{model_name(model)} has no module {name!r}; its ViTs are {known}")
+        return unwrap(modules[name])
+    if len(found) > 1:
+        known = ", ".join(repr(path) for path in found)
+        raise InputError(
+            f"{model_name(model)} has several ViTs, {known}; say which to explain, such as vit={next(iter(found))!r}"
+        )
+    if found:
+        return next(iter(found.values()))
+    inner = getattr(model, "backbone", None)  # of which the error can tell more
+    return inner if isinstance(inner, nn.Module) else model
+
+
+def _missing(module: nn.Module) -> list[str]:
+    """Name the parts of a ViT that `module` does not have."""
+    missing = [part for part in ("blocks", "norm", "head", "forward_head") if not hasattr(module, part)]
+    return missing + ["patch_embed"] * (_embedding(module) is None)
+
+
+def check_fit(parts: ViTParts, images: Tensor, same_dtype: bool = True) -> None:
     """Raise `InputError` if the model cannot take images (B, 3, H, W) of this size, type or device."""
     embed, channels = parts.embedding, getattr(parts.backbone, "in_chans", 3)
     if images.shape[1] != channels:
@@ -136,25 +195,24 @@ def check_fit(parts: ViTParts, images: Tensor) -> None:
     weight = next(embed.parameters(), images)
     if images.device != weight.device:
         raise InputError(f"images are on {images.device}, {parts.name} is on {weight.device}; move one of them")
-    if images.dtype != weight.dtype and not torch.is_autocast_enabled(images.device.type):
+    if same_dtype and images.dtype != weight.dtype and not torch.is_autocast_enabled(images.device.type):
         raise InputError(f"images are {images.dtype}, {parts.name} is {weight.dtype}; convert one of them")
 
 
 @contextmanager
 def traceable(parts: ViTParts) -> Iterator[None]:
     """Make every attention a `scaled_dot_product_attention` that a torch function mode sees."""
-    unfused = [module for module in parts.attentions if not module.fused_attn]
-    for module in unfused:
-        module.fused_attn = cast(Any, True)
-    # compiled code runs no Python that could be seen; where nothing was compiled, importing dynamo takes seconds
-    stance = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else None
-    try:
+    with switched(_attentions([parts.backbone]), "fused_attn", True), running_eagerly():
         yield
-    finally:
-        if stance is not None:
-            stance.__exit__(None, None, None)
-        for module in unfused:
-            module.fused_attn = cast(Any, False)
+
+
+def without_checkpointing(model: nn.Module) -> AbstractContextManager[None]:
+    """Switch timm's gradient checkpointing off.
+
+    It would run the blocks once more in backward, when no mode is there to compute or answer their attention.
+    """
+    checkpointing = [module for module in model.modules() if hasattr(module, "grad_checkpointing")]
+    return switched(checkpointing, "grad_checkpointing", False)
 
 
 def _read_by_head(backbone: Any, blocks: list[nn.Module], embedding: nn.Module) -> ViTParts:
@@ -177,7 +235,7 @@ def _read_by_head(backbone: Any, blocks: list[nn.Module], embedding: nn.Module) 
         blocks, rows = [attention_pool], slice(0, 1 if getattr(attention_pool, "pool", "") == "token" else None)
         prefix = prefix if getattr(backbone, "pool_include_prefix", True) else 0
         return ViTParts(backbone, blocks, rows, prefix, _attentions(blocks), False, head_of_pooled, embedding)
-    if pool not in ("token", "avg", "avgmax", "max"):
+    if pool not in ("token", "avg", "avgmax", "max", ""):
         raise _refusal(backbone, f"pools by {pool!r}, not by token, average, maximum or attention")
     rows = slice(None) if pool != "token" else slice(0, 2 if hasattr(backbone, "head_dist") else 1)
     return ViTParts(backbone, blocks, rows, prefix, _attentions(blocks), False, head, embedding)
@@ -194,6 +252,8 @@ def _embedding(backbone: nn.Module) -> Any:
 
 def _refusal(backbone: nn.Module, found: str) -> ModelError:
     name, kind = model_name(backbone), type(backbone).__name__
+    if isinstance(backbone, torch.fx.GraphModule | torch.jit.ScriptModule):
+        found += " and was exported, traced or scripted; explain the module that it was made of"
     return ModelError(f"{name}{'' if name == kind else f' ({kind})'} cannot be explained: it {found}. {_KNOWN}.")
 
 

@@ -27,7 +27,7 @@ def plot_heatmaps(
     images: Sequence[np.ndarray],
     heatmaps: np.ndarray,
     names: Sequence[Sequence[str]],
-    probabilities: Sequence[Sequence[float]],
+    values: Sequence[Sequence[str]],
     note: str = "",
     titles: Sequence[str] = (),
     scaling: Scaling = "own",
@@ -40,7 +40,7 @@ def plot_heatmaps(
         images: B pictures (H, W, 3) uint8 RGB, sizes may differ.
         heatmaps: (B, n, h, w).
         names: of the explained classes, n an image.
-        probabilities: of these classes, n an image.
+        values: what is said beside each name, n an image, such as "12%".
         note: said beneath the figure.
         titles: names of the images, left of them.
         scaling: "own" or "common", as for `heatmap_grid`.
@@ -56,8 +56,8 @@ def plot_heatmaps(
     columns = {label: list(heatmaps[:, column]) for column, label in enumerate(labels)}
     captions = {
         label: [
-            f"{share[column]:.0%}" if label == name[column] else f"{name[column]} {share[column]:.0%}"
-            for name, share in zip(names, probabilities, strict=True)
+            value[column] if label == name[column] else f"{name[column]} {value[column]}".strip()
+            for name, value in zip(names, values, strict=True)
         ]
         for column, label in enumerate(labels)
     }
@@ -70,17 +70,17 @@ def plot_heatmaps(
 def html_table(
     heatmaps: np.ndarray,
     names: Sequence[Sequence[str]],
-    probabilities: Sequence[Sequence[float]],
+    values: Sequence[Sequence[str]],
     note: str = "",
     title: str = "",
 ) -> str:
     """Show the heatmaps of the first images in an HTML table that needs no images; arguments as `plot_heatmaps`."""
     rows = []
-    for number, (maps, row, shares) in enumerate(zip(heatmaps[:_ROWS], names, probabilities, strict=False)):
+    for number, (maps, row, said_of) in enumerate(zip(heatmaps[:_ROWS], names, values, strict=False)):
         cells = [
             f'<td style="text-align:center"><img src="{_picture(heatmap)}" width="{_PIXELS}" alt="heatmap" '
-            f'style="image-rendering:pixelated"><br>{html.escape(name)} {share:.0%}</td>'
-            for heatmap, name, share in zip(maps, row, shares, strict=True)
+            f'style="image-rendering:pixelated"><br>{html.escape(f"{name} {value}")}</td>'
+            for heatmap, name, value in zip(maps, row, said_of, strict=True)
         ]
         rows.append(f"<tr><th>image {number}</th>{''.join(cells)}</tr>")
     more = f"the first {_ROWS} of {len(heatmaps)} images" if len(heatmaps) > _ROWS else ""

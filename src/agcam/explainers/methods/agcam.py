@@ -14,7 +14,8 @@ from agcam.explainers.full_gradient import full_gradients
 from agcam.explainers.patch_grid import patch_columns
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
-from agcam.explainers.replay import mismatch, replay
+from agcam.explainers.replay import replay
+from agcam.explainers.self_check import mismatch
 
 FeatureMap = Literal["sigmoid", "softmax", "none"]
 Gradient = Literal["skip", "full"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agcam.explainers.class_token import check_calls, check_class_token
+from agcam.explainers.class_token import check_calls, check_class_row, check_class_token
 from agcam.explainers.eager_forward import each_gradient
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
@@ -33,6 +33,8 @@ def attention_gradcam(recording: Recording, targets: Tensor) -> Tensor:
     Raises:
         ModelError: if the model has no class token that runs through all blocks with one attention each.
     """
+    if recording.own_head:
+        check_class_row(recording, "attention_gradcam")
     check_class_token(recording.parts, "attention_gradcam")
     with replay(recording) as tape:
         check_calls(recording, len(recording.calls), "attention_gradcam")

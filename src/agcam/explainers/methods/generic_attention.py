@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from agcam.explainers.class_token import check_calls, check_class_token
+from agcam.explainers.class_token import check_calls, check_class_row, check_class_token
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import each_gradient, eager_forward, with_gradients
 from agcam.explainers.patch_grid import on_patches
@@ -38,6 +38,7 @@ def generic_attention(recording: Recording) -> Callable[[Tensor], Tensor]:
     with with_gradients(recording) as convert:
         mode = EagerAttention(convert)
         logits = eager_forward(recording, mode)
+        check_class_row(recording, "generic_attention")
         check_calls(recording, len(mode.matrices), "generic_attention")
 
     def heatmaps(targets: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from agcam.errors import InputError, ModelError
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import each_gradient, eager_forward, with_gradients
+from agcam.explainers.own_thread import after_forward
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
@@ -55,7 +56,7 @@ def gradcam(recording: Recording, *, block: int = -1) -> Callable[[Tensor], Tens
         return tokens[-1]
 
     with with_gradients(recording) as convert:
-        handle = norm.register_forward_hook(cut)
+        handle = after_forward(norm, cut)
         try:
             logits = eager_forward(recording, EagerAttention(convert))
         finally:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from agcam.errors import InputError
-from agcam.explainers.class_token import check_calls, check_class_token
+from agcam.evaluating import evaluating
+from agcam.explainers.class_token import check_calls, check_class_row, check_class_token
+from agcam.explainers.differentiable import DifferentiableMode
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import eager_forward, with_gradients
+from agcam.explainers.own_thread import after_forward
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
+from agcam.explainers.replay import logits_of_rows
+from agcam.explainers.self_check import check_classes
 
 Readout = Literal["mean", "class"]
 
@@ -23,7 +29,8 @@ Readout = Literal["mean", "class"]
 def legrad(recording: Recording, *, readout: Readout = "mean") -> Callable[[Tensor], Tensor]:
     """Average the gradients of each block's own prediction: LeGrad (Bousselham et al., ICCV 2025, arXiv 2404.03214).
 
-    Each block k is read by the model's own final norm and head, which give it logits s_k. With A_k its attention,
+    Each block k is read by the ViT's own final norm and all that the model does after it, which give it logits s_k.
+    With A_k its attention,
 
         E_k = mean over heads h and query rows i of (∂s_k / ∂A_k[h, i, :])⁺,
         M = mean over blocks of E_k,    patch columns only.
@@ -47,20 +54,22 @@ def legrad(recording: Recording, *, readout: Readout = "mean") -> Callable[[Tens
         raise InputError(f"readout must be one of mean, class, found {readout!r}")
     parts = recording.parts
     check_class_token(parts, "legrad")
-    scores: list[Tensor] = []
+    rows: list[Tensor] = []
 
-    def read(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        scores.append(parts.head(output.mean(1, keepdim=True) if readout == "mean" else output[:, :1]))
+    def keep(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        rows.append(output.mean(1, keepdim=True) if readout == "mean" else output[:, :1])
 
-    with with_gradients(recording) as convert:
+    with with_gradients(recording) as convert, ExitStack() as stack:
         mode = EagerAttention(convert)
-        handles = [block.register_forward_hook(read) for block in parts.blocks]
-        try:
-            eager_forward(recording, mode)
-        finally:
-            for handle in handles:
-                handle.remove()
+        for block in parts.blocks:
+            stack.callback(after_forward(block, keep).remove)
+        eager_forward(recording, mode)
+        stack.close()
+        check_classes(recording, "legrad")
+        check_class_row(recording, "legrad")
         check_calls(recording, len(mode.matrices), "legrad")
+        with DifferentiableMode(convert), evaluating(recording.model):
+            scores = [logits_of_rows(recording, row) for row in rows]
 
     def heatmaps(targets: Tensor) -> Tensor:
         with with_gradients(recording):

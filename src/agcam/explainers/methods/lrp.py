@@ -15,12 +15,14 @@ from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
 
 from agcam.errors import ModelError
-from agcam.explainers.class_token import check_calls, check_class_token
+from agcam.explainers.class_token import check_calls, check_class_row, check_class_token
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import eager_forward, with_gradients
+from agcam.explainers.own_thread import after_forward
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
+from agcam.explainers.self_check import check_classes
 from agcam.explainers.vit_parts import ViTParts, unwrap
 
 _EPSILON = 1e-9
@@ -39,6 +41,9 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
       sums over all tokens and channels are as |Σ share|, together ΣR;
     - a product of two matrices by contribution, half of it to each factor;
     - softmax, GELU, LayerNorm and layer scale hand it on as it is.
+
+    Of a model with its own linear head after the ViT, and of a score, R at the head is the gradient of y by the head's
+    output: 1 at the class for a logit.
 
     With R_k the relevance of the attention matrix A_k of block k,
 
@@ -64,14 +69,18 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
         ModelError: for models other than the plain pre-norm `VisionTransformer` of timm with a class token.
     """
     steps = _plain_blocks(recording.parts)
-    backbone: Any = recording.parts.backbone
     with with_gradients(recording) as convert:
         mode = _Operands(convert)
         seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-        with _watching([*(module for step in steps for module in step.modules()), backbone.head], seen):
+        backbone: Any = recording.parts.backbone
+        linear = [module for module in recording.model.modules() if isinstance(module, nn.Linear)]
+        with _watching([*(module for step in steps for module in step.modules()), *linear, backbone.norm], seen):
             logits = eager_forward(recording, mode)
+        check_classes(recording, "lrp")
+        check_class_row(recording, "lrp")
         check_calls(recording, len(mode.matrices), "lrp")
-        head = _Linear(backbone.head, *(pooled.unsqueeze(1) for pooled in seen[backbone.head]))
+        head = _find_head(recording, seen, logits)
+        _check_only_way(recording, head, seen[backbone.norm][1], logits)
         blocks = [
             _Block(step, seen, operands, matrix)
             for step, operands, matrix in zip(steps, mode.operands, mode.matrices, strict=True)
@@ -85,12 +94,12 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
     return heatmaps
 
 
-def _class_row(blocks: list[_Block], head: _Linear, logits: Tensor, target: Tensor) -> Tensor:
+def _class_row(blocks: list[_Block], head: _Head, logits: Tensor, target: Tensor) -> Tensor:
     """Make the row r (B, N) of one target (B,) for each image, from the last block to the first."""
-    chosen = logits.gather(1, target[:, None])
-    gradients = torch.autograd.grad(chosen.sum(), [block.matrix for block in blocks], retain_graph=True)
+    chosen = logits.gather(1, target[:, None]).sum()
+    by_head, *gradients = torch.autograd.grad(chosen, [head.out, *(b.matrix for b in blocks)], retain_graph=True)
     with torch.no_grad():
-        relevance = head.down(F.one_hot(target, logits.shape[1]).to(logits.dtype).unsqueeze(1))
+        relevance = head.linear.down(by_head.unsqueeze(1))
         row = logits.new_zeros(len(logits), gradients[0].shape[-1])
         row[:, 0] = 1
         for block, gradient in zip(reversed(blocks), reversed(gradients), strict=True):
@@ -123,6 +132,7 @@ class _Linear:
     """One call of a linear layer: its input x (…, in), weight and Σ z⁺ (…, out), the same for every target."""
 
     def __init__(self, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
+        x, y = x.detach(), y.detach()
         self.x = x
         self.weight = layer.weight.detach().to(x.dtype)
         self.y = y if layer.bias is None else y - layer.bias.detach().to(y.dtype)
@@ -140,6 +150,14 @@ class _Linear:
         return (x * (share @ self.weight) + x.abs() * (share @ self.weight.abs())) / 2
 
 
+@dataclass(frozen=True)
+class _Head:
+    """The linear layer from the class token's features to the logits: its call, and its output (B, C) in the graph."""
+
+    linear: _Linear
+    out: Tensor
+
+
 class _Block:
     """The operands of one block's sums, products and linear layers."""
 
@@ -150,8 +168,8 @@ class _Block:
         operands: tuple[Tensor, Tensor, Tensor],
         matrix: Tensor,
     ) -> None:
-        self.entering, self.attended = seen[parts.block][0], seen[parts.attended][1]
-        self.added, self.enriched = seen[parts.added][0], seen[parts.enriched][1]
+        self.entering, self.attended = seen[parts.block][0].detach(), seen[parts.attended][1].detach()
+        self.added, self.enriched = seen[parts.added][0].detach(), seen[parts.enriched][1].detach()
         self.qkv, self.proj, self.fc1, self.fc2 = (
             _Linear(layer, *seen[layer]) for layer in (parts.qkv, parts.proj, parts.fc1, parts.fc2)
         )
@@ -227,12 +245,48 @@ def _watching(modules: list[nn.Module], seen: dict[nn.Module, tuple[Tensor, Tens
     """Note in `seen` the input and the output of the last call of each module."""
 
     def see(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        seen[module] = args[0].detach(), output.detach()
+        if isinstance(output, Tensor) and args and isinstance(args[0], Tensor):
+            seen[module] = args[0], output
 
     with ExitStack() as stack:
         for module in modules:
-            stack.callback(module.register_forward_hook(see).remove)
+            stack.callback(after_forward(module, see).remove)
         yield
+
+
+def _find_head(recording: Recording, seen: dict[nn.Module, tuple[Tensor, Tensor]], logits: Tensor) -> _Head:
+    """Find the linear layer that was given the features of the class token, the ViT's own or one after it."""
+    backbone: Any = recording.parts.backbone
+    own = backbone.head
+    if type(own) is nn.Linear and own in seen:
+        found = [own]
+    else:
+        pooled = seen[backbone.norm][1][:, 0]
+        outside = set(seen) - set(backbone.modules())
+        heads = [layer for layer in outside if type(layer) is nn.Linear and torch.equal(seen[layer][0], pooled)]
+        # of several tasks' heads, the one that is explained
+        found = [layer for layer in heads if _reaches(seen[layer][1], logits)]
+    if len(found) != 1:
+        raise _refusal(recording.parts, f"is followed by {len(found)} linear layers on its class token, not by one")
+    x, y = seen[found[0]]
+    return _Head(_Linear(found[0], x.unsqueeze(1), y.unsqueeze(1)), y)
+
+
+def _reaches(tensor: Tensor, logits: Tensor) -> bool:
+    return torch.autograd.grad(logits.sum(), tensor, retain_graph=True, allow_unused=True)[0] is not None
+
+
+def _check_only_way(recording: Recording, head: _Head, tokens: Tensor, logits: Tensor) -> None:
+    """Raise `ModelError` unless the model reads its class token through the head alone: there are rules for no more."""
+    if not recording.own_head:
+        return
+    for score in logits.sum(0):
+        by_head, by_tokens = torch.autograd.grad(score, [head.out, tokens], retain_graph=True, allow_unused=True)
+        if by_head is None or by_tokens is None:
+            raise _refusal(recording.parts, "is not read by a linear head")
+        expected = by_head @ head.linear.weight
+        if not bool((by_tokens[:, 0] - expected).abs().max() <= 1e-4 * expected.abs().max() + 1e-12):
+            raise _refusal(recording.parts, "is read by more than a linear head")
 
 
 def _plain_blocks(parts: ViTParts) -> list[_BlockParts]:
@@ -241,7 +295,7 @@ def _plain_blocks(parts: ViTParts) -> list[_BlockParts]:
     backbone = parts.backbone
     if type(backbone) is not VisionTransformer:
         raise _refusal(parts, f"is a {type(backbone).__name__}")
-    if type(backbone.head) is not nn.Linear:
+    if type(backbone.head) not in (nn.Linear, nn.Identity):
         raise _refusal(parts, f"has a head of type {type(backbone.head).__name__}")
     return [_inspect_block(parts, number, unwrap(block)) for number, block in enumerate(parts.blocks)]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agcam.explainers.differentiable import working_dtype
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
-from agcam.explainers.replay import mismatch, working_dtype
+from agcam.explainers.self_check import mismatch
 
 
 @register_method(class_specific=False, help="The attention of the class token, summed over layers.")

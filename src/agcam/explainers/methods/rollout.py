@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from agcam.errors import InputError
-from agcam.explainers.class_token import check_calls, check_class_token
+from agcam.explainers.class_token import check_calls, check_class_row, check_class_token
+from agcam.explainers.differentiable import working_dtype
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import eager_forward
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
-from agcam.explainers.replay import working_dtype
 
 HeadFusion = Literal["mean", "max", "min"]
 Normalization = Literal["rows", "leem2024"]
@@ -73,6 +73,7 @@ def rollout(
     mode = _Fused(_FUSIONS[head_fusion])
     with torch.no_grad():
         eager_forward(recording, mode)
+        check_class_row(recording, "rollout")
         check_calls(recording, len(mode.matrices), "rollout")
         for fused in mode.matrices:
             _discard(fused, discard_ratio)
