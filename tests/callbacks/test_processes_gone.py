@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from test_kill_nine import assert_whole, figures
-from test_resume import command, same, weights
 
 from benchmark.small_benchmarks import write_checkpoint
 from faults import FAULT
 from processes import start, start_together
+from resumable_runs import command, same, weights
+from whole_files import assert_whole, figures
 
 ERROR = re.compile(r"^error: .*$", re.MULTILINE)
 WITHIN = 30

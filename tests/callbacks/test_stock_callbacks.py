@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_resume import command, same, weights
 
 from faults import FAULT
 from processes import start
 from reading import csv_rows, page_data
+from resumable_runs import command, same, weights
 
 STOCK = [
     "{class_path: LearningRateMonitor, init_args: {log_weight_decay: true}}",

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from test_kill_nine import assert_whole, figures, rows
-from test_resume import command, same, weights
 
 from agcam.cli.train import TrainCLI, main
 from agcam.console.interrupt import INTERRUPTED, TERMINATED, interruptible
 from benchmark.small_benchmarks import write_checkpoint
 from faults import FAULT, Fault, on_a_terminal
 from processes import Started, start, start_together
+from resumable_runs import command, same, weights
+from whole_files import assert_whole, figures, rows
 
 
 def until(ready: Callable[[], object], process: Started, seconds: float = 60) -> None:

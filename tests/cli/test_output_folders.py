@@ -17,8 +17,6 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
-from test_kill_nine import assert_whole, rows
-from test_resume import command, same, weights
 
 from agcam.cli.explain import main as explain
 from agcam.cli.train import main
@@ -26,6 +24,8 @@ from agcam.tracking import open_trackers
 from benchmark.small_benchmarks import write_checkpoint
 from faults import FAULT
 from processes import Started, another_holds, start
+from resumable_runs import command, same, weights
+from whole_files import assert_whole, rows
 
 MAY_MOUNT = os.geteuid() == 0 and os.environ.get("AGCAM_TEST_MOUNT") != "no"
 ERROR = re.compile(r"^error: .*$", re.MULTILINE)

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from test_resume import command
 
 from agcam.cli.train import main
 from agcam.errors import InputError
 from agcam.training.checkpoint_io import AtomicCheckpointIO
 from agcam.training.plain_state import plain
 from agcam.training.weights import read_checkpoint
+from resumable_runs import command
 from small_runs import classifier, shapes, trainer_of
 
 
