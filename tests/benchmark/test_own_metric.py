@@ -159,7 +159,7 @@ def test_names_are_taken_once() -> None:
         agcam.register_metric(MetricSpec("abpc", contrast_rows, ()))
     with pytest.raises(InputError, match="metrics 'abpc' and 'mine' both have a value 'morf_auc'; rename one"):
         agcam.register_metric(MetricSpec("mine", contrast_rows, (Value("morf_auc", column(0)),)))
-    with pytest.raises(InputError, match=r"must be of letters, digits and _ \. / -, found 'a:b'"):
+    with pytest.raises(InputError, match=r"may hold letters, digits and _ \. / - only, found 'a:b'"):
         agcam.register_metric(MetricSpec("a:b", contrast_rows, ()))
     agcam.register_metric(CONTRAST)
     agcam.register_metric(MetricSpec("contrast", contrast_rows, ()))  # run again, in a notebook
@@ -176,7 +176,7 @@ def test_rows_must_be_one_a_pair() -> None:
     flat = MetricSpec("flat", lambda inputs: inputs.heatmaps.flatten(1).std(1), (Value("flat", column(0)),))
     right = torch.ones(2, dtype=torch.bool)
     inputs = MetricInputs(torch.nn.Identity(), torch.zeros(2, 3, 8, 8), torch.rand(2, 4, 4), right.long(), right, right)
-    with pytest.raises(InputError, match=r"metric 'flat' must give rows \(2, K\), one a pair, found \(2,\)"):
+    with pytest.raises(InputError, match=r"metric 'flat' must give rows \(2, K\), one for each pair, found \(2,\)"):
         flat.measure(inputs)
 
 

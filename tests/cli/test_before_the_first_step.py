@@ -50,18 +50,18 @@ def stopping(name: str, **args: Any) -> str:
 @pytest.mark.parametrize(
     ("callback", "more", "said"),
     [
-        (best("val/acc"), [], "ModelCheckpoint watches 'val/acc', which is not logged: perhaps val/accuracy is meant"),
-        (stopping("val_loss"), [], "EarlyStopping watches 'val_loss', which is not logged: perhaps val/loss is meant"),
+        (best("val/acc"), [], "ModelCheckpoint watches 'val/acc', which is not logged: did you mean val/accuracy?"),
+        (stopping("val_loss"), [], "EarlyStopping watches 'val_loss', which is not logged: did you mean val/loss?"),
         (
             stopping("nonsense"),
             [],
-            "nothing has a name like it. Logged are train/loss, val/loss, val/accuracy, val/top5",
+            "no metric has a similar name. Logged are train/loss, val/loss, val/accuracy, val/top5",
         ),
         (best("val/mAP"), [], "it belongs to multi-label data, and these are not"),
         (stopping("val/accuracy"), ["--data.multilabel=true"], "it belongs to single-label data, and these are not"),
         (best("val/loc/iou"), ["--explain=false"], "explanations are switched off (--explain false)"),
-        (best("val/loc/IoU"), [], "perhaps val/loc/iou is meant"),
-        (best("val/loc_center/iou"), [], "perhaps val/loc/iou is meant"),
+        (best("val/loc/IoU"), [], "did you mean val/loc/iou?"),
+        (best("val/loc_center/iou"), [], "did you mean val/loc/iou?"),
         (best("val/loc/iou"), ["--explanation.every_n_epochs=2"], "give ModelCheckpoint every_n_epochs: 2"),
         (best("val/loc/drift"), [], "it is logged not in the first explained epoch"),
         (stopping("val/loss"), ["--trainer.limit_val_batches=0"], "there is no validation"),
