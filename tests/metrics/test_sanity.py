@@ -116,7 +116,7 @@ def test_bad_input_is_named() -> None:
         similarity(torch.rand(2, 4, 4), torch.tensor([[[1.0]], [[torch.nan]]]).expand(2, 4, 4), (32, 32))
     with pytest.raises(InputError, match="one shape"):
         similarity(torch.rand(2, 4, 4), torch.rand(2, 4, 5), (32, 32))
-    with pytest.raises(InputError, match="11 or more"):
+    with pytest.raises(InputError, match="image_size must be at least 11 pixels a side for SSIM, found"):
         similarity(torch.rand(2, 4, 4), torch.rand(2, 4, 4), (8, 32))
     with pytest.raises(InputError, match="'cascading' or 'independent', found 'both'"):
         ParameterRandomization(tiny_vit(), by_image, mode="both")
