@@ -93,7 +93,8 @@ class Explanation:
         slots, note = torch.arange(count).expand(len(targets), -1), ""
         if count > _CLASSES:
             slots = logits.gather(1, targets).topk(_CLASSES, dim=1).indices
-            note = f"the {_CLASSES} {'highest' if self._are_values else 'most probable'} of {count} explained ones"
+            kept = ("highest", "values") if self._are_values else ("most probable", "classes")
+            note = f"the {_CLASSES} {kept[0]} of {count} explained {kept[1]}"
         shown = targets.gather(1, slots)
         found = maps[torch.arange(len(targets))[:, None], slots]
         return (

@@ -68,8 +68,11 @@ class OutputReader:
 def similarity(embeddings: Tensor) -> Score:
     """Make a score: the cosine similarity of what a model returns to each of T embeddings, of texts for example.
 
-    Example:
-        >>> agcam.explain(clip.visual, images, score=agcam.similarity(text_features))
+    Examples:
+        >>> tower = timm.create_model("vit_tiny_patch16_224", num_classes=0).eval()  # CLIP's, say
+        >>> text_features = torch.rand(2, tower.num_features)  # of two texts, by the tower for texts
+        >>> agcam.explain(tower, images, score=agcam.similarity(text_features)).heatmaps.shape
+        torch.Size([4, 2, 14, 14])
 
     Args:
         embeddings: (T, D) or (D,), of any length; they are scaled to 1.
