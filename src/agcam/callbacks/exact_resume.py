@@ -107,7 +107,7 @@ def _resume_averaging(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
 
 
 def _finish_batch(trainer: L.Trainer, loop: dict[str, Any]) -> None:
-    """Mend the counters of a checkpoint that was written between a training batch and the validation after it.
+    """Fix the counters of a checkpoint that was written between a training batch and the validation after it.
 
     Lightning would take that validation, and at the end of an epoch the epoch's end, for done.
     """
