@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, cast
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -16,15 +18,16 @@ from agcam.callbacks.self_check import check_explainable
 from agcam.callbacks.timeline import REMEMBERED, GalleryBy, Memory, Panel
 from agcam.data.batch import Batch, join_batches, owned
 from agcam.data.ground_truth import labelled_targets, predicted_targets
+from agcam.data.plain_batch import Dealing, as_batch, batch_length, dataset_length, read_dealing
 from agcam.errors import InputError
 from agcam.explainers.explain import explain_recording
 from agcam.explainers.joined import join_recordings, joinable
+from agcam.explainers.model_info import ModelInfo, read_model_info
 from agcam.explainers.recorder import Recording, Tape
 from agcam.explainers.registry import find_method
 from agcam.io.explained_images import ExplainedImage
 from agcam.metrics.localization.localization import Localization, Protocol
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir
-from agcam.training.classifier import ViTClassifier
 
 Stage = Literal["val", "test"]
 
@@ -41,6 +44,10 @@ class ExplanationCallback(L.Callback):
     `wrong_but_looking_right` where the data know objects, and `entropy` and `drift` always; for the others
     `val/loc_METHOD/…`. `ModelCheckpoint(monitor="val/loc/iou", mode="max")` works.
 
+    Any LightningModule around a ViT will do. Its batches are agcam's, (images, labels) or {"image": …, "label": …};
+    labels are class indices (B,), or multi-hot (B, C), of which probabilities are a sigmoid for each class. Where the
+    module has `class_names`, `multilabel` or `input_config`, they are used. Of several loaders the first is explained.
+
     Args:
         methods: names from `agcam.methods()`, or "my_package.module:function" for one that is not registered; the
             first is the one that is shown. Controls, which know nothing of the image: random, center.
@@ -56,6 +63,7 @@ class ExplanationCallback(L.Callback):
         gallery_by: which ones, chosen once: "index" spreads them evenly over the explained ones, "class" takes one of
             each class in turn, "hardest" those to whose label the model gives the lowest probability in the first
             explained epoch.
+        batch: makes a batch of one of these forms of what the loaders give, where that has another.
     """
 
     def __init__(
@@ -70,6 +78,7 @@ class ExplanationCallback(L.Callback):
         protocol: Protocol = "corrected",
         gallery: int = 16,
         gallery_by: GalleryBy = "index",
+        batch: Callable[[Any], Any] | None = None,
     ) -> None:
         if not methods:
             raise InputError("explanation.methods is empty; name at least one of agcam.methods()")
@@ -85,7 +94,11 @@ class ExplanationCallback(L.Callback):
         self.ground_truth: GroundTruth = ground_truth
         self.panel = Panel(gallery, gallery_by)
         self.scoring = {method: Scoring(threshold, protocol) for method in methods}
+        self.batch = batch
         self._tape: Tape | None = None
+        self._info = ModelInfo()
+        self._dealing = Dealing(0, 1, None, in_order=False)
+        self._seen = 0
         self._waiting: list[tuple[Recording, Batch]] = []
         self._batches = float("inf")
         self._remembered: set[int] = set()
@@ -108,7 +121,7 @@ class ExplanationCallback(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Try whether the model can be explained; forget the heatmaps of another run."""
         if trainer.enable_validation and self.max_batches > 0:
-            check_explainable(trainer, cast(ViTClassifier, pl_module), self.scoring)
+            check_explainable(trainer, pl_module, self.scoring)
         for scoring in self.scoring.values():
             scoring.memory = Memory()
 
@@ -122,7 +135,7 @@ class ExplanationCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Start the tape."""
-        self._listen(trainer, pl_module, batch_idx)
+        self._listen(trainer, pl_module, batch_idx, dataloader_idx)
 
     def on_validation_batch_end(
         self,
@@ -134,7 +147,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain and score what the tape holds."""
-        self._take(trainer, pl_module, "val", batch, batch_idx)
+        self._take(trainer, pl_module, "val", batch, batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log metrics and pictures."""
@@ -148,7 +161,7 @@ class ExplanationCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """As for validation."""
-        self._listen(trainer, pl_module, batch_idx)
+        self._listen(trainer, pl_module, batch_idx, dataloader_idx)
 
     def on_test_batch_end(
         self,
@@ -160,7 +173,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """As for validation."""
-        self._take(trainer, pl_module, "test", batch, batch_idx)
+        self._take(trainer, pl_module, "test", batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """As for validation."""
@@ -205,13 +218,19 @@ class ExplanationCallback(L.Callback):
             return
         for scoring in self.scoring.values():
             scoring.to(pl_module.device).means.reset()
-        self._batches = min(self.max_batches, *num_batches)
-        explained = explained_images(len(loader.dataset), self._batches, loader.batch_size or 1, trainer.world_size)
-        self.panel.begin(stage, loader.dataset, explained)
-        self._remembered = spread(explained, REMEMBERED) if trainer.state.fn == TrainerFn.FITTING else set()
+        loader, self._seen = _first_loader(loader), 0
+        self._batches = min(self.max_batches, num_batches[0])
+        self._info = read_model_info(pl_module)
+        self._dealing = read_dealing(loader, trainer.global_rank, trainer.world_size)
+        length, batch_size = dataset_length(loader), getattr(loader, "batch_size", None) or 1
+        known = math.inf if length is None else length
+        explained = explained_images(known, self._batches, batch_size, trainer.world_size)
+        explained = self.panel.size if math.isinf(explained) else explained
+        self.panel.begin(stage, getattr(loader, "dataset", None), int(explained))
+        self._remembered = spread(int(explained), REMEMBERED) if trainer.state.fn == TrainerFn.FITTING else set()
 
-    def _listen(self, trainer: L.Trainer, pl_module: L.LightningModule, batch_idx: int) -> None:
-        if self._due(trainer) and batch_idx < self.max_batches:
+    def _listen(self, trainer: L.Trainer, pl_module: L.LightningModule, batch_idx: int, dataloader_idx: int) -> None:
+        if self._due(trainer) and batch_idx < self.max_batches and dataloader_idx == 0:
             self._tape = Tape(pl_module).__enter__()
 
     def _stop(self) -> Tape | None:
@@ -221,13 +240,20 @@ class ExplanationCallback(L.Callback):
         return tape
 
     def _take(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, batch: Batch, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        stage: Stage,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
     ) -> None:
-        """Take what the tape holds; explain it as soon as it is worth a pass."""
+        """Queue the recording; explain the queue once it is large enough."""
         tape = self._stop()
-        if tape is None:
+        if tape is None or dataloader_idx != 0:
             return
         recording = tape.recording
+        batch = self._at_the_door(batch, recording)
         if self._waiting and not joinable(self._waiting[0][0], recording):
             self._explain(trainer, pl_module, stage)
         self._waiting.append((recording, batch))
@@ -236,10 +262,38 @@ class ExplanationCallback(L.Callback):
         if full or batch_idx + 1 >= self._batches:
             self._explain(trainer, pl_module, stage)
 
+    def _at_the_door(self, found: Any, recording: Recording) -> Batch:
+        """Make agcam's batch of what the loader gave, and learn from its labels what the model does not say.
+
+        Raises:
+            InputError: if that cannot be done, or the model was run on other images than those of the batch.
+        """
+        found = found if self.batch is None else self.batch(found)
+        plain, count = not isinstance(found, Batch), batch_length(found)
+        if count != len(recording.logits):
+            raise InputError(
+                f"the batch has {count} images, the last forward of the evaluation step had {len(recording.logits)}; "
+                "explained are the images of a forward: run the model on those of the batch last"
+            )
+        if not plain:
+            return as_batch(found, None, 0)
+        if not self._dealing.in_order and self._seen == 0:
+            self._remembered = set()
+            rank_zero_warn(
+                "the images of this loader are not in the order of their data set, as far as its sampler tells: drift "
+                "is not logged, and the gallery need not show the same images every epoch; give batches an index "
+                "(agcam.data.batch.Batch), or take shuffle=False"
+            )
+        batch = as_batch(found, self._dealing.positions(self._seen, count), recording.logits.shape[1])
+        self._seen += count
+        if not self._info.knows_multilabel:  # where the module does not say, the form of its labels does
+            self._info = replace(self._info, multilabel=batch.label.dim() == 2)
+        return replace(batch, index=batch.index.to(batch.label.device))
+
     def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         """Explain and score what waits."""
         waiting, self._waiting = self._waiting, []
-        recording, model = join_recordings([recording for recording, _ in waiting]), cast(ViTClassifier, pl_module)
+        recording = join_recordings([recording for recording, _ in waiting])
         batch = waiting[0][1] if len(waiting) == 1 else join_batches([batch for _, batch in waiting], recording.images)
         first = recording.logits.argmax(1, keepdim=True)
         if self.targets == "labelled":
@@ -247,7 +301,7 @@ class ExplanationCallback(L.Callback):
         else:
             targets, pairs = predicted_targets(batch, first)
         pairs = pairs.keep(owned(batch.index, trainer.global_rank, trainer.world_size)[pairs.image])
-        probability = model.probabilities(recording.logits.float())[pairs.image, pairs.object]
+        probability = self._info.probabilities(recording.logits.float())[pairs.image, pairs.object]
         shown = self.panel.wants(stage, batch.index[pairs.image].tolist(), probability.tolist())
 
         single = batch.label.dim() == 1
@@ -271,7 +325,7 @@ class ExplanationCallback(L.Callback):
             explanations[method] = explanation
             figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
         if any(shown):
-            self.panel.add(show(model, batch, pairs.keep(wanted), explanations, figures))
+            self.panel.add(show(self._info, batch, pairs.keep(wanted), explanations, figures))
 
     def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         if not self._due(trainer):
@@ -279,15 +333,22 @@ class ExplanationCallback(L.Callback):
         for number, (method, scoring) in enumerate(self.scoring.items()):
             prefix = f"{stage}/loc" if number == 0 else f"{stage}/loc_{method}"
             figures = scoring.compute()
-            if number == 0 and "count" not in figures:
+            if number == 0 and "count" not in figures and not self._seen:  # plain batches have no objects
                 rank_zero_warn(f"no {self.ground_truth} in the explained batches: {prefix}/iou … are not logged")
             # computed over all processes already: the same number on each
             pl_module.log_dict({f"{prefix}/{name}": value.float() for name, value in figures.items()}, sync_dist=True)
             scoring.memory.turn()
         shown = self.panel.end(stage)
         if trainer.is_global_zero and shown:
-            mean = cast(ViTClassifier, pl_module).input_config.mean
-            fill = [round(255 * value) for value in mean]  # what a pixel becomes where perturbations remove it
-            info = {"stage": stage, "epoch": trainer.current_epoch, "step": trainer.global_step, "fill": fill}
+            info: dict[str, Any] = {"stage": stage, "epoch": trainer.current_epoch, "step": trainer.global_step}
+            if self._info.mean is not None:  # what a pixel becomes where perturbations remove it
+                info["fill"] = [round(255 * value) for value in self._info.mean]
             log_panel(trainer.loggers, self._writer, run_dir(trainer) / "explanations", shown, info)
             self._last = (shown, info)
+
+
+def _first_loader(loaders: Any) -> Any:
+    """Return the only loader, or the first of several, whatever holds them."""
+    while isinstance(loaders, Mapping | list | tuple) and len(loaders):
+        loaders = next(iter(loaders.values() if isinstance(loaders, Mapping) else loaders))
+    return loaders

@@ -67,7 +67,8 @@ class Explanation:
         Raises:
             InputError: for images that are not those of the explanation, or arguments that make no sense.
         """
-        from agcam.visualization.notebook import plot_heatmaps, to_pixels  # matplotlib, which explaining does not need
+        from agcam.visualization.notebook import plot_heatmaps  # matplotlib, which explaining does not need
+        from agcam.visualization.pixels import to_pixels
 
         if len(images) != len(self.heatmaps):
             raise InputError(f"{len(images)} images for {len(self.heatmaps)} explained ones; give the same batch")
@@ -93,8 +94,9 @@ class Explanation:
         shown = targets.gather(1, slots)
         probabilities = (logits.sigmoid() if self.model_info.multilabel else logits.softmax(1)).gather(1, shown)
         maps = self.heatmaps.detach().float().cpu()[torch.arange(len(targets))[:, None], slots]
-        return maps.numpy(), [[self._name(t) for t in row] for row in shown.tolist()], probabilities.tolist(), note
-
-    def _name(self, target: int) -> str:
-        names = self.model_info.class_names
-        return names[target] if target < len(names) else f"class {target}"
+        return (
+            maps.numpy(),
+            [[self.model_info.class_name(t) for t in row] for row in shown.tolist()],
+            probabilities.tolist(),
+            note,
+        )
