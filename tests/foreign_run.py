@@ -1,4 +1,4 @@
-"""A LightningModule of a user, who knows nothing of agcam but its callback, and its validation in one process or several."""
+"""A LightningModule of a user, who knows nothing of agcam but its callback, and its validation by itself."""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ class Explanation:
             contour: a line around what is hotter than this share of the scale, such as 0.5.
 
         Returns:
-            A matplotlib figure that notebooks show.
+            A plain matplotlib figure: notebooks show it, and W&B (`run.log`, `wandb.Image`), TensorBoard
+            (`add_figure`) and `savefig` take it as it is.
 
         Raises:
             InputError: for images that are not those of the explanation, or arguments that make no sense.

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from agcam.errors import InputError
-from agcam.visualization.figures import GREY, SMALL, fit, new_figure, show, show_map, write
+from agcam.visualization.figures import GREY, SMALL, enclose, fit, new_figure, show, show_map, write
 from agcam.visualization.overlay import COLORMAP
 
 Scaling = Literal["own", "common"]
@@ -54,7 +54,7 @@ def heatmap_grid(
         note: more to say beneath.
 
     Returns:
-        A matplotlib figure, which notebooks show and whose `savefig` writes PDF, SVG and PNG; None if there is no map.
+        A plain matplotlib figure, as notebooks, W&B and TensorBoard take it; None if there is no map.
 
     Raises:
         InputError: for another scaling, a contour outside of 0 … 1, or columns that are no n maps.
@@ -93,6 +93,7 @@ def heatmap_grid(
         for bottom, caption in zip(bottoms, captions[label] if captions else (), strict=bool(captions)):
             _write_down(figure, fit(caption, cell, SMALL, 2), (middle, bottom - 0.02))
     _key(figure, width, limits, [_NOTES[scaling].format(units), *_line_note(contour), note])
+    enclose(figure)
     return figure
 
 
