@@ -319,7 +319,7 @@ class ExplanationCallback(L.Callback):
         for method, scoring in self.scoring.items():
             explanation = explain_recording(recording, targets, method)
             maps = explanation.heatmaps[pairs.image, pairs.slot]
-            found = scoring.figures(maps, objects, correct)
+            found = scoring.figures(maps, objects, correct, explanation.extent)
             scoring.remember(found, keys, keep, maps)
             scoring.means.update(found[counted.cpu()])
             explanations[method] = explanation

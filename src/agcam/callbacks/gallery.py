@@ -49,6 +49,7 @@ def show(
         figures: by method, for each of the pairs.
     """
     first = next(iter(explanations.values()))
+    placed = {method: explanation.placed for method, explanation in explanations.items()}
     probabilities = info.probabilities(first.logits.float()).cpu()
     predicted, present = first.logits.argmax(1).tolist(), batch.present()
     boxes, _ = box_truth(batch, pairs)
@@ -68,7 +69,7 @@ def show(
                 probability=float(probabilities[row, explained]),
                 boxes=_array(boxes[number]),
                 mask=_array(masks[number]) if bool(has_mask[number]) else None,
-                heatmaps={method: _array(e.heatmaps[row, slot]) for method, e in explanations.items()},
+                heatmaps={method: _array(e[row, slot]) for method, e in placed.items()},
                 figures={method: figures[method][number] for method in explanations},
             )
         )

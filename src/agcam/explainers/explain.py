@@ -13,6 +13,7 @@ from agcam.evaluating import evaluating
 from agcam.explainers.eager_forward import empty_recording
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.model_info import read_model_info
+from agcam.explainers.patch_grid import covered_pixels
 from agcam.explainers.recorder import Recording, record
 from agcam.explainers.registry import MethodSpec, find_method
 
@@ -77,7 +78,10 @@ def _explain(
             batch, count = chosen.shape
             raise InputError(f"method {spec.name} must give heatmaps ({batch}, {count}, h, w), found {found}")
         maps = heatmaps.detach().float()
-        return Explanation(recording.logits.clone(), chosen, maps, spec.name, read_model_info(model))
+        height, width = recording.images.shape[-2:]
+        extent = covered_pixels(recording, (int(maps.shape[-2]), int(maps.shape[-1])))
+        info, size = read_model_info(model), (int(height), int(width))
+        return Explanation(recording.logits.clone(), chosen, maps, spec.name, info, size, extent)
 
 
 def check_image_batch(images: Tensor) -> None:

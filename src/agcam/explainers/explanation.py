@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agcam.errors import InputError
 from agcam.explainers.model_info import ModelInfo
+from agcam.metrics.maps import place, upsample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,9 @@ class Explanation:
         heatmaps: (B, T, h, w) float32 on the patch grid, in the method's own units.
         method: its name.
         model_info: names of the classes and the like, as far as the model knows them.
+        image_size: (H, W) of the explained images; None where unknown.
+        extent: height and width in pixels that a heatmap covers, from the upper left one: patches can leave a margin
+            of the image, or reach beyond it where the model pads it. None for the whole image.
     """
 
     logits: Tensor
@@ -37,6 +41,37 @@ class Explanation:
     heatmaps: Tensor
     method: str = ""
     model_info: ModelInfo = field(default=ModelInfo(), repr=False)
+    image_size: tuple[int, int] | None = None
+    extent: tuple[int, int] | None = None
+
+    @property
+    def placed(self) -> Tensor:
+        """The heatmaps as they cover the image, for metrics: `heatmaps` where the patches do, else (B, T, H, W)."""
+        if self.image_size is None or self.extent is None:
+            return self.heatmaps
+        return place(self.heatmaps, self.image_size, self.extent)
+
+    def upsample(self, size: tuple[int, int] | None = None) -> Tensor:
+        """Enlarge the heatmaps to pixels, bilinear, each patch on its own pixels.
+
+        Example:
+            >>> agcam.explain(model, images).upsample()  # (B, 1, 224, 224)
+
+        Args:
+            size: (H, W); that of the explained images if left out.
+
+        Returns:
+            (B, T, H, W) float32, in the method's own units.
+
+        Raises:
+            InputError: for a size that is none, or none where that of the images is unknown.
+        """
+        wanted = size or self.image_size
+        if wanted is None or len(wanted) != 2 or min(wanted) < 1:
+            raise InputError(f"size must be height and width in pixels, such as (224, 224), found {wanted}")
+        placed = self.placed
+        large = upsample(placed.flatten(0, 1), (int(wanted[0]), int(wanted[1])))
+        return large.reshape(*placed.shape[:2], *large.shape[1:])
 
     def plot(
         self,
@@ -75,7 +110,7 @@ class Explanation:
             raise InputError(f"{len(images)} images for {len(self.heatmaps)} explained ones; give the same batch")
         pixels = to_pixels(images, self.model_info.mean, self.model_info.std)
         units = f"{self.method or 'the method'}'s own units"
-        return plot_heatmaps(pixels, *self._most_probable(), titles, scaling, contour, units)
+        return plot_heatmaps(pixels, *self._most_probable(placed=True), titles, scaling, contour, units)
 
     def _repr_html_(self) -> str:
         from agcam.visualization.notebook import html_table  # as above
@@ -84,7 +119,7 @@ class Explanation:
         title = f"{self.method or 'Explanation'}: {batch} × {count} heatmaps of {height}×{width} patches"
         return html_table(*self._most_probable(), title)
 
-    def _most_probable(self) -> tuple[np.ndarray, list[list[str]], list[list[float]], str]:
+    def _most_probable(self, placed: bool = False) -> tuple[np.ndarray, list[list[str]], list[list[float]], str]:
         """Select what is shown: heatmaps (B, n, h, w), names and probabilities (B, n), and a note on the selection."""
         logits, targets = self.logits.detach().float().cpu(), self.targets.cpu()
         count, note = targets.shape[1], ""
@@ -94,7 +129,8 @@ class Explanation:
             note = f"the {_CLASSES} most probable of {count} explained classes"
         shown = targets.gather(1, slots)
         probabilities = (logits.sigmoid() if self.model_info.multilabel else logits.softmax(1)).gather(1, shown)
-        maps = self.heatmaps.detach().float().cpu()[torch.arange(len(targets))[:, None], slots]
+        heatmaps = self.placed if placed else self.heatmaps
+        maps = heatmaps.detach().float().cpu()[torch.arange(len(targets))[:, None], slots]
         return (
             maps.numpy(),
             [[self.model_info.class_name(t) for t in row] for row in shown.tolist()],

@@ -124,7 +124,7 @@ class ImageMeans(Metric):
 
     Example:
         >>> metric = ImageMeans(["entropy"])
-        >>> metric.update(map_entropy(explanation.heatmaps[:, 0])[:, None])
+        >>> metric.update(map_entropy(explanation.placed[:, 0])[:, None])
         >>> metric.compute()["entropy"]
     """
 

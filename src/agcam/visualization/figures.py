@@ -72,7 +72,8 @@ def enclose(figure: Figure) -> None:
     pad = _TIGHT["pad_inches"]
     before = np.array(figure.get_size_inches())
     box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]  # Agg's canvas has one
-    origin, size = box.min - pad, box.max - box.min + 2 * pad
+    least, most = np.array(box.min), np.array(box.max)
+    origin, size = least - pad, most - least + 2 * pad
     figure.set_size_inches(size)
     for axes in figure.axes:
         place = axes.get_position(original=True)

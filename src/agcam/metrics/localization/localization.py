@@ -63,7 +63,7 @@ class Localization(RowMeans):
 
     Example:
         >>> metric = Localization(threshold=0.5)
-        >>> metric.update(explanation.heatmaps[:, 0], masks=masks, image_size=(224, 224))
+        >>> metric.update(explanation.placed[:, 0], masks=masks, image_size=(224, 224))
         >>> metric.compute()["iou"]
     """
 

@@ -124,7 +124,7 @@ class MaxBoxAcc(_BoxAccuracy):
 
     Example:
         >>> metric = MaxBoxAcc()
-        >>> metric.update(explanation.heatmaps[:, 0], boxes, image_size=(224, 224))
+        >>> metric.update(explanation.placed[:, 0], boxes, image_size=(224, 224))
         >>> metric.compute()["max_box_acc"]
     """
 

@@ -75,7 +75,7 @@ class PxAP(RowMeans):
 
     Example:
         >>> metric = PxAP()
-        >>> metric.update(explanation.heatmaps[:, 0], masks, ignore=mask_ids == 255)
+        >>> metric.update(explanation.placed[:, 0], masks, ignore=mask_ids == 255)
         >>> metric.compute()["pxap"]
     """
 

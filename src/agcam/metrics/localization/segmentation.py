@@ -84,7 +84,7 @@ class Segmentation(RowMeans):
 
     Example:
         >>> metric = Segmentation()
-        >>> metric.update(explanation.heatmaps[:, 0], masks, ignore=mask_ids == 255)
+        >>> metric.update(explanation.placed[:, 0], masks, ignore=mask_ids == 255)
         >>> metric.compute()["miou"]
     """
 
