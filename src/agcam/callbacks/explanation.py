@@ -23,6 +23,7 @@ from agcam.errors import InputError
 from agcam.explainers.explain import explain_recording
 from agcam.explainers.joined import join_recordings, joinable
 from agcam.explainers.model_info import ModelInfo, read_model_info
+from agcam.explainers.raw_images import warn_of_raw_images
 from agcam.explainers.recorder import Recording, Tape
 from agcam.explainers.registry import find_method
 from agcam.io.explained_images import ExplainedImage
@@ -277,6 +278,8 @@ class ExplanationCallback(L.Callback):
             )
         if not plain:
             return as_batch(found, None, 0)
+        if self._seen == 0:
+            warn_of_raw_images(recording.images, self._info)
         if not self._dealing.in_order and self._seen == 0:
             self._remembered = set()
             rank_zero_warn(

@@ -14,6 +14,7 @@ from agcam.explainers.eager_forward import empty_recording
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.model_info import read_model_info
 from agcam.explainers.patch_grid import covered_pixels
+from agcam.explainers.raw_images import warn_of_raw_images
 from agcam.explainers.recorder import Recording, record
 from agcam.explainers.registry import MethodSpec, find_method
 
@@ -40,8 +41,9 @@ def explain(
         targets: the classes to explain: `None` (the predicted class), an int, (B,), (B, T), or `"all"`.
         method: one of `methods()`; "my_package.module:function"; or a function as `register_method` describes it.
         options: of the method, described there. For "agcam" the paper's ablations: `feature_map`, `gradient`,
-            `layers`, `head_reduction` and `layer_reduction`; for "rollout" `head_fusion`, `discard_ratio` and
-            `normalization`; for "gradcam" `block`; for "legrad" `readout`; for Captum's `reduction` and `steps`.
+            `layers`, `heads`, `head_reduction` and `layer_reduction`; for "raw_attention" `layers` and `heads`; for
+            "rollout" `head_fusion`, `discard_ratio` and `normalization`; for "gradcam" `block`; for "legrad"
+            `readout`; for Captum's `reduction` and `steps`.
 
     Returns:
         logits, targets and heatmaps of the batch.
@@ -52,6 +54,7 @@ def explain(
     """
     spec = find_method(method, options)
     check_image_batch(images)
+    warn_of_raw_images(images, read_model_info(model), stacklevel=3)
     with evaluating(model):
         recording = (empty_recording if spec.needs == "forward" else record)(model, images)
         return _explain(recording, targets, spec, options, model)

@@ -79,6 +79,7 @@ class Explanation:
         titles: Sequence[str] = (),
         scaling: Literal["own", "common"] = "own",
         contour: float | None = None,
+        channels: Sequence[int] | None = None,
     ) -> Figure:
         """Draw the heatmaps over their images: images down, classes across, a colour bar beneath.
 
@@ -89,12 +90,14 @@ class Explanation:
             >>> agcam.explain(model, images).plot(images).savefig("where.pdf")  # or .svg, .png
 
         Args:
-            images: the tensor (B, 3, H, W) that was explained; or what it was made of, at its own resolution: B
+            images: the tensor (B, C, H, W) that was explained; or what it was made of, at its own resolution: B
                 pictures, each a (H, W, 3) uint8 array or a PIL image.
             titles: names of the images, left of them.
             scaling: "own" scales each map to its own extremes, which shows where; "common" gives all maps one scale in
                 the method's units, which shows how much, too.
             contour: a line around what is hotter than this share of the scale, such as 0.5.
+            channels: of a tensor, the one channel to show as grey, or the three to show as red, green and blue; the
+                first three if left out, or the first of one or two.
 
         Returns:
             A plain matplotlib figure: notebooks show it, and W&B (`run.log`, `wandb.Image`), TensorBoard
@@ -108,7 +111,7 @@ class Explanation:
 
         if len(images) != len(self.heatmaps):
             raise InputError(f"{len(images)} images for {len(self.heatmaps)} explained ones; give the same batch")
-        pixels = to_pixels(images, self.model_info.mean, self.model_info.std)
+        pixels = to_pixels(images, self.model_info.mean, self.model_info.std, channels)
         units = f"{self.method or 'the method'}'s own units"
         return plot_heatmaps(pixels, *self._most_probable(placed=True), titles, scaling, contour, units)
 
