@@ -50,6 +50,16 @@ def min_max(heatmaps: Tensor) -> Tensor:
     return torch.where(span > 0, (heatmaps - low) / span.clamp_min(torch.finfo(heatmaps.dtype).tiny), 0.0)
 
 
+def evidence(heatmaps: Tensor) -> Tensor:
+    """Scale each map (B, H, W) to [0, 1] for a threshold, which asks for what speaks for the class.
+
+    In a map with negative values 0 is neutral: its positive part counts, and what is negative becomes 0 like what is
+    neutral. Any other map is scaled as by `min_max`.
+    """
+    signed = heatmaps.amin((1, 2), keepdim=True) < 0
+    return min_max(torch.where(signed, heatmaps.clamp_min(0), heatmaps))
+
+
 def contour_boxes(binary: np.ndarray, largest: bool = False) -> np.ndarray:
     """One box for each outer contour of a binary map (H, W): (n, 4) int64, xyxy with exclusive right and lower edge.
 

@@ -20,7 +20,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
 from agcam.io.atomic import whole_file
-from agcam.visualization.overlay import overlay, resize_map
+from agcam.visualization.overlay import is_signed, overlay, resize_map
 
 FONT = "DejaVu Sans"
 """Ships with matplotlib, so that names are broken into the same lines everywhere."""
@@ -117,7 +117,8 @@ def show_map(
         image: (H, W, 3) uint8 RGB.
         heatmap: (h, w), any units, or None.
         limits: see `agcam.visualization.overlay.overlay`.
-        contour: where, between the limits as 0 and 1, a line is drawn around what is hotter.
+        contour: where, between the limits as 0 and 1, a line is drawn around what is hotter; in a map with negative
+            values between zero as 0 and the limit as 1.
     """
     if heatmap is None or not np.isfinite(heatmap).all():
         axes = show(figure, box, np.full_like(image, 240))
@@ -125,6 +126,8 @@ def show_map(
         return axes
     axes = show(figure, box, overlay(image, heatmap, limits=limits))
     scaled = resize_map(heatmap, image.shape[:2], limits)
+    if contour is not None and is_signed(heatmap, limits):
+        contour = 0.5 + contour / 2  # of the positive part
     if contour is not None and scaled.min() < contour < scaled.max():
         for color, width in (("black", 1.8), ("white", 0.8)):  # white on black is seen on any image
             axes.contour(scaled, levels=[contour], colors=color, linewidths=width)

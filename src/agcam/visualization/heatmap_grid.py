@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 
 from agcam.errors import InputError
 from agcam.visualization.figures import GREY, SMALL, enclose, fit, new_figure, show, show_map, write
-from agcam.visualization.overlay import COLORMAP
+from agcam.visualization.overlay import COLORMAP, SIGNED_COLORMAP, is_signed
 
 Scaling = Literal["own", "common"]
 
 _GAP = 0.04
 _LINE = 1.2 * SMALL / 72
 _BAR = (1.2, 0.07)
+_SIGNED_NOTE = "red speaks for the class, blue against it; where neither does the image is seen"
 _NOTES = {
     "own": "each map scaled to its own extremes: where, not how much",
     "common": "one scale for all maps, in {}: the same colour is the same heat",
@@ -92,7 +93,10 @@ def heatmap_grid(
         write(figure, text, (middle, height + 0.06), SMALL, ha="center", color=color)
         for bottom, caption in zip(bottoms, captions[label] if captions else (), strict=bool(captions)):
             _write_down(figure, fit(caption, cell, SMALL, 2), (middle, bottom - 0.02))
-    _key(figure, width, limits, [_NOTES[scaling].format(units), *_line_note(contour), note])
+    drawn = [heatmap for column in columns.values() for heatmap in column if heatmap is not None and _drawable(heatmap)]
+    signed = [is_signed(heatmap, limits) for heatmap in drawn]
+    notes = [_NOTES[scaling].format(units), *_line_note(contour), *[_SIGNED_NOTE] * any(signed), note]
+    _key(figure, width, limits, notes, all(signed))
     enclose(figure)
     return figure
 
@@ -117,14 +121,19 @@ def _write_down(figure: Figure, text: str, top: tuple[float, float]) -> None:
         write(figure, line, (top[0], top[1] - number * _LINE + 0.02), SMALL, ha="center")
 
 
-def _key(figure: Figure, width: float, limits: tuple[float, float] | None, notes: Sequence[str]) -> None:
+def _key(figure: Figure, width: float, limits: tuple[float, float] | None, notes: Sequence[str], signed: bool) -> None:
     """The colour bar beneath the figure, and what is to be known of it beside."""
     (wide, high), (across, up) = _BAR, figure.get_size_inches()
     top = -0.12
     axes = figure.add_axes((0, (top - high) / up, wide / across, high / up))
     low, most = limits or (0.0, 1.0)
-    bar = figure.colorbar(ScalarMappable(Normalize(low, most), COLORMAP), cax=axes, orientation="horizontal")
-    ends = ["coldest", "hottest"] if limits is None else [f"{low:.2g}", f"{most:.2g}"]
+    if signed and limits is not None:
+        most = max(-low, most)
+        low = -most
+    colormap = SIGNED_COLORMAP if signed else COLORMAP
+    bar = figure.colorbar(ScalarMappable(Normalize(low, most), colormap), cax=axes, orientation="horizontal")
+    own = ["against", "for"] if signed else ["coldest", "hottest"]
+    ends = own if limits is None else [f"{low:.2g}", f"{most:.2g}"]
     bar.set_ticks([])
     bar.outline.set_visible(False)
     for text, x, align in ((ends[0], 0.0, "left"), (ends[1], wide, "right")):

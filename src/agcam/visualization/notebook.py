@@ -14,7 +14,7 @@ from PIL import Image
 
 from agcam.errors import InputError
 from agcam.visualization.heatmap_grid import Scaling, heatmap_grid
-from agcam.visualization.overlay import COLORMAP, resize_map
+from agcam.visualization.overlay import COLORMAP, SIGNED_COLORMAP, is_signed, resize_map
 
 _ROWS = 8
 _PIXELS = 112
@@ -91,7 +91,8 @@ def _picture(heatmap: np.ndarray) -> str:
     """Encode a heatmap as the data URI of a PNG with a pixel a patch; black where it is not finite."""
     known = heatmap if np.isfinite(heatmap).all() else np.zeros_like(heatmap)
     scaled = resize_map(known, (heatmap.shape[0], heatmap.shape[1]))
-    colors = (mpl.colormaps[COLORMAP](scaled)[..., :3] * 255).round().astype(np.uint8)
+    colormap = SIGNED_COLORMAP if is_signed(known) else COLORMAP
+    colors = (mpl.colormaps[colormap](scaled)[..., :3] * 255).round().astype(np.uint8)
     packed = io.BytesIO()
     Image.fromarray(colors).save(packed, "PNG")
     return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"
