@@ -67,7 +67,7 @@ def measure(
         try:
             run = partial(explain, model, batch.image, targets, method.name, **options)
             seconds, explanation = _timed(run)
-            maps = explanation.heatmaps[pairs.image, pairs.slot]
+            maps = explanation.placed[pairs.image, pairs.slot]
             finite = torch.isfinite(maps).flatten(1).all(1)
             kept = torch.nonzero(finite)[:, 0]
             mine = replace(inputs, heatmaps=maps, explain=partial(_explain, method, options)).keep(kept)
@@ -84,7 +84,7 @@ def measure(
         }
         found.maps[method.label] = maps[found.shown].float().cpu().numpy()
         if config.save_heatmaps:
-            found.heatmaps[method.label] = maps.cpu()
+            found.heatmaps[method.label] = explanation.heatmaps[pairs.image, pairs.slot].cpu()
     return found
 
 
@@ -128,7 +128,7 @@ def _note_images(found: Shard, batch: Batch, pairs: Pairs, logits: Tensor, multi
 
 
 def _explain(method: Method, options: dict[str, Any], model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    return explain(model, images, targets, method.name, **options).heatmaps[:, 0]
+    return explain(model, images, targets, method.name, **options).placed[:, 0]
 
 
 def _timed(run: Callable[[], Any]) -> tuple[float, Any]:

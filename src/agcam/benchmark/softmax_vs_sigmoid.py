@@ -41,18 +41,18 @@ def peaks(model: nn.Module, images: Tensor, pixels: Sequence[np.ndarray], path: 
     """
     if not len(images):
         return False
-    maps = {
-        name: explain(model, images, targets, "agcam", feature_map=name).heatmaps[:, 0].cpu().numpy()
-        for name in _STYLES
-    }
+    explained = [explain(model, images, targets, "agcam", feature_map=name) for name in _STYLES]
+    maps = [explanation.heatmaps[:, 0].cpu().numpy() for explanation in explained]
+    placed = [explanation.placed[:, 0].cpu().numpy() for explanation in explained]
     cell, gap, left, plot = 1.8, 0.08, 0.5, 2.1
     step = cell + gap
     width, height = 3 * step + left + plot, len(images) * step
     figure = new_figure(width, height)
-    for row, (image, *heatmaps) in enumerate(zip(pixels, *maps.values(), strict=True)):
+    for row, image in enumerate(pixels):
+        heatmaps = [found[row] for found in maps]
         bottom = height - row * step - cell
         show(figure, (0, bottom, cell, cell), image)
-        for column, heatmap in enumerate(heatmaps, start=1):
+        for column, heatmap in enumerate((found[row] for found in placed), start=1):
             show_map(figure, (column * step, bottom, cell, cell), image, heatmap)
         # room below for the ticks, above for the two lines that name the curves
         low, high = 0.34, 0.3

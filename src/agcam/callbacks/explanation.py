@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, cast
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -14,18 +16,21 @@ from agcam.callbacks.drift_memory import REMEMBERED, DriftMemory
 from agcam.callbacks.gallery import evenly_spaced, explained_images, show
 from agcam.callbacks.image_selection import GalleryBy, ImageSelection
 from agcam.callbacks.scoring import FIGURES, WITHOUT_OBJECTS, GroundTruth, Scoring, find_objects, has_objects
-from agcam.callbacks.self_check import check_explainable
+from agcam.callbacks.self_check import check_explainable, explained_module
 from agcam.data.batch import Batch, join_batches, owned
 from agcam.data.ground_truth import labeled_targets, predicted_targets
-from agcam.errors import InputError
+from agcam.data.plain_batch import Dealing, as_batch, batch_length, dataset_length, read_dealing
+from agcam.errors import InputError, ModelError
 from agcam.explainers.explain import explain_recording
 from agcam.explainers.joined import join_recordings, joinable
+from agcam.explainers.model_info import ModelInfo, read_model_info
+from agcam.explainers.raw_images import warn_of_raw_images
 from agcam.explainers.recorder import Recording, Tape
 from agcam.explainers.registry import find_method
+from agcam.explainers.vit_parts import inspect_vit
 from agcam.io.explained_images import ExplainedImage
 from agcam.metrics.localization.localization import Localization, Protocol
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir
-from agcam.training.classifier import ViTClassifier
 
 Stage = Literal["val", "test"]
 
@@ -42,6 +47,10 @@ class ExplanationCallback(L.Callback):
     `wrong_but_looking_right` where the data know objects, and `entropy` and `drift` always; for the others
     `val/loc_METHOD/…`. `ModelCheckpoint(monitor="val/loc/iou", mode="max")` works.
 
+    Any LightningModule around a ViT will do. Its batches are agcam's, (images, labels) or {"image": …, "label": …};
+    labels are class indices (B,), or multi-hot (B, C), of which probabilities are a sigmoid for each class. Where the
+    module has `class_names`, `multilabel` or `input_config`, they are used. Of several loaders the first is explained.
+
     Args:
         methods: names from `agcam.methods()`, or "my_package.module:function" for one that is not registered; the
             first is the one that is shown. Controls, which know nothing of the image: random, center.
@@ -57,6 +66,7 @@ class ExplanationCallback(L.Callback):
         gallery_by: which ones, chosen once: "index" spreads them evenly over the explained ones, "class" takes one of
             each class in turn, "hardest" those to whose label the model gives the lowest probability in the first
             explained epoch.
+        batch: makes a batch of one of these forms of what the loaders give, where that has another.
     """
 
     def __init__(
@@ -71,6 +81,7 @@ class ExplanationCallback(L.Callback):
         protocol: Protocol = "corrected",
         gallery: int = 16,
         gallery_by: GalleryBy = "index",
+        batch: Callable[[Any], Any] | None = None,
     ) -> None:
         if not methods:
             raise InputError("explanation.methods is empty; name at least one of agcam.methods()")
@@ -86,7 +97,11 @@ class ExplanationCallback(L.Callback):
         self.ground_truth: GroundTruth = ground_truth
         self.selection = ImageSelection(gallery, gallery_by)
         self.scoring = {method: Scoring(threshold, protocol) for method in methods}
+        self.batch = batch
         self._tape: Tape | None = None
+        self._info = ModelInfo()
+        self._dealing = Dealing(0, 1, None, in_order=False)
+        self._seen = 0
         self._waiting: list[tuple[Recording, Batch]] = []
         self._batches = float("inf")
         self._remembered: set[int] = set()
@@ -109,7 +124,7 @@ class ExplanationCallback(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Try whether the model can be explained; forget the heatmaps of another run."""
         if trainer.enable_validation and self.max_batches > 0:
-            check_explainable(trainer, cast(ViTClassifier, pl_module), self.scoring)
+            check_explainable(trainer, pl_module, self.scoring)
         for scoring in self.scoring.values():
             scoring.memory = DriftMemory()
 
@@ -123,7 +138,7 @@ class ExplanationCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Start the tape."""
-        self._listen(trainer, pl_module, batch_idx)
+        self._listen(trainer, pl_module, batch_idx, dataloader_idx)
 
     def on_validation_batch_end(
         self,
@@ -135,7 +150,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain and score what the tape holds."""
-        self._take(trainer, pl_module, "val", batch, batch_idx)
+        self._take(trainer, pl_module, "val", batch, batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log metrics and pictures."""
@@ -149,7 +164,7 @@ class ExplanationCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """As for validation."""
-        self._listen(trainer, pl_module, batch_idx)
+        self._listen(trainer, pl_module, batch_idx, dataloader_idx)
 
     def on_test_batch_end(
         self,
@@ -161,7 +176,7 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """As for validation."""
-        self._take(trainer, pl_module, "test", batch, batch_idx)
+        self._take(trainer, pl_module, "test", batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """As for validation."""
@@ -206,14 +221,21 @@ class ExplanationCallback(L.Callback):
             return
         for scoring in self.scoring.values():
             scoring.to(pl_module.device).means.reset()
-        self._batches = min(self.max_batches, *num_batches)
-        explained = explained_images(len(loader.dataset), self._batches, loader.batch_size or 1, trainer.world_size)
-        self.selection.begin(stage, loader.dataset, explained)
-        self._remembered = evenly_spaced(explained, REMEMBERED) if trainer.state.fn == TrainerFn.FITTING else set()
+        loader, self._seen = _first_loader(loader), 0
+        self._batches = min(self.max_batches, num_batches[0])
+        self._info = read_model_info(pl_module, inspect_vit(pl_module).backbone)
+        self._dealing = read_dealing(loader, trainer.global_rank, trainer.world_size)
+        length, batch_size = dataset_length(loader), getattr(loader, "batch_size", None) or 1
+        known = math.inf if length is None else length
+        explained = explained_images(known, self._batches, batch_size, trainer.world_size)
+        explained = self.selection.size if math.isinf(explained) else explained
+        self.selection.begin(stage, getattr(loader, "dataset", None), int(explained))
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        self._remembered = evenly_spaced(int(explained), REMEMBERED) if fitting else set()
 
-    def _listen(self, trainer: L.Trainer, pl_module: L.LightningModule, batch_idx: int) -> None:
-        if self._due(trainer) and batch_idx < self.max_batches:
-            self._tape = Tape(pl_module).__enter__()
+    def _listen(self, trainer: L.Trainer, pl_module: L.LightningModule, batch_idx: int, dataloader_idx: int) -> None:
+        if self._due(trainer) and batch_idx < self.max_batches and dataloader_idx == 0:
+            self._tape = Tape(explained_module(pl_module)).__enter__()
 
     def _stop(self) -> Tape | None:
         tape, self._tape = self._tape, None
@@ -222,13 +244,27 @@ class ExplanationCallback(L.Callback):
         return tape
 
     def _take(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, batch: Batch, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        stage: Stage,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
     ) -> None:
         """Queue the recording; explain the queue once it is large enough."""
         tape = self._stop()
-        if tape is None:
+        if tape is None or dataloader_idx != 0:
             return
+        if not tape.has_recording:
+            name = type(pl_module).__name__
+            raise ModelError(
+                f"{name}: its {stage} step ran no forward of {name} that could be explained; call self(images) in "
+                "validation_step and test_step, not its backbone or a part of it. To train without explanations: "
+                "--explain false"
+            )
         recording = tape.recording
+        batch = self._at_the_door(batch, recording)
         if self._waiting and not joinable(self._waiting[0][0], recording):
             self._explain(trainer, pl_module, stage)
         self._waiting.append((recording, batch))
@@ -237,10 +273,42 @@ class ExplanationCallback(L.Callback):
         if full or batch_idx + 1 >= self._batches:
             self._explain(trainer, pl_module, stage)
 
+    def _at_the_door(self, found: Any, recording: Recording) -> Batch:
+        """Make agcam's batch of what the loader gave, and learn from its labels what the model does not say.
+
+        Raises:
+            InputError: if that cannot be done, or the model was run on other images than those of the batch.
+        """
+        found = found if self.batch is None else self.batch(found)
+        plain, count = not isinstance(found, Batch), batch_length(found)
+        if count != len(recording.logits):
+            raise InputError(
+                f"the batch has {count} images, the last forward of the evaluation step had {len(recording.logits)}; "
+                "explained are the images of a forward: run the model on those of the batch last"
+            )
+        if not plain:
+            return as_batch(found, None, 0)
+        if self._seen == 0:
+            known = read_model_info(recording.model, recording.parts.backbone, recording.direct_images)
+            self._info = replace(self._info, mean=known.mean, std=known.std)
+            warn_of_raw_images(recording.images, self._info)
+        if not self._dealing.in_order and self._seen == 0:
+            self._remembered = set()
+            rank_zero_warn(
+                "the images of this loader are not in the order of their data set, as far as its sampler tells: drift "
+                "is not logged, and the gallery need not show the same images every epoch; give batches an index "
+                "(agcam.data.batch.Batch), or take shuffle=False"
+            )
+        batch = as_batch(found, self._dealing.positions(self._seen, count), recording.logits.shape[1])
+        self._seen += count
+        if not self._info.knows_multilabel:  # where the module does not say, the form of its labels does
+            self._info = replace(self._info, multilabel=batch.label.dim() == 2)
+        return replace(batch, index=batch.index.to(batch.label.device))
+
     def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         """Explain and score what waits."""
         waiting, self._waiting = self._waiting, []
-        recording, model = join_recordings([recording for recording, _ in waiting]), cast(ViTClassifier, pl_module)
+        recording = join_recordings([recording for recording, _ in waiting])
         batch = waiting[0][1] if len(waiting) == 1 else join_batches([batch for _, batch in waiting], recording.images)
         first = recording.logits.argmax(1, keepdim=True)
         if self.targets == "labelled":
@@ -248,7 +316,7 @@ class ExplanationCallback(L.Callback):
         else:
             targets, pairs = predicted_targets(batch, first)
         pairs = pairs.keep(owned(batch.index, trainer.global_rank, trainer.world_size)[pairs.image])
-        probability = model.probabilities(recording.logits.float())[pairs.image, pairs.object]
+        probability = self._info.probabilities(recording.logits.float())[pairs.image, pairs.object]
         wanted_pairs = self.selection.wants(stage, batch.index[pairs.image].tolist(), probability.tolist())
 
         single = batch.label.dim() == 1
@@ -266,13 +334,13 @@ class ExplanationCallback(L.Callback):
         for method, scoring in self.scoring.items():
             explanation = explain_recording(recording, targets, method)
             maps = explanation.heatmaps[pairs.image, pairs.slot]
-            found = scoring.figures(maps, objects, correct)
+            found = scoring.figures(maps, objects, correct, explanation.extent)
             scoring.remember(found, keys, keep, maps)
             scoring.means.update(found[counted.cpu()])
             explanations[method] = explanation
             figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
         if any(wanted_pairs):
-            self.selection.add(show(model, batch, pairs.keep(wanted), explanations, figures))
+            self.selection.add(show(self._info, batch, pairs.keep(wanted), explanations, figures))
 
     def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
         if not self._due(trainer):
@@ -280,15 +348,22 @@ class ExplanationCallback(L.Callback):
         for number, (method, scoring) in enumerate(self.scoring.items()):
             prefix = f"{stage}/loc" if number == 0 else f"{stage}/loc_{method}"
             figures = scoring.compute()
-            if number == 0 and "count" not in figures:
+            if number == 0 and "count" not in figures and not self._seen:  # plain batches have no objects
                 rank_zero_warn(f"no {self.ground_truth} in the explained batches: {prefix}/iou … are not logged")
             # computed over all processes already: the same number on each
             pl_module.log_dict({f"{prefix}/{name}": value.float() for name, value in figures.items()}, sync_dist=True)
             scoring.memory.end_epoch()
         explained = self.selection.end(stage)
         if trainer.is_global_zero and explained:
-            mean = cast(ViTClassifier, pl_module).input_config.mean
-            fill = [round(255 * value) for value in mean]  # what a pixel becomes where perturbations remove it
-            info = {"stage": stage, "epoch": trainer.current_epoch, "step": trainer.global_step, "fill": fill}
+            info: dict[str, Any] = {"stage": stage, "epoch": trainer.current_epoch, "step": trainer.global_step}
+            if self._info.mean is not None:  # what a pixel becomes where perturbations remove it
+                info["fill"] = [round(255 * value) for value in self._info.mean]
             log_panel(trainer.loggers, self._writer, run_dir(trainer) / "explanations", explained, info)
             self._last = (explained, info)
+
+
+def _first_loader(loaders: Any) -> Any:
+    """Return the only loader, or the first of several, whatever holds them."""
+    while isinstance(loaders, Mapping | list | tuple) and len(loaders):
+        loaders = next(iter(loaders.values() if isinstance(loaders, Mapping) else loaders))
+    return loaders

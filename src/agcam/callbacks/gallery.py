@@ -13,10 +13,10 @@ from torch import Tensor
 
 from agcam.data.batch import Batch
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
-from agcam.data.transforms import denormalize
 from agcam.explainers.explanation import Explanation
+from agcam.explainers.model_info import ModelInfo
 from agcam.io.explained_images import ExplainedImage
-from agcam.training.classifier import ViTClassifier
+from agcam.visualization.pixels import to_pixels
 
 _T = TypeVar("_T")
 
@@ -27,13 +27,13 @@ def evenly_spaced(count: int, wanted: int) -> set[int]:
     return {i * count // wanted for i in range(wanted)}
 
 
-def explained_images(length: int, batches: float, batch_size: int, world_size: int) -> int:
-    """How many images of a data set the first `batches` batches of every process cover."""
+def explained_images(length: float, batches: float, batch_size: int, world_size: int) -> float:
+    """How many images of a data set the first `batches` batches of every process cover; infinite where nobody knows."""
     return length if math.isinf(batches) else min(length, int(batches) * batch_size * world_size)
 
 
 def show(
-    model: ViTClassifier,
+    info: ModelInfo,
     batch: Batch,
     pairs: Pairs,
     explanations: Mapping[str, Explanation],
@@ -42,18 +42,19 @@ def show(
     """The pairs (P) of a batch as they are shown.
 
     Args:
-        model: knows the names of the classes.
+        info: what the model knows of its classes and images.
         batch: the images, with what is known of them.
         pairs: those to show.
         explanations: of the batch, by method; one at least.
         figures: by method, for each of the pairs.
     """
     first = next(iter(explanations.values()))
-    probabilities = model.probabilities(first.logits.float()).cpu()
+    placed = {method: explanation.placed for method, explanation in explanations.items()}
+    probabilities = info.probabilities(first.logits.float()).cpu()
     predicted, present = first.logits.argmax(1).tolist(), batch.present()
     boxes, _ = box_truth(batch, pairs)
     masks, _, has_mask = mask_truth(batch, pairs)
-    names = model.class_names
+    pixels = to_pixels(batch.image[pairs.image], info.mean, info.std)
     found = []
     for number, (row, slot) in enumerate(zip(pairs.image.tolist(), pairs.slot.tolist(), strict=True)):
         explained = int(first.targets[row, slot])
@@ -61,14 +62,14 @@ def show(
             ExplainedImage(
                 index=int(batch.index[row]),
                 name=batch.name[row],
-                image=denormalize(batch.image[row], model.input_config),
-                explained=names[explained],
-                truth=tuple(names[c] for c in present[row].tolist()),
-                predicted=names[predicted[row]],
+                image=pixels[number],
+                explained=info.class_name(explained),
+                truth=tuple(info.class_name(c) for c in present[row].tolist()),
+                predicted=info.class_name(predicted[row]),
                 probability=float(probabilities[row, explained]),
                 boxes=_array(boxes[number]),
                 mask=_array(masks[number]) if bool(has_mask[number]) else None,
-                heatmaps={method: _array(e.heatmaps[row, slot]) for method, e in explanations.items()},
+                heatmaps={method: _array(e[row, slot]) for method, e in placed.items()},
                 figures={method: figures[method][number] for method in explanations},
             )
         )

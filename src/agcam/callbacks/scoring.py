@@ -15,7 +15,7 @@ from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.metrics.localization.localization import NAMES, Protocol, score
 from agcam.metrics.localization.pointing_game import pointing_hits
 from agcam.metrics.map_statistics import map_entropy, reasons
-from agcam.metrics.maps import fill_boxes, upsample
+from agcam.metrics.maps import fill_boxes, place, upsample
 from agcam.metrics.means import ImageMeans
 
 GroundTruth = Literal["boxes", "masks"]
@@ -80,13 +80,16 @@ class Scoring(nn.Module):
         self.means = ImageMeans(FIGURES)
         self.memory = DriftMemory()
 
-    def figures(self, maps: Tensor, objects: Objects | None, correct: Tensor) -> Tensor:
+    def figures(
+        self, maps: Tensor, objects: Objects | None, correct: Tensor, extent: tuple[int, int] | None = None
+    ) -> Tensor:
         """The figures (P, F) of P heatmaps, NaN where an object is not known; drift is not among them.
 
         Args:
             maps: (P, h, w) on the patch grid.
             objects: of the P pairs.
             correct: (P,) bool, whether the image is classified right.
+            extent: height and width in pixels that a heatmap covers; None for the whole image.
 
         Returns:
             Float64 on the CPU.
@@ -97,7 +100,7 @@ class Scoring(nn.Module):
             return found
         known = objects.known
         size = (int(objects.masks.shape[1]), int(objects.masks.shape[2]))
-        large = upsample(maps[known], size)  # once for all that needs pixels
+        large = upsample(place(maps[known], size, extent or size), size)  # once for all that needs pixels
         masks = objects.masks if objects.boxes is None else None
         overlap, counted = score(large, objects.boxes, masks, size, objects.ignore, self.threshold, self.protocol)
         overlap[~counted] = float("nan")

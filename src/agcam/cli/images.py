@@ -166,13 +166,13 @@ def _write(
     row: int,
     class_names: list[str],
 ) -> dict[str, Any]:
-    heatmaps = explanation.heatmaps[row].cpu().numpy()
+    heatmaps, placed = explanation.heatmaps[row].cpu().numpy(), explanation.placed[row].cpu().numpy()
     targets = explanation.targets[row].tolist()
     names = np.array([class_names[t] for t in targets])
     with whole_file(output / f"{stem}.npz") as part, part.open("wb") as raw:
         np.savez(raw, heatmaps=heatmaps, targets=np.array(targets), classes=names)
     classes = []
-    for target, heatmap in zip(targets, heatmaps, strict=True):
+    for target, heatmap in zip(targets, placed, strict=True):
         file = f"{stem}.{safe_name(class_names[target])}.png"
         render.save_png(render.overlay(view, heatmap), output / file)
         probability = float(probabilities[row, target])

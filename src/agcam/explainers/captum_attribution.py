@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agcam.errors import InputError, ModelError
+from agcam.errors import InputError
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import eager_forward, with_gradients
+from agcam.explainers.patch_grid import covered_pixels
 from agcam.explainers.recorder import Recording
 
 Reduction = Literal["sum", "abs"]
@@ -46,18 +47,13 @@ def attribute_by(
 
     Raises:
         InputError: for an unknown reduction.
-        ModelError: if the image does not divide into the patch grid.
     """
     if reduction not in ("sum", "abs"):
         raise InputError(f"reduction must be one of sum, abs, found {reduction!r}")
     with with_gradients(recording) as convert, torch.no_grad():
         logits = eager_forward(recording, EagerAttention(convert))
     (h, w), (height, width) = recording.grid, recording.images.shape[-2:]
-    if height % h or width % w:
-        raise ModelError(
-            f"{recording.parts.name} pads its images: {height}×{width} pixels do not divide into {h}×{w} patches; "
-            "use agcam, or images that do"
-        )
+    covered = covered_pixels(recording, (h, w))
 
     def forward(images: Tensor) -> Tensor:
         # the images along the way are not the recorded ones: neither are their logits
@@ -69,7 +65,9 @@ def attribute_by(
             images = recording.images.detach().clone().to(logits.dtype).requires_grad_()
             found = [make(forward)(images, target=target).detach() for target in targets.unbind(1)]
         pixels = torch.stack(found, 1).sum(2) if reduction == "sum" else torch.stack(found, 1).abs().sum(2)
-        patch = (height // h, width // w)
+        # a margin that no patch covers is cut off; patches that reach beyond the image have nothing there
+        pixels = F.pad(pixels, (0, covered[1] - width, 0, covered[0] - height))
+        patch = (covered[0] // h, covered[1] // w)
         return F.avg_pool2d(pixels, patch).float() * (patch[0] * patch[1])
 
     return heatmaps

@@ -15,6 +15,8 @@ from agcam.explainers.eager_forward import empty_recording
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.model_info import read_model_info
 from agcam.explainers.outputs import OutputReader, Score
+from agcam.explainers.patch_grid import covered_pixels
+from agcam.explainers.raw_images import warn_of_raw_images
 from agcam.explainers.recorder import Recording, record
 from agcam.explainers.registry import MethodSpec, find_method
 from agcam.explainers.self_check import explaining_gradients, no_classifier
@@ -55,8 +57,9 @@ def explain(
             `similarity` makes one. The targets are then its columns, `None` all of them.
         vit: the name of the ViT among the model's modules, such as "encoder.trunk", where there are several.
         options: of the method, described there. For "agcam" the paper's ablations: `feature_map`, `gradient`,
-            `layers`, `head_reduction` and `layer_reduction`; for "rollout" `head_fusion`, `discard_ratio` and
-            `normalization`; for "gradcam" `block`; for "legrad" `readout`; for Captum's `reduction` and `steps`.
+            `layers`, `heads`, `head_reduction` and `layer_reduction`; for "raw_attention" `layers` and `heads`; for
+            "rollout" `head_fusion`, `discard_ratio` and `normalization`; for "gradcam" `block`; for "legrad"
+            `readout`; for Captum's `reduction` and `steps`.
 
     Returns:
         logits (or scores), targets and heatmaps of the batch.
@@ -70,7 +73,9 @@ def explain(
     reader = OutputReader(output, score)
     with evaluating(model):
         recording = (empty_recording if spec.needs == "forward" else record)(model, images, reader, vit)
-        return _explain(recording, targets, spec, options)
+        explanation = _explain(recording, targets, spec, options)
+    warn_of_raw_images(images, explanation.model_info, stacklevel=3)
+    return explanation
 
 
 def explain_recording(
@@ -99,7 +104,10 @@ def _explain(recording: Recording, targets: Targets, spec: MethodSpec, options: 
         maps = heatmaps.detach().float()
         scored = recording.reader.score is not None
         info = read_model_info(recording.model, recording.parts.backbone, recording.direct_images)
-        return Explanation(recording.logits.clone(), chosen, maps, spec.name, info, scored)
+        height, width = recording.images.shape[-2:]
+        extent = covered_pixels(recording, (int(maps.shape[-2]), int(maps.shape[-1])))
+        size = (int(height), int(width))
+        return Explanation(recording.logits.clone(), chosen, maps, spec.name, info, scored, size, extent)
 
 
 def _chosen(targets: Targets, recording: Recording, spec: MethodSpec) -> Tensor:

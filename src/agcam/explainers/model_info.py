@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-Triple = tuple[float, float, float]
+PerChannel = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -19,26 +19,46 @@ class ModelInfo:
         mean: per channel, of the images that the model wants; None where unknown.
         std: per channel.
         multilabel: whether probabilities are a sigmoid for each class instead of a softmax.
+        knows_multilabel: whether the model says so itself, rather than its labels.
     """
 
     class_names: tuple[str, ...] = ()
-    mean: Triple | None = None
-    std: Triple | None = None
+    mean: PerChannel | None = None
+    std: PerChannel | None = None
     multilabel: bool = False
+    knows_multilabel: bool = False
+
+    def class_name(self, target: int) -> str:
+        """Return the name of a class; its number where the model knows none."""
+        return self.class_names[target] if target < len(self.class_names) else f"class {target}"
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Make probabilities (B, C) of logits (B, C): a softmax, or a sigmoid for each class."""
+        return logits.sigmoid() if self.multilabel else logits.softmax(-1)
 
 
 def read_model_info(model: nn.Module, backbone: nn.Module, direct_images: bool = True) -> ModelInfo:
-    """Read what a timm model (normalisation) or a `ViTClassifier` (everything) knows.
+    """Read what a timm model (normalization) or a LightningModule knows.
+
+    Of the first module that has any of them: `class_names`, `multilabel`, and `input_config` with `mean` and `std`.
+    Normalization falls back on timm's `pretrained_cfg`.
 
     Args:
         model: the whole model.
         backbone: the ViT in it.
         direct_images: whether the ViT sees the images themselves, not what the model makes of them.
     """
-    knowing: Any = next((module for module in model.modules() if hasattr(module, "input_config")), None)
-    if knowing is not None:
-        config = knowing.input_config
-        return ModelInfo(tuple(knowing.class_names), config.mean, config.std, bool(knowing.multilabel))
-    cfg = (getattr(backbone, "pretrained_cfg", None) or {}) if direct_images else {}
-    mean, std = cfg.get("mean"), cfg.get("std")
-    return ModelInfo(mean=tuple(mean), std=tuple(std)) if mean and std else ModelInfo()
+    named = ("input_config", "class_names", "multilabel")
+    knowing: Any = next((module for module in model.modules() if any(hasattr(module, name) for name in named)), None)
+    config, names = getattr(knowing, "input_config", None), getattr(knowing, "class_names", None)
+    mean, std = getattr(config, "mean", None), getattr(config, "std", None)
+    if (mean is None or std is None) and direct_images:
+        cfg = getattr(backbone, "pretrained_cfg", None) or {}
+        mean, std = cfg.get("mean"), cfg.get("std")
+    return ModelInfo(
+        class_names=tuple(map(str, names)) if isinstance(names, list | tuple) else (),
+        mean=tuple(mean) if mean and std else None,
+        std=tuple(std) if mean and std else None,
+        multilabel=getattr(knowing, "multilabel", False) is True,
+        knows_multilabel=isinstance(getattr(knowing, "multilabel", None), bool),
+    )

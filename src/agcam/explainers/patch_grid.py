@@ -8,6 +8,22 @@ from agcam.explainers.recorder import Recording
 from agcam.explainers.self_check import mismatch
 
 
+def covered_pixels(recording: Recording, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width in pixels, from the upper left one, that a heatmap of a shape (h, w) covers.
+
+    A heatmap as large as the images covers them. Any other covers the patches, which can leave a margin of the images
+    or, where the model pads them, reach beyond. What a model resizes before its ViT is measured in the images' pixels.
+    """
+    size = (int(recording.images.shape[-2]), int(recording.images.shape[-1]))
+    patch = getattr(recording.parts.embedding, "patch_size", None)
+    if patch is None or shape == size:
+        return size
+    sides = (patch, patch) if isinstance(patch, int) else patch
+    height, width = recording.input_size or size
+    covered = recording.grid[0] * int(sides[0]), recording.grid[1] * int(sides[1])
+    return round(covered[0] * size[0] / height), round(covered[1] * size[1] / width)
+
+
 def patch_columns(recording: Recording, columns: Tensor) -> Tensor:
     """Leave out the columns (…, N) of the tokens before the patches: (…, h·w).
 

@@ -74,6 +74,7 @@ class Recording:
         entrance: the method of the ViT that the model called.
         own_head: whether the model returned something else than its ViT's own output.
         direct_images: whether the ViT's input was `images` itself.
+        input_size: (H, W) of the ViT's input, which the model may have resized; None where it is not known.
     """
 
     model: nn.Module
@@ -89,6 +90,7 @@ class Recording:
     entrance: Entrance = "forward"
     own_head: bool = False
     direct_images: bool = True
+    input_size: tuple[int, int] | None = None
 
     @property
     def has_forward(self) -> bool:
@@ -106,6 +108,8 @@ class Recording:
         images = run.images
         self.grid, self.entrance, self.own_head = run.grid, run.entrance, returned is not run.vit_output
         self.direct_images = run.vit_input is images
+        if run.vit_input is not None:
+            self.input_size = (int(run.vit_input.shape[-2]), int(run.vit_input.shape[-1]))
         features = not self.own_head and not run.parts.has_classifier and self.reader.score is None
         if features or (run.parts.pools_nothing and not self.own_head and self.reader.score is None):
             read, logits = [returned], images.new_empty(len(images), 0)
@@ -173,6 +177,11 @@ class Tape:
         self._listener = _Listener(self._keep)
         self._stack = ExitStack()
         self._shelves: dict[str, Tensor] = {}
+
+    @property
+    def has_recording(self) -> bool:
+        """Whether a forward has been completed."""
+        return self._recording is not None
 
     @property
     def recording(self) -> Recording:

@@ -71,8 +71,8 @@ class ViTParts:
     @property
     def has_classifier(self) -> bool:
         """Whether the ViT has a head of its own."""
-        head = getattr(self.backbone, "head", None)
-        return not isinstance(head, nn.Identity) and getattr(self.backbone, "num_classes", 1) != 0
+        # not timm's num_classes: people replace the head alone
+        return not isinstance(getattr(self.backbone, "head", None), nn.Identity)
 
     @property
     def pools_nothing(self) -> bool:

@@ -43,7 +43,7 @@ class ExplainedImage:
         probability: of the explained class, in [0, 1].
         boxes: (n, 4) xyxy of the explained class, in pixels of `image`; n = 0 where none is known.
         mask: (H, W) bool, the pixels of the explained class, or None where unknown.
-        heatmaps: by method, (h, w) float32 on the patch grid.
+        heatmaps: by method, (h, w) float32 on the patch grid, or finer; they cover the image.
         figures: by method, by name: the scores of a single heatmap. NaN where the image is excluded.
         curves: by method, by name: the probability of the explained class along a perturbation.
     """

@@ -19,11 +19,45 @@ def upsample(heatmaps: Tensor, size: tuple[int, int]) -> Tensor:
     return found.clamp(maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True))
 
 
+def place(heatmaps: Tensor, size: tuple[int, int], extent: tuple[int, int]) -> Tensor:
+    """Lay heatmaps over their image where the patch grid covers more or fewer pixels than the image has.
+
+    Grids begin at the upper left pixel. One that ends before the image leaves a margin that the model does not see: it
+    takes the map's lowest value, or 0 in a map with negative ones. One that reaches beyond the image covers pixels with
+    which the model padded it: they are cut off.
+
+    Args:
+        heatmaps: (..., h, w).
+        size: (H, W) of the image.
+        extent: height and width in pixels that the grid covers.
+
+    Returns:
+        The heatmaps as they are where the extent is the image's size; else (..., H, W).
+    """
+    if extent == size:
+        return heatmaps
+    flat = heatmaps.reshape(-1, *heatmaps.shape[-2:])
+    seen = upsample(flat, extent)[:, : size[0], : size[1]]
+    placed = flat.float().amin((1, 2), keepdim=True).clamp_min(0).repeat(1, *size)
+    placed[:, : seen.shape[1], : seen.shape[2]] = seen
+    return placed.reshape(*heatmaps.shape[:-2], *size)
+
+
 def min_max(heatmaps: Tensor) -> Tensor:
     """Scale each map (B, H, W) to [0, 1] by its own extremes; a constant map becomes all 0."""
     low = heatmaps.amin((1, 2), keepdim=True)
     span = heatmaps.amax((1, 2), keepdim=True) - low
     return torch.where(span > 0, (heatmaps - low) / span.clamp_min(torch.finfo(heatmaps.dtype).tiny), 0.0)
+
+
+def evidence(heatmaps: Tensor) -> Tensor:
+    """Scale each map (B, H, W) to [0, 1] for a threshold, which asks for what speaks for the class.
+
+    In a map with negative values 0 is neutral: its positive part counts, and what is negative becomes 0 like what is
+    neutral. Any other map is scaled as by `min_max`.
+    """
+    signed = heatmaps.amin((1, 2), keepdim=True) < 0
+    return min_max(torch.where(signed, heatmaps.clamp_min(0), heatmaps))
 
 
 def contour_boxes(binary: np.ndarray, largest: bool = False) -> np.ndarray:

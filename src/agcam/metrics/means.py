@@ -125,7 +125,7 @@ class ImageMeans(Metric):
     Examples:
         >>> from agcam.metrics import map_entropy
         >>> metric = ImageMeans(["entropy"])
-        >>> metric.update(map_entropy(explanation.heatmaps[:, 0])[:, None])
+        >>> metric.update(map_entropy(explanation.placed[:, 0])[:, None])
         >>> metric.compute()["entropy"]
     """
 

@@ -187,7 +187,7 @@ class ParameterRandomization(RowMeans):
         parts: names of the S parts, from the head down.
 
     Examples:
-        >>> metric = ParameterRandomization(model, lambda m, x: agcam.explain(m, x, targets=3).heatmaps[:, 0])
+        >>> metric = ParameterRandomization(model, lambda m, x: agcam.explain(m, x, targets=3).placed[:, 0])
         >>> metric.update(images)
         >>> dict(zip(metric.parts, metric.compute()["spearman"]))
     """

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from agcam.visualization.overlay import COLORMAP
+from agcam.visualization.overlay import COLORMAP, is_signed
 
 BUDGET = 9_000_000
 """Bytes of all pictures together, before base64 makes four of three."""
@@ -44,12 +44,19 @@ class Pictures:
 
 
 def encode_map(heatmap: np.ndarray) -> list[Any] | None:
-    """`[h, w, base64]` of a heatmap scaled to [0, 65535], little-endian uint16; None where it is not finite."""
+    """`[h, w, base64, signed]` of a heatmap scaled to [0, 65535], little-endian uint16; None where it is not finite.
+
+    Signed is 1 for a map with negative values, whose zero becomes the middle of the range, else 0.
+    """
     if not np.isfinite(heatmap).all():
         return None
     low, high = float(heatmap.min()), float(heatmap.max())
+    signed = is_signed(heatmap)
+    if signed:
+        high = max(-low, high)
+        low = -high
     scaled = (heatmap.astype(np.float64) - low) / (high - low) if high > low else np.zeros(heatmap.shape)
-    return [*heatmap.shape, _text((scaled * 65535).round().astype("<u2").tobytes())]
+    return [*heatmap.shape, _text((scaled * 65535).round().astype("<u2").tobytes()), int(signed)]
 
 
 def encode_mask(mask: np.ndarray, size: tuple[int, int]) -> list[int]:
@@ -63,9 +70,9 @@ def encode_mask(mask: np.ndarray, size: tuple[int, int]) -> list[int]:
     return runs
 
 
-def color_table() -> str:
-    """The 256 colours of the project's colour map as base64 of RGB bytes."""
-    return _text((mpl.colormaps[COLORMAP](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes())
+def color_table(name: str = COLORMAP) -> str:
+    """The 256 colours of a colour map, the project's if not named, as base64 of RGB bytes."""
+    return _text((mpl.colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes())
 
 
 def _picture(image: np.ndarray, budget: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from agcam.metrics.maps import fill_boxes
 from agcam.report import glossary as words
 from agcam.report.encode import Pictures, color_table, encode_map, encode_mask
 from agcam.report.model import Chart, Report
-from agcam.visualization.overlay import resize_map
+from agcam.visualization.overlay import SIGNED_COLORMAP, resize_map
 
 FRAMES = 60
 """Epochs that a page holds at most, spread evenly."""
@@ -58,6 +58,7 @@ def page_data(report: Report) -> dict[str, Any]:
         "curves": [{"name": name} | vars(words.curve(name)) for name in curves],
         "frames": [{"label": frame.label, "epoch": frame.epoch} for frame in frames],
         "lut": color_table(),
+        "signed_lut": color_table(SIGNED_COLORMAP),
         "fill": list(report.fill),
         "pictures": encoded,
         "masks": masks.encoded(encoded),

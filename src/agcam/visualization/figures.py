@@ -20,7 +20,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
 from agcam.io.atomic import whole_file
-from agcam.visualization.overlay import overlay, resize_map
+from agcam.visualization.overlay import is_signed, overlay, resize_map
 
 FONT = "DejaVu Sans"
 """Ships with matplotlib, so that names are broken into the same lines everywhere."""
@@ -37,25 +37,51 @@ _LETTERS: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "ag
 _JOINTS = (r"(?<=[:,\s])", r"(?<==)", r"(?<=[_/.-])", r"(?<=.)")
 
 
-class _Notebook(Figure):
-    """A figure that notebooks show, with pyplot or without."""
+class _Outputs:
+    """What a figure's own attributes refer to. Its class stays matplotlib's: W&B takes no other."""
 
-    def _repr_png_(self) -> bytes:
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Save as matplotlib does, with letters that editors know as letters."""
+        with mpl.rc_context(_LETTERS):
+            Figure.savefig(self.figure, fname, **options)
+
+    def png(self) -> bytes:
+        """Return what notebooks show, with pyplot or without."""
         shown = io.BytesIO()
         self.savefig(shown, format="png", dpi=100)
         return shown.getvalue()
 
-    def savefig(self, fname: Any, **options: Any) -> None:
-        """As matplotlib's, with what stands outside of the figure, and letters that editors know as letters."""
-        with mpl.rc_context(_LETTERS):
-            super().savefig(fname, **_TIGHT | options)
-
 
 def new_figure(width: float, height: float, layout: Any = "none") -> Figure:
-    """Make a white figure of this size in inches; what stands outside of it is saved, too."""
-    figure = _Notebook(figsize=(width, height), layout=layout, facecolor="white")
+    """Make a white figure of this size in inches, which notebooks show by themselves."""
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
+    outputs = _Outputs(figure)
+    vars(figure).update(savefig=outputs.savefig, _repr_png_=outputs.png)
     return figure
+
+
+def enclose(figure: Figure) -> None:
+    """Enlarge a figure without layout until all that is drawn stands inside of it, where it stood in inches.
+
+    W&B and TensorBoard take a figure as large as it says it is; what stands outside would be cut off.
+    """
+    pad = _TIGHT["pad_inches"]
+    before = np.array(figure.get_size_inches())
+    box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]  # Agg's canvas has one
+    least, most = np.array(box.min), np.array(box.max)
+    origin, size = least - pad, most - least + 2 * pad
+    figure.set_size_inches(size)
+    for axes in figure.axes:
+        place = axes.get_position(original=True)
+        (left, bottom), (width, height) = (place.min * before - origin) / size, np.array(place.size) * before / size
+        axes.set_position((left, bottom, width, height))
+    for text in figure.texts:
+        x, y = (np.array(text.get_position()) * before - origin) / size
+        text.set_position((x, y))
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -63,7 +89,7 @@ def save(figure: Figure, path: Path) -> None:
     # the dots of a PDF or SVG are those of the photographs in it, which are printed
     for suffix, dpi, dated in (("png", 150, "Software"), ("pdf", 200, "CreationDate"), ("svg", 200, "Date")):
         with whole_file(path.with_name(f"{path.name}.{suffix}")) as part:
-            figure.savefig(part, format=suffix, dpi=dpi, metadata={dated: None})
+            figure.savefig(part, format=suffix, dpi=dpi, metadata={dated: None}, **_TIGHT)
 
 
 def show(figure: Figure, box: tuple[float, float, float, float], image: np.ndarray) -> Axes:
@@ -91,7 +117,8 @@ def show_map(
         image: (H, W, 3) uint8 RGB.
         heatmap: (h, w), any units, or None.
         limits: see `agcam.visualization.overlay.overlay`.
-        contour: where, between the limits as 0 and 1, a line is drawn around what is hotter.
+        contour: where, between the limits as 0 and 1, a line is drawn around what is hotter; in a map with negative
+            values between zero as 0 and the limit as 1.
     """
     if heatmap is None or not np.isfinite(heatmap).all():
         axes = show(figure, box, np.full_like(image, 240))
@@ -99,6 +126,8 @@ def show_map(
         return axes
     axes = show(figure, box, overlay(image, heatmap, limits=limits))
     scaled = resize_map(heatmap, image.shape[:2], limits)
+    if contour is not None and is_signed(heatmap, limits):
+        contour = 0.5 + contour / 2  # of the positive part
     if contour is not None and scaled.min() < contour < scaled.max():
         for color, width in (("black", 1.8), ("white", 0.8)):  # white on black is seen on any image
             axes.contour(scaled, levels=[contour], colors=color, linewidths=width)

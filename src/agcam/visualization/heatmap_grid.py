@@ -11,14 +11,15 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from agcam.errors import InputError
-from agcam.visualization.figures import GRAY, SMALL, fit, new_figure, show, show_map, write
-from agcam.visualization.overlay import COLORMAP
+from agcam.visualization.figures import GRAY, SMALL, enclose, fit, new_figure, show, show_map, write
+from agcam.visualization.overlay import COLORMAP, SIGNED_COLORMAP, is_signed
 
 Scaling = Literal["own", "common"]
 
 _GAP = 0.04
 _LINE = 1.2 * SMALL / 72
 _BAR = (1.2, 0.07)
+_SIGNED_NOTE = "red speaks for the class, blue against it; where neither does the image is seen"
 _NOTES = {
     "own": "each map scaled to its own extremes: where, not how much",
     "common": "one scale for all maps, in {}: the same color is the same heat",
@@ -54,7 +55,7 @@ def heatmap_grid(
         note: more to say beneath.
 
     Returns:
-        A matplotlib figure, which notebooks show and whose `savefig` writes PDF, SVG and PNG; None if there is no map.
+        A plain matplotlib figure, as notebooks, W&B and TensorBoard take it; None if there is no map.
 
     Raises:
         InputError: for another scaling, a contour outside of 0 … 1, or columns that have not n maps.
@@ -92,7 +93,11 @@ def heatmap_grid(
         write(figure, text, (middle, height + 0.06), SMALL, ha="center", color=color)
         for bottom, caption in zip(bottoms, captions[label] if captions else (), strict=bool(captions)):
             _write_down(figure, fit(caption, cell, SMALL, 2), (middle, bottom - 0.02))
-    _key(figure, width, limits, [_NOTES[scaling].format(units), *_line_note(contour), note])
+    drawn = [heatmap for column in columns.values() for heatmap in column if heatmap is not None and _drawable(heatmap)]
+    signed = [is_signed(heatmap, limits) for heatmap in drawn]
+    notes = [_NOTES[scaling].format(units), *_line_note(contour), *[_SIGNED_NOTE] * any(signed), note]
+    _key(figure, width, limits, notes, all(signed))
+    enclose(figure)
     return figure
 
 
@@ -116,14 +121,19 @@ def _write_down(figure: Figure, text: str, top: tuple[float, float]) -> None:
         write(figure, line, (top[0], top[1] - number * _LINE + 0.02), SMALL, ha="center")
 
 
-def _key(figure: Figure, width: float, limits: tuple[float, float] | None, notes: Sequence[str]) -> None:
+def _key(figure: Figure, width: float, limits: tuple[float, float] | None, notes: Sequence[str], signed: bool) -> None:
     """Draw the color bar beneath the figure, and its notes beside it."""
     (wide, high), (across, up) = _BAR, figure.get_size_inches()
     top = -0.12
     axes = figure.add_axes((0, (top - high) / up, wide / across, high / up))
     low, most = limits or (0.0, 1.0)
-    bar = figure.colorbar(ScalarMappable(Normalize(low, most), COLORMAP), cax=axes, orientation="horizontal")
-    ends = ["coldest", "hottest"] if limits is None else [f"{low:.2g}", f"{most:.2g}"]
+    if signed and limits is not None:
+        most = max(-low, most)
+        low = -most
+    colormap = SIGNED_COLORMAP if signed else COLORMAP
+    bar = figure.colorbar(ScalarMappable(Normalize(low, most), colormap), cax=axes, orientation="horizontal")
+    own = ["against", "for"] if signed else ["coldest", "hottest"]
+    ends = own if limits is None else [f"{low:.2g}", f"{most:.2g}"]
     bar.set_ticks([])
     bar.outline.set_visible(False)
     for text, x, align in ((ends[0], 0.0, "left"), (ends[1], wide, "right")):

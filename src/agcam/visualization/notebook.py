@@ -9,14 +9,12 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from torch import Tensor
 
 from agcam.errors import InputError
 from agcam.visualization.heatmap_grid import Scaling, heatmap_grid
-from agcam.visualization.overlay import COLORMAP, resize_map
+from agcam.visualization.overlay import COLORMAP, SIGNED_COLORMAP, is_signed, resize_map
 
 _ROWS = 8
 _PIXELS = 112
@@ -89,48 +87,12 @@ def html_table(
     return f"<table>{''.join(rows)}</table><p>{html.escape(' · '.join(said))}</p>"
 
 
-def to_pixels(
-    images: Tensor | Sequence[np.ndarray | Image.Image],
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-) -> list[np.ndarray]:
-    """Turn a normalized batch (B, 3, H, W), or a list of pictures, into (H, W, 3) uint8 RGB arrays.
-
-    Args:
-        images: the batch or the pictures.
-        mean: per channel, by which the batch was normalized; None where nobody knows.
-        std: per channel.
-
-    Raises:
-        InputError: for images of another shape or type.
-    """
-    if not isinstance(images, Tensor):
-        return [_checked(np.asarray(i.convert("RGB") if isinstance(i, Image.Image) else i)) for i in images]
-    if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise InputError(
-            f"images must be the tensor (B, 3, H, W) that was explained, or a list of (H, W, 3) uint8 arrays, found "
-            f"{tuple(images.shape)} {images.dtype}"
-        )
-    shown = images.detach().float().cpu()
-    if mean is not None and std is not None:
-        shown = shown * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(3, 1, 1)
-    else:  # as bright as they can be
-        low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
-        shown = (shown - low) / (high - low).clamp(min=1e-12)
-    return list(shown.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
-
-
-def _checked(image: np.ndarray) -> np.ndarray:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise InputError(f"an image must be (H, W, 3) uint8 RGB, found {image.shape} {image.dtype}")
-    return image
-
-
 def _picture(heatmap: np.ndarray) -> str:
     """Encode a heatmap as the data URI of a PNG with a pixel a patch; black where it is not finite."""
     known = heatmap if np.isfinite(heatmap).all() else np.zeros_like(heatmap)
     scaled = resize_map(known, (heatmap.shape[0], heatmap.shape[1]))
-    colors = (mpl.colormaps[COLORMAP](scaled)[..., :3] * 255).round().astype(np.uint8)
+    colormap = SIGNED_COLORMAP if is_signed(known) else COLORMAP
+    colors = (mpl.colormaps[colormap](scaled)[..., :3] * 255).round().astype(np.uint8)
     packed = io.BytesIO()
     Image.fromarray(colors).save(packed, "PNG")
     return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"

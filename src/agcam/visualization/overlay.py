@@ -14,7 +14,9 @@ from agcam.io.atomic import whole_file
 
 COLORMAP = "inferno"
 """Even steps of heat look like even steps of light, to color-blind eyes too."""
-_COLORS = mpl.colormaps[COLORMAP](np.arange(256))[:, :3] * 255
+SIGNED_COLORMAP = "RdBu_r"
+"""Of maps with negative values: red speaks for the class, blue against it, 0 is neutral."""
+_COLORS, _SIGNED_COLORS = (mpl.colormaps[name](np.arange(256))[:, :3] * 255 for name in (COLORMAP, SIGNED_COLORMAP))
 
 
 def overlay(
@@ -25,6 +27,9 @@ def overlay(
     Without `limits` the map is scaled by its own extremes, whatever its units: overlays then show where, not how much,
     and those of different methods can stand side by side. With them, the same heat is the same color in every overlay
     that is given the same limits. The image beneath is drained of most of its color, so that what glows is the heat.
+
+    In a map with negative values, or with limits below 0, zero is neutral: red speaks for the class, blue against it,
+    and where there is nothing the image is seen.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -37,17 +42,31 @@ def overlay(
     """
     height, width = image.shape[:2]
     scaled = resize_map(heatmap, (height, width), limits)
-    colors = _COLORS[(scaled * 256).astype(np.int64).clip(max=255)]
-    opacity = strength * (0.35 + 0.65 * scaled[..., None])
+    numbers = (scaled * 256).astype(np.int64).clip(max=255)
+    if is_signed(heatmap, limits):
+        colors, opacity = _SIGNED_COLORS[numbers], strength * np.abs(2 * scaled[..., None] - 1)
+    else:
+        colors, opacity = _COLORS[numbers], strength * (0.35 + 0.65 * scaled[..., None])
     gray = image.mean(axis=2, keepdims=True)
     mixed: np.ndarray = (0.35 * image + 0.65 * gray) * (1 - opacity) + colors * opacity
     return mixed.round().astype(np.uint8)
 
 
+def is_signed(heatmap: np.ndarray, limits: tuple[float, float] | None = None) -> bool:
+    """Return whether a map has negative values, so that zero is neutral; with limits, whether they reach below 0."""
+    return bool((heatmap.min() if limits is None else limits[0]) < 0)
+
+
 def resize_map(heatmap: np.ndarray, size: tuple[int, int], limits: tuple[float, float] | None = None) -> np.ndarray:
-    """Resize (h, w) to (H, W), bilinear, and scale to [0, 1] by extremes or `limits`; a constant map becomes 0."""
+    """Resize (h, w) to (H, W), bilinear, and scale to [0, 1] by extremes or `limits`; a constant map becomes 0.
+
+    Where `is_signed`, 0 becomes 0.5, and the largest absolute value 0 or 1.
+    """
     large = cv2.resize(heatmap.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     low, high = limits or (float(large.min()), float(large.max()))
+    if is_signed(heatmap, limits):
+        high = max(-low, high)
+        low = -high
     return ((large - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(large)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agcam.errors import InputError
+from agcam.explainers.chosen import Chosen, choose
 from agcam.explainers.full_gradient import full_gradients
 from agcam.explainers.patch_grid import patch_columns
 from agcam.explainers.recorder import Recording
@@ -35,7 +36,8 @@ def agcam(
     *,
     feature_map: FeatureMap = "sigmoid",
     gradient: Gradient = "skip",
-    layers: slice | None = None,
+    layers: Chosen = None,
+    heads: Chosen = None,
     head_reduction: Reduction = "sum",
     layer_reduction: Reduction = "sum",
 ) -> Tensor:
@@ -66,7 +68,8 @@ def agcam(
         feature_map: "sigmoid" as above, "softmax" for A itself, "none" for the gradient alone.
         gradient: "skip" as above; "full" lets the gradient pass through attention as well, at the price of a second
             forward and T backward passes with every attention matrix kept.
-        layers: the blocks k to use, such as `slice(-1, None)` for the last; None for all.
+        layers: the blocks k to use, such as -1 for the last, [0, 1] or `slice(6, None)`; None for all.
+        heads: the heads h of each block to use, as `layers`.
         head_reduction: "sum", "mean" or "max" over heads.
         layer_reduction: "sum", "mean" or "max" over blocks.
 
@@ -74,7 +77,7 @@ def agcam(
         Heatmaps (B, T, h, w), float32, ≥ 0, on the patch grid, in units of the logit.
 
     Raises:
-        InputError: for an unknown value of an option, or layers that leave no block.
+        InputError: for an unknown value of an option, or layers or heads that are not there.
         ModelError: if the model cannot be explained: its forward cannot be reproduced from the recording.
     """
     _check_one_of("feature_map", feature_map, ("sigmoid", "softmax", "none"))
@@ -87,7 +90,7 @@ def agcam(
     with source(recording, targets, [call for calls in blocks for call in calls]) as chunks:
         for gradients in chunks:
             with torch.no_grad():
-                maps.append(_combine(recording, blocks, gradients, feature_map, head_reduction, layer_reduction))
+                maps.append(_combine(recording, blocks, gradients, feature_map, heads, head_reduction, layer_reduction))
     batch, count = targets.shape
     return torch.cat(maps).transpose(0, 1).reshape(batch, count, *recording.grid).float()
 
@@ -97,16 +100,12 @@ def _check_one_of(name: str, value: object, known: Collection[str]) -> None:
         raise InputError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
 
-def _calls_by_block(recording: Recording, layers: slice | None) -> list[list[int]]:
+def _calls_by_block(recording: Recording, layers: Chosen) -> list[list[int]]:
     """Number the attention calls of each chosen block."""
     blocks, calls = len(recording.parts.blocks), len(recording.calls)
     if calls % blocks:
         raise mismatch(recording, f"its {blocks} blocks made {calls} attention calls, not equally many each")
-    if not isinstance(layers, slice | None):
-        raise InputError(f"layers must be a slice of blocks, such as slice(-1, None), or None, found {layers!r}")
-    chosen = range(blocks)[layers] if layers else range(blocks)
-    if not chosen:
-        raise InputError(f"layers={layers} chooses none of the {blocks} blocks of {recording.parts.name}")
+    chosen = choose("layers", layers, blocks, f"blocks of {recording.parts.name}")
     each = calls // blocks
     return [list(range(block * each, (block + 1) * each)) for block in chosen]
 
@@ -148,6 +147,7 @@ def _combine(
     blocks: list[list[int]],
     gradients: Iterable[Tensor],
     feature_map: FeatureMap,
+    heads: Chosen,
     head_reduction: Reduction,
     layer_reduction: Reduction,
 ) -> Tensor:
@@ -155,8 +155,10 @@ def _combine(
     found = iter(gradients)
     layers = []
     for calls in blocks:
-        heads = torch.cat([_head_maps(recording, call, next(found), feature_map) for call in calls], dim=2)
-        layers.append(_REDUCTIONS[head_reduction](heads, dim=2))
+        by_head = torch.cat([_head_maps(recording, call, next(found), feature_map) for call in calls], dim=2)
+        if heads is not None:
+            by_head = by_head[:, :, choose("heads", heads, by_head.shape[2], f"heads of {recording.parts.name}")]
+        layers.append(_REDUCTIONS[head_reduction](by_head, dim=2))
     return _REDUCTIONS[layer_reduction](torch.stack(layers), dim=0)
 
 

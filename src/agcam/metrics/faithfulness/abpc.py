@@ -65,7 +65,7 @@ class ABPC(CurvePair):
 
     Examples:
         >>> metric = ABPC(model)
-        >>> metric.update(images, explanation.heatmaps[:, 0], labels)
+        >>> metric.update(images, explanation.placed[:, 0], labels)
         >>> metric.compute()["abpc"]
     """
 

@@ -97,7 +97,7 @@ class InsertionDeletion(CurvePair):
 
     Examples:
         >>> metric = InsertionDeletion(model)
-        >>> metric.update(images, explanation.heatmaps[:, 0], labels)
+        >>> metric.update(images, explanation.placed[:, 0], labels)
         >>> metric.compute()["insertion"]
     """
 

@@ -72,7 +72,7 @@ class PositiveNegative(CurvePair):
 
     Examples:
         >>> metric = PositiveNegative(model)
-        >>> metric.update(images, explanation.heatmaps[:, 0], labels)
+        >>> metric.update(images, explanation.placed[:, 0], labels)
         >>> metric.compute()["negative"]
     """
 

@@ -81,7 +81,7 @@ class ROAD(CurvePair):
 
     Examples:
         >>> metric = ROAD(model)
-        >>> metric.update(images, explanation.heatmaps[:, 0], labels)
+        >>> metric.update(images, explanation.placed[:, 0], labels)
         >>> metric.compute()["road"]
     """
 

@@ -49,7 +49,7 @@ class EnergyPointingGame(RowMeans):
 
     Examples:
         >>> metric = EnergyPointingGame()
-        >>> metric.update(explanation.heatmaps[:, 0], masks)
+        >>> metric.update(explanation.placed[:, 0], masks)
         >>> metric.compute()["energy_pointing_game"]
     """
 

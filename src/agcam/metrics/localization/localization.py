@@ -12,7 +12,7 @@ from torch import Tensor
 from agcam.errors import InputError
 from agcam.metrics.checks import check_boxes, check_heatmaps, check_masks
 from agcam.metrics.inputs import MetricInputs
-from agcam.metrics.maps import contour_boxes, fill_boxes, min_max, upsample
+from agcam.metrics.maps import contour_boxes, evidence, fill_boxes, min_max, upsample
 from agcam.metrics.means import RowMeans
 from agcam.metrics.registry import register_metric
 from agcam.metrics.spec import Curve, MetricSpec, Restriction, Value, column
@@ -49,6 +49,7 @@ class Localization(RowMeans):
     """Mean over images of five overlap values, each in [0, 1], between a thresholded heatmap and the object.
 
     A heatmap is upsampled to the image (bilinear), scaled to [0, 1] and kept where it is above `threshold`.
+    Of a map with negative values, which speak against the class, the positive part is taken ("corrected" only).
     Against masks the remaining pixels are scored as they are; against boxes each outer contour is replaced by its
     bounding box first, and the union of those boxes is scored against the union of the ground-truth boxes.
 
@@ -63,7 +64,7 @@ class Localization(RowMeans):
 
     Examples:
         >>> metric = Localization(threshold=0.5)
-        >>> metric.update(explanation.heatmaps[:, 0], masks=masks, image_size=(224, 224))
+        >>> metric.update(explanation.placed[:, 0], masks=masks, image_size=(224, 224))
         >>> metric.compute()["iou"]
     """
 
@@ -136,7 +137,8 @@ def score(
         empty = torch.zeros(0, len(NAMES), dtype=torch.float64)
         return empty, empty[:, 0].bool()
 
-    predicted = min_max(upsample(heatmaps, size)) > threshold
+    scale = min_max if parity else evidence
+    predicted = scale(upsample(heatmaps, size)) > threshold
     if masks is None or parity:
         rows = predicted.cpu().numpy()
         boxed = np.stack([fill_boxes(contour_boxes(row), size, inclusive=parity) for row in rows])

@@ -15,7 +15,7 @@ from torchvision.ops import box_iou  # type: ignore[import-untyped]
 from agcam.errors import InputError
 from agcam.metrics.checks import check_boxes, check_heatmaps
 from agcam.metrics.inputs import MetricInputs
-from agcam.metrics.maps import contour_boxes, min_max, region_boxes, upsample
+from agcam.metrics.maps import contour_boxes, evidence, region_boxes, upsample
 from agcam.metrics.means import RowMeans
 from agcam.metrics.registry import register_metric
 from agcam.metrics.spec import Curve, MetricSpec, Value, column, parts
@@ -64,7 +64,7 @@ def best_ious(
     if len(heatmaps):
         # the number of thresholds that a pixel passes: pixels are compared with thresholds once, on the device
         levels = torch.bucketize(
-            min_max(upsample(heatmaps, image_size)), thresholds.to(heatmaps.device), out_int32=True
+            evidence(upsample(heatmaps, image_size)), thresholds.to(heatmaps.device), out_int32=True
         )
         for row in torch.nonzero(counted)[:, 0].tolist():
             level = levels[row].cpu().numpy()
@@ -124,7 +124,7 @@ class MaxBoxAcc(_BoxAccuracy):
 
     Examples:
         >>> metric = MaxBoxAcc()
-        >>> metric.update(explanation.heatmaps[:, 0], boxes, image_size=(224, 224))
+        >>> metric.update(explanation.placed[:, 0], boxes, image_size=(224, 224))
         >>> metric.compute()["max_box_acc"]
     """
 

@@ -39,7 +39,7 @@ class PointingGame(RowMeans):
 
     Examples:
         >>> metric = PointingGame()
-        >>> metric.update(explanation.heatmaps[:, 0], masks)
+        >>> metric.update(explanation.placed[:, 0], masks)
         >>> metric.compute()
     """
 

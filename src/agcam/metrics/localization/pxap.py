@@ -10,7 +10,7 @@ from torch import Tensor
 from agcam.metrics.checks import check_heatmaps, check_masks
 from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.localization.max_box_acc import THRESHOLDS, threshold_grid
-from agcam.metrics.maps import min_max, upsample
+from agcam.metrics.maps import evidence, upsample
 from agcam.metrics.means import RowMeans
 from agcam.metrics.registry import register_metric
 from agcam.metrics.spec import MetricSpec, Value, parts
@@ -24,7 +24,8 @@ def pixel_histograms(
     """Count the pixels, off and on the object, by the number of thresholds that they pass.
 
     Args:
-        heatmaps: (B, h, w), any units; upsampled (bilinear) and scaled to [0, 1] here.
+        heatmaps: (B, h, w), any units; upsampled (bilinear) and scaled to [0, 1] here; of maps
+            with negative values the positive part.
         masks: (B, H, W) bool, true on the object.
         thresholds: (T,) ascending, in [0, 1).
         ignore: (B, H, W) bool, pixels to leave out.
@@ -45,7 +46,7 @@ def pixel_histograms(
     if not count:
         return torch.zeros(0, 2, bins, dtype=torch.int64, device=heatmaps.device), counted
     size = (int(truth.shape[1]), int(truth.shape[2]))
-    level = torch.bucketize(min_max(upsample(heatmaps, size)), thresholds.to(heatmaps.device))
+    level = torch.bucketize(evidence(upsample(heatmaps, size)), thresholds.to(heatmaps.device))
     row = torch.arange(count, device=heatmaps.device)[:, None, None]
     place = (row * 2 + truth) * bins + level
     return torch.bincount(place[valid], minlength=count * 2 * bins).view(count, 2, bins), counted
@@ -75,7 +76,7 @@ class PxAP(RowMeans):
 
     Examples:
         >>> metric = PxAP()
-        >>> metric.update(explanation.heatmaps[:, 0], masks, ignore=mask_ids == 255)
+        >>> metric.update(explanation.placed[:, 0], masks, ignore=mask_ids == 255)
         >>> metric.compute()["pxap"]
     """
 

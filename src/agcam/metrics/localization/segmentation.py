@@ -10,7 +10,7 @@ from torch import Tensor
 from agcam.metrics.checks import check_heatmaps, check_masks
 from agcam.metrics.classification.average_precision import average_precision
 from agcam.metrics.inputs import MetricInputs
-from agcam.metrics.maps import min_max, upsample
+from agcam.metrics.maps import evidence, upsample
 from agcam.metrics.means import RowMeans
 from agcam.metrics.registry import register_metric
 from agcam.metrics.spec import MetricSpec, Value, column
@@ -54,7 +54,7 @@ def segmentation_counts(heatmaps: Tensor, masks: Tensor, ignore: Tensor | None =
     if not len(heatmaps):
         pixels = torch.zeros(0, 6, dtype=torch.int64, device=heatmaps.device)
         return SegmentationCounts(pixels, pixels[:, :2].float(), pixels[:, 0].bool())
-    maps = min_max(upsample(heatmaps, (int(masks.shape[1]), int(masks.shape[2])))).flatten(1)
+    maps = evidence(upsample(heatmaps, (int(masks.shape[1]), int(masks.shape[2])))).flatten(1)
     # integers: neither their sum nor 1 - map is rounded, which could move a pixel across the mean or make a tie
     level = (maps * _ONE).long()
     found = level * level.shape[1] > level.sum(1, keepdim=True)
@@ -84,7 +84,7 @@ class Segmentation(RowMeans):
 
     Examples:
         >>> metric = Segmentation()
-        >>> metric.update(explanation.heatmaps[:, 0], masks, ignore=mask_ids == 255)
+        >>> metric.update(explanation.placed[:, 0], masks, ignore=mask_ids == 255)
         >>> metric.compute()["miou"]
     """
 

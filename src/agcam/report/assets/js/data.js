@@ -22,15 +22,16 @@ function bytes(text) {
 }
 
 const colors = bytes(report.lut);
+const signedColors = bytes(report.signed_lut);
 
-/** {h, w, values} of a method's heatmap, values in 0 … 1; null where there is none. */
+/** {h, w, values, signed} of a method's heatmap, values in 0 … 1, of signed ones 0.5 neutral; null where there is none. */
 function heatmap(view, method) {
   const packed = view.maps[method];
   if (!packed) return null;
   const raw = bytes(packed[2]);
   const values = new Float32Array(packed[0] * packed[1]);
   for (let i = 0; i < values.length; i++) values[i] = (raw[2 * i] | (raw[2 * i + 1] << 8)) / 65535;
-  return { h: packed[0], w: packed[1], values };
+  return { h: packed[0], w: packed[1], values, signed: Boolean(packed[3]) };
 }
 
 /** A mask's pixels as 0 and 1, from the lengths of its runs. */

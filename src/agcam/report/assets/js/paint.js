@@ -1,6 +1,6 @@
 // Drawing on canvases: pictures, heat over them, objects around them, pixels gone from them.
 
-/** Bilinear, as the figures are computed, scaled to 0 … 1 by its own extremes. */
+/** Bilinear, as the figures are computed, scaled to 0 … 1 by its own extremes; of a signed map 0.5 stays neutral. */
 function upsample(map, width, height) {
   const axis = (from, to) => {
     const low = new Int32Array(to);
@@ -31,6 +31,11 @@ function upsample(map, width, height) {
       if (value > most) most = value;
     }
   }
+  if (map.signed) {
+    const reach = Math.max(most - 0.5, 0.5 - least);
+    least = 0.5 - reach;
+    most = 0.5 + reach;
+  }
   const span = most - least;
   for (let i = 0; i < large.length; i++) large[i] = span > 0 ? (large[i] - least) / span : 0;
   return large;
@@ -55,7 +60,7 @@ function paint(canvas, image, facts, view, { method, opacity, boxes, masks, leas
   const mask = masks && view.mask !== null ? maskPixels(view.mask, facts.pw * facts.ph) : null;
   if (map || mask) {
     const frame = context.getImageData(0, 0, width, height);
-    if (map) glow(frame.data, upsample(map, width, height), opacity);
+    if (map) glow(frame.data, upsample(map, width, height), opacity, map.signed);
     if (mask) outline(frame.data, mask, facts, factor, width, height);
     context.putImageData(frame, 0, 0);
   }
@@ -63,15 +68,16 @@ function paint(canvas, image, facts, view, { method, opacity, boxes, masks, leas
 }
 
 /** The project's overlay: the picture drained of most of its colour, the heat on top. */
-function glow(pixels, heat, opacity) {
+function glow(pixels, heat, opacity, signed) {
+  const table = signed ? signedColors : colors;
   const drained = 0.65 * Math.min(1, opacity / 0.65);
   for (let i = 0; i < heat.length; i++) {
     const color = 3 * Math.min(255, Math.floor(heat[i] * 256));
-    const cover = opacity * (0.35 + 0.65 * heat[i]);
+    const cover = opacity * (signed ? Math.abs(2 * heat[i] - 1) : 0.35 + 0.65 * heat[i]);
     const at = 4 * i;
     const grey = (drained * (pixels[at] + pixels[at + 1] + pixels[at + 2])) / 3;
     for (let c = 0; c < 3; c++) {
-      pixels[at + c] = ((1 - drained) * pixels[at + c] + grey) * (1 - cover) + colors[color + c] * cover;
+      pixels[at + c] = ((1 - drained) * pixels[at + c] + grey) * (1 - cover) + table[color + c] * cover;
     }
   }
 }
