@@ -15,7 +15,8 @@ from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.outputs import OutputReader
 from agcam.explainers.recorder import Recording
 from agcam.explainers.self_check import check_gradient, check_no_quantized_weights, check_output, mismatch
-from agcam.explainers.vit_parts import check_fit, inspect_vit, traceable, unwrap, without_checkpointing
+from agcam.explainers.find_vit import inspect_vit
+from agcam.explainers.vit_parts import check_fit, traceable, unwrap, without_checkpointing
 from agcam.explainers.watching import Run, Watch
 
 

@@ -28,7 +28,7 @@ class ModelInfo:
 
 
 def read_model_info(model: nn.Module, backbone: nn.Module, direct_images: bool = True) -> ModelInfo:
-    """Read what a timm model (normalisation) or a `ViTClassifier` (everything) knows.
+    """Read what a timm model (normalisation), one of transformers (names) or a `ViTClassifier` (everything) knows.
 
     Args:
         model: the whole model.
@@ -39,6 +39,16 @@ def read_model_info(model: nn.Module, backbone: nn.Module, direct_images: bool =
     if knowing is not None:
         config = knowing.input_config
         return ModelInfo(tuple(knowing.class_names), config.mean, config.std, bool(knowing.multilabel))
+    names = _label_names(model)
     cfg = (getattr(backbone, "pretrained_cfg", None) or {}) if direct_images else {}
     mean, std = cfg.get("mean"), cfg.get("std")
-    return ModelInfo(mean=tuple(mean), std=tuple(std)) if mean and std else ModelInfo()
+    return ModelInfo(names, tuple(mean), tuple(std)) if mean and std else ModelInfo(names)
+
+
+def _label_names(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of classes in the configuration of a model of transformers, unless they are its LABEL_0, …."""
+    labels = getattr(getattr(model, "config", None), "id2label", None)
+    if not isinstance(labels, dict) or set(labels) != set(range(len(labels))):
+        return ()
+    names = tuple(str(labels[index]) for index in range(len(labels)))
+    return () if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
