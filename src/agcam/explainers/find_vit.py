@@ -47,7 +47,7 @@ def _recognized(model: nn.Module) -> dict[str, ViTParts | ModelError]:
         path: parts
         for path, module in model.named_modules()
         # what a compiled ViT wraps is the same one
-        if "_orig_mod" not in vars(module)["_modules"] and (parts := _recognize(module, known)) is not None
+        if "_orig_mod" not in vars(module).get("_modules", {}) and (parts := _recognize(module, known)) is not None
     }
 
 
