@@ -33,6 +33,15 @@ _KNOWN = {
     "ViTMSNModel",
     "ViTModel",
 }
+_REFUSED = {
+    "HieraModel": "reorders its patches and pools them between layers",
+    "PvtModel": "merges its patches between layers",
+    "Siglip2VisionModel": "takes patches and their shapes, not images; the checkpoints of one resolution load as "
+    "SiglipVisionModel",
+    "SwinModel": "attends in windows that it shifts, and merges its patches",
+    "Swinv2Model": "attends in windows that it shifts, and merges its patches",
+    "ViTMAEModel": "shuffles its patches and drops most of them",
+}
 _LAYERS = ("layers", "layer")
 
 
@@ -43,7 +52,12 @@ _LAYERS = ("layers", "layer")
 )
 def transformers(module: nn.Module) -> ViTParts | None:
     """Find the parts of a ViT of transformers."""
-    if not defined_in(module, "transformers") or not any(base.__name__ in _KNOWN for base in type(module).__mro__):
+    if not defined_in(module, "transformers"):
+        return None
+    names = [base.__name__ for base in type(module).__mro__]
+    if reasons := [_REFUSED[name] for name in names if name in _REFUSED]:
+        raise refusal(module, reasons[0])
+    if _KNOWN.isdisjoint(names):
         return None
     backbone: Any = module
     layers, embeddings = _layers(backbone), backbone.embeddings
