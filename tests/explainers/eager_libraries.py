@@ -87,7 +87,7 @@ def constant_inputs(model: nn.Module) -> Iterator[None]:
     handles = [
         module.register_forward_pre_hook(detach, with_kwargs=True)
         for name, module in model.named_modules()
-        if name.split(".")[-1] in ATTENTION or "Pool" in type(module).__name__ and "Attention" in type(module).__name__
+        if name.split(".")[-1] in ATTENTION or "AttentionPool" in type(module).__name__
     ]
     yield
     for handle in handles:

@@ -10,7 +10,7 @@ import open_clip
 import torch
 import torchvision
 import transformers
-from small_models import CLASSES, spread
+from small_models import CLASSES, small_model, spread
 from torch import Tensor, nn
 
 SMALL = {
@@ -82,9 +82,11 @@ def tensor(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def timm_trunk(name: str, pool: str) -> nn.Module:
-    found = open_clip.timm_model.TimmModel(name, CLASSES, image_size=32, pool=pool, proj="linear")
-    return found
+def timm_trunk() -> nn.Module:
+    tower = open_clip.timm_model.TimmModel("vit_tiny_patch16_224", CLASSES, pool="", proj="linear")
+    tower.trunk = small_model(num_classes=0)
+    tower.head.proj = nn.Linear(48, CLASSES)
+    return tower
 
 
 def timm_wrapper() -> nn.Module:
@@ -99,9 +101,7 @@ def timm_wrapper() -> nn.Module:
 CASES: dict[str, Case] = {
     "torchvision vit": Case(lambda: torchvision.models.VisionTransformer(32, 8, 2, 3, 48, 96, num_classes=CLASSES)),
     "torchvision vit with representation": Case(
-        lambda: torchvision.models.VisionTransformer(
-            32, 8, 2, 3, 48, 96, num_classes=CLASSES, representation_size=20
-        )
+        lambda: torchvision.models.VisionTransformer(32, 8, 2, 3, 48, 96, num_classes=CLASSES, representation_size=20)
     ),
     "vit": hf_classifier("ViT"),
     "vit pooler": Case(hf("ViTConfig", "ViTModel"), pooled),
@@ -130,6 +130,7 @@ CASES: dict[str, Case] = {
     "aimv2 tokens": Case(hf("Aimv2VisionConfig", "Aimv2VisionModel", use_head=False), mean_and_class),
     "timm wrapper": Case(timm_wrapper),
     "open_clip": visual(),
+    "open_clip with a trunk of timm": Case(timm_trunk, tensor),
     "open_clip average": visual(pool_type="avg"),
     "open_clip layer scale": visual(ls_init_value=0.1, output_tokens=True),
     "open_clip custom blocks": visual(qk_norm=True, scale_heads=True),

@@ -90,7 +90,9 @@ def test_a_configuration_without_labels_has_no_classifier() -> None:
 def test_similarity_to_texts_is_that_of_the_embeddings(family: str) -> None:
     model, images = CASES[family].model(), random_images()
     output = model(images)
-    embeddings = next((getattr(output, key) for key in ("image_embeds", "pooler_output") if hasattr(output, key)), output)
+    embeddings = next(
+        (getattr(output, key) for key in ("image_embeds", "pooler_output") if hasattr(output, key)), output
+    )
     texts = torch.randn(3, embeddings.shape[1])
     found = explain(model, images, score=similarity(texts))
     expected = torch.nn.functional.cosine_similarity(embeddings[:, None], texts, dim=-1)

@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from agcam import explain, methods
 from agcam.errors import ModelError
 
-OPTIONS = {"integrated_gradients": {"steps": 2}, "agcam full": {"gradient": "full"}, "legrad class": {"readout": "class"}}
+OPTIONS = {
+    "integrated_gradients": {"steps": 2},
+    "agcam full": {"gradient": "full"},
+    "legrad class": {"readout": "class"},
+}
 COMPARED = [name for name in methods() if name not in ("lrp", "random")] + ["agcam full", "legrad class"]
 
 

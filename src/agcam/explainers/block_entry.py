@@ -19,8 +19,8 @@ Switch = Callable[[bool], None]
 def run_with_tokens(recording: Recording, tokens: Tensor, switch: Switch) -> Any:
     """Run the whole model on the recorded images; return what it returns.
 
-    Layers below an attention pooling hand on NaN: nobody else may read them. In the same way the rows that nobody is said to read leave
-    the last block as NaN, which ends up in the output if somebody does.
+    Rows that nobody is said to read leave the last block as NaN, which ends up in the output if somebody does. So do
+    the tokens that enter an attention pooling: the layers below it are not run.
 
     Args:
         recording: of the first forward.
@@ -62,8 +62,6 @@ def run_from_last_block(recording: Recording, rows: Tensor) -> Any:
             stack.enter_context(answered(layer, "forward", _hand_on))
         stack.enter_context(answered(parts.blocks[-1], "forward", instead))
         return recording.model(_images(recording))
-
-
 
 
 def _below(recording: Recording) -> list[nn.Module]:

@@ -45,7 +45,7 @@ def _attend(
     heads = module.num_heads
 
     def by_head(tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (heads, width // heads)).transpose(1, 2)
+        return tokens.reshape(batch, -1, heads, width // heads).transpose(1, 2)
 
     q, k, v = (by_head(tokens) for tokens in _project(module, query, key, value))
     dropout = module.dropout if module.training else 0.0
@@ -70,7 +70,7 @@ def _project(module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: T
 def _additive(mask: Tensor, batch: int, query: Tensor) -> Tensor:
     """Turn a mask (N, S) or (B·h, N, S), whose boolean form says where attention may not go, into a term of scores."""
     if mask.dim() == 3:
-        mask = mask.unflatten(0, (batch, -1))
+        mask = mask.reshape(batch, -1, *mask.shape[1:])
     if not mask.is_floating_point():
         mask = query.new_zeros(mask.shape).masked_fill_(mask.bool(), float("-inf"))
     return mask

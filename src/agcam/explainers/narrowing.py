@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from agcam.errors import ModelError
@@ -32,21 +32,29 @@ def narrowed(recording: Recording) -> Recording:
     parts = recording.parts
     if parts.rows.stop is None and parts.num_prefix_tokens and not parts.pools_by_attention:
         for rows in parts.row_choices:
-            # most models run the few rows alone; some have positions or the like that belong to all tokens
-            for narrow in (_of_rows(recording, rows), _among_all(recording, rows)):
-                if _reproduces(narrow):
-                    return narrow
+            narrow = _of_rows(recording, rows)
+            same = _reproduces(narrow)
+            if same is None:  # positions or the like belong to all tokens
+                narrow = _among_all(recording, rows)
+                same = _reproduces(narrow)
+            if same:
+                return narrow
     with replayed(recording) as (read, found):
         check_output(recording, read, found.logits)
     return recording
 
 
-def _reproduces(recording: Recording) -> bool:
-    try:
-        with replayed(recording) as (read, found), torch.no_grad():
+def _reproduces(recording: Recording) -> bool | None:
+    """Return whether a replay has the recorded output; None if it cannot be run with these tokens."""
+    with ExitStack() as stack:
+        try:
+            read, found = stack.enter_context(replayed(recording))
+        except ModelError:
+            return None
+        try:
             check_output(recording, read, found.logits)
-    except ModelError:  # its code needs the other tokens
-        return False
+        except ModelError:
+            return False
     return True
 
 

@@ -48,7 +48,7 @@ def _square(patches: Tensor) -> Tensor:
     if patches.dim() == 3:
         size = round((patches.shape[2] / 3) ** 0.5)
         if size * size * 3 == patches.shape[2]:
-            return patches.unflatten(2, (size, size, 3))
+            return patches.reshape(*patches.shape[:2], size, size, 3)
     if patches.dim() != 5 or patches.shape[4] != 3 or patches.shape[2] != patches.shape[3]:
         raise InputError(f"NaFlex patches must be (B, N, P·P·3) or (B, N, P, P, 3), found {tuple(patches.shape)}")
     return patches
@@ -64,4 +64,5 @@ def _image(patches: Tensor, coordinates: Tensor, valid: Tensor) -> Tensor:
             f"an image has {len(places)} patches that do not fill a grid of {h}×{w} row by row; agcam explains whole "
             "images, of which no patches were dropped"
         )
-    return patches.unflatten(0, (h, w)).permute(4, 0, 2, 1, 3).flatten(3).flatten(1, 2)
+    size = patches.shape[1]
+    return patches.reshape(h, w, size, size, 3).permute(4, 0, 2, 1, 3).reshape(3, h * size, w * size)

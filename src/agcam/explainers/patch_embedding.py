@@ -26,9 +26,7 @@ class PatchEmbedding:
     misfit: Callable[[int, int, str], str]
 
 
-def convolution_embedding(
-    convolution: nn.Conv2d, size: Any = None, module: nn.Module | None = None
-) -> PatchEmbedding:
+def convolution_embedding(convolution: nn.Conv2d, size: Any = None, module: nn.Module | None = None) -> PatchEmbedding:
     """Describe patches that a convolution cuts out, whose stride is its kernel.
 
     Args:

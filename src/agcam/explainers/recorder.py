@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from agcam.errors import ModelError
-from agcam.explainers.outputs import OutputReader, features_of, has_no_logits
 from agcam.explainers.find_vit import inspect_vit
+from agcam.explainers.outputs import OutputReader, features_of, has_no_logits
 from agcam.explainers.vit_parts import ViTParts, traceable, unwrap
 from agcam.explainers.watching import Entrance, Run, Watch
 

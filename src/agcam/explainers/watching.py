@@ -11,8 +11,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from agcam.errors import ModelError
-from agcam.explainers.own_thread import after_forward, before_forward
 from agcam.explainers.families.timm import parts_of_features
+from agcam.explainers.own_thread import after_forward, before_forward
 from agcam.explainers.vit_parts import ViTParts, check_fit
 
 Entrance = Literal["forward", "forward_features"]

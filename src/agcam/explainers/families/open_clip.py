@@ -14,8 +14,8 @@ from agcam.explainers.vit_parts import ViTParts, refusal
 
 @register_family(
     library="open_clip",
-    help="model.visual with score=agcam.similarity(text_features): ViT towers, with a timm trunk, too; CoCa's attention "
-    "pooling; no ResNets.",
+    help="model.visual with score=agcam.similarity(text_features): ViT towers, those with a timm trunk as timm; CoCa's "
+    "attention pooling; no ResNets.",
 )
 def open_clip(module: nn.Module) -> ViTParts | None:
     """Find the parts of a `VisionTransformer` of open_clip."""

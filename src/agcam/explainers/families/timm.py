@@ -18,12 +18,12 @@ from agcam.explainers.vit_parts import ViTParts, refusal
 
 @register_family(
     library="timm",
-    help="vit, deit, deit3, dinov2, dinov3, eva, eva02, beit, cait, clip, siglip, flexivit, naflexvit, aimv2 and others "
-    "with a class token, pooling over tokens or attention pooling; no hybrids, no Swin.",
+    help="vit, deit, deit3, dinov2, dinov3, eva, eva02, beit, cait, clip, siglip, flexivit, naflexvit, aimv2 and "
+    "others with a class token, pooling over tokens or attention pooling; no hybrids, no Swin.",
 )
 def timm(module: nn.Module) -> ViTParts | None:
     """Find the parts of a ViT of timm."""
-    if missing_parts(module):
+    if not hasattr(module, "blocks") or missing_parts(module):
         return None
     blocks, embedding = getattr(module, "blocks", None), _embedding(module)
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
@@ -94,9 +94,7 @@ def _read_by_head(backbone: Any, blocks: list[nn.Module], embedding: PatchEmbedd
         if pool != "token" or not len(class_blocks):
             raise refusal(backbone, f"has class-attention blocks but pools by {pool!r}, so that nobody reads them")
         found = list(class_blocks)
-        return replace(
-            parts, blocks=found, rows=slice(0, 1), attentions=_attentions(found), class_attention=True
-        )
+        return replace(parts, blocks=found, rows=slice(0, 1), attentions=_attentions(found), class_attention=True)
     if attention_pool is not None:
         return replace(
             parts,

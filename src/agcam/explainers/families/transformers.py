@@ -47,8 +47,9 @@ _LAYERS = ("layers", "layer")
 
 @register_family(
     library="transformers",
-    help="ViT, DeiT, DINOv2 (with registers), DINOv3, BEiT, Data2Vec, I-JEPA, MSN; the vision towers of CLIP, MetaCLIP 2, "
-    "SigLIP and AIMv2; with sdpa and eager attention. TimmWrapper is explained as timm; no Swin, no MAE.",
+    help="ViT, DeiT, DINOv2 (with registers), DINOv3, BEiT, Data2Vec, I-JEPA, MSN; the vision towers of CLIP, "
+    "MetaCLIP 2, SigLIP and AIMv2; with sdpa and eager attention, Data2Vec with sdpa alone. TimmWrapper is explained "
+    "as timm; no Swin, no MAE, no SigLIP 2 of any size.",
 )
 def transformers(module: nn.Module) -> ViTParts | None:
     """Find the parts of a ViT of transformers."""
@@ -79,9 +80,7 @@ def transformers(module: nn.Module) -> ViTParts | None:
     pooling = _pooling(backbone)
     if pooling is None:
         return parts
-    return replace(
-        parts, blocks=[pooling], attentions=_attentions([pooling]), pools_by_attention=True, unpooled=parts
-    )
+    return replace(parts, blocks=[pooling], attentions=_attentions([pooling]), pools_by_attention=True, unpooled=parts)
 
 
 def _layers(backbone: Any) -> list[nn.Module]:
@@ -93,8 +92,9 @@ def _layers(backbone: Any) -> list[nn.Module]:
 def _pooling(backbone: Any) -> nn.Module | None:
     """Return the attention of a pooling head, below which no gradient passes."""
     head = getattr(backbone, "head", None)
-    if isinstance(head, nn.Module) and isinstance(getattr(head, "attention", None), nn.MultiheadAttention):
-        return head.attention
+    attention = getattr(head, "attention", None)
+    if isinstance(attention, nn.MultiheadAttention):
+        return attention
     return head if isinstance(head, nn.Module) and hasattr(head, "cls_token") else None
 
 
