@@ -86,7 +86,7 @@ def register_family(
         if not callable(function):
             raise InputError(f"a family must be a function from a module to its parts, found {function!r}")
         about = help or (inspect.getdoc(function) or "").partition("\n")[0]
-        root = getattr(function, "__module__", "").partition(".")[0]
+        root = (getattr(function, "__module__", None) or "").partition(".")[0]  # code of `exec` has none
         _add(Family(name or getattr(function, "__name__", ""), library or root, function, about))
         return function
 
