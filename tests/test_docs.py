@@ -25,6 +25,7 @@ from PIL import Image
 
 import agcam
 from agcam.data.shapes import ShapesDataset
+from agcam.explainers import family_registry as families
 from agcam.explainers import registry as methods
 from agcam.metrics import registry as metrics
 from agcam.tracking import registry as trackers
@@ -130,7 +131,9 @@ def benchmark(folder: Path) -> Path:
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Forget afterwards what is registered, and the modules that pages bring."""
     agcam.methods()
+    agcam.families()
     metrics.registered()
+    monkeypatch.setattr(families, "_REGISTERED", dict(families._REGISTERED))
     monkeypatch.setattr(methods, "_REGISTERED", dict(methods._REGISTERED))
     monkeypatch.setattr(metrics, "_REGISTERED", dict(metrics._REGISTERED))
     monkeypatch.setattr(trackers, "_TRACKERS", list(trackers._TRACKERS))

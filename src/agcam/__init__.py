@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from agcam.errors import AgcamError, DataError, InputError, ModelError
     from agcam.explainers.explain import explain
     from agcam.explainers.explanation import Explanation
+    from agcam.explainers.family_registry import families, register_family
     from agcam.explainers.outputs import similarity
     from agcam.explainers.registry import methods, register_method
     from agcam.metrics.registry import register_metric
@@ -20,7 +21,9 @@ __all__ = [
     "ModelError",
     "Tracker",
     "explain",
+    "families",
     "methods",
+    "register_family",
     "register_method",
     "register_metric",
     "register_tracker",
@@ -33,6 +36,7 @@ _HOMES = {
     "agcam.errors": ("AgcamError", "DataError", "InputError", "ModelError"),
     "agcam.explainers.explain": ("explain",),
     "agcam.explainers.explanation": ("Explanation",),
+    "agcam.explainers.family_registry": ("families", "register_family"),
     "agcam.explainers.outputs": ("similarity",),
     "agcam.explainers.registry": ("methods", "register_method"),
     "agcam.metrics.registry": ("register_metric",),

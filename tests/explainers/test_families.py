@@ -11,7 +11,6 @@ from eager import eager_agcam
 from small_models import CLASSES, GRID, error, random_images, small_model
 from timm.layers import Attention
 from torch import Tensor, nn
-from torchvision.models import VisionTransformer
 
 from agcam import explain
 from agcam.errors import ModelError
@@ -143,12 +142,6 @@ def test_other_architectures_are_refused_by_name(case: str) -> None:
     size = model.pretrained_cfg["input_size"][-1]
     with pytest.raises(ModelError, match=f"(?s){name}.*{found}"):
         explain(model, torch.zeros(1, 3, size, size))
-
-
-def test_torchvisions_vit_is_refused() -> None:
-    model = VisionTransformer(32, 8, 2, num_heads=3, hidden_dim=48, mlp_dim=96)
-    with pytest.raises(ModelError, match=r"VisionTransformer cannot be explained.*found conv_proj, encoder, heads"):
-        explain(model, random_images())
 
 
 class TokenMixing(nn.Module):

@@ -22,12 +22,12 @@ from agcam.data.ground_truth import labeled_targets, predicted_targets
 from agcam.data.plain_batch import Dealing, as_batch, batch_length, dataset_length, read_dealing
 from agcam.errors import InputError, ModelError
 from agcam.explainers.explain import explain_recording
+from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.joined import join_recordings, joinable
 from agcam.explainers.model_info import ModelInfo, read_model_info
 from agcam.explainers.raw_images import warn_of_raw_images
 from agcam.explainers.recorder import Recording, Tape
 from agcam.explainers.registry import find_method
-from agcam.explainers.vit_parts import inspect_vit
 from agcam.io.explained_images import ExplainedImage
 from agcam.metrics.localization.localization import Localization, Protocol
 from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir

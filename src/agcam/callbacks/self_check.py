@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from agcam.errors import ModelError
 from agcam.evaluating import evaluating
 from agcam.explainers.explain import explain_recording
+from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.recorder import Tape
-from agcam.explainers.vit_parts import check_fit, inspect_vit
+from agcam.explainers.vit_parts import check_fit
 
 
 def check_explainable(trainer: L.Trainer, model: L.LightningModule, methods: Iterable[str]) -> None:
@@ -67,7 +68,7 @@ def _noise(model: L.LightningModule, tape: Tape) -> Tensor:
     """Make an image (1, C, H, W) of the size that the module or its ViT names."""
     config, parts = getattr(model, "input_config", None), tape.parts
     side = getattr(config, "size", None)
-    size = (side, side) if side else getattr(parts.embedding, "img_size", None) or (224, 224)
+    size = (side, side) if side else parts.embedding.size or (224, 224)
     # of a generator of its own: the global random numbers are those of training
     noise = torch.Generator().manual_seed(0)
-    return torch.rand(1, getattr(parts.backbone, "in_chans", 3), *size, generator=noise)
+    return torch.rand(1, parts.embedding.channels, *size, generator=noise)

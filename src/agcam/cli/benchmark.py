@@ -25,7 +25,7 @@ from agcam.cli.data_config import find_config, open_split
 from agcam.console.progress import open_console, progress
 from agcam.data.module import Split
 from agcam.errors import AgcamError, InputError
-from agcam.explainers.vit_parts import inspect_vit
+from agcam.explainers.find_vit import inspect_vit
 from agcam.io.lock import locked_folder
 from agcam.io.redact import without_home
 from agcam.metrics.registry import default_metrics, metric_specs, parse_metrics, registered

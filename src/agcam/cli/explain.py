@@ -22,7 +22,7 @@ from agcam.console.interrupt import interruptible, status_of
 from agcam.console.one_line import print_error
 from agcam.console.progress import progress
 from agcam.errors import InputError
-from agcam.explainers.vit_parts import inspect_vit
+from agcam.explainers.find_vit import inspect_vit
 from agcam.io.lock import locked_folder
 from agcam.training.loaded import LoadedModel, load_timm, load_trained
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from agcam.errors import ModelError
 from agcam.evaluating import evaluating
+from agcam.explainers.narrowing import narrowed
 from agcam.explainers.recorder import AttentionCall, Recording, record
 from agcam.explainers.replay import replayed
 from agcam.explainers.self_check import check_output, mismatch
@@ -22,9 +23,11 @@ def check_class_token(parts: ViTParts, method: str) -> None:
     """Raise `ModelError` unless the ViT's head reads one class token that runs through all blocks."""
     if parts.class_attention:
         raise _refusal(parts, method, "has its class token in its last, class-attention, blocks alone")
-    if getattr(parts.backbone, "attn_pool", None) is not None:
+    if parts.pools_by_attention:
         raise _refusal(parts, method, "pools its tokens by attention")
-    if parts.rows == slice(None) and not parts.pools_nothing:
+    if not parts.num_prefix_tokens and parts.runs_itself:
+        raise _refusal(parts, method, "has none")
+    if parts.rows == slice(None) and not (parts.pools_nothing or parts.runs_itself):
         raise _refusal(parts, method, "pools over its tokens")
     if parts.rows not in (slice(None), CLASS_TOKEN):
         raise _refusal(parts, method, "has more than one token that the head reads")
@@ -33,16 +36,18 @@ def check_class_token(parts: ViTParts, method: str) -> None:
 def check_class_row(recording: Recording, method: str) -> None:
     """Raise `ModelError` unless the whole model reads the class token alone: its own head may read others as well.
 
-    Costs a forward and a replay, for models with a head of their own.
+    Costs a forward and a replay, for models with a head of their own, and for those that are not timm's.
     """
     rows = recording.parts.rows
-    if recording.own_head:
+    if recording.own_head or recording.parts.runs_itself:
+        recorded = recording
         with evaluating(recording.model):
-            recorded = recording
             if not recording.calls:
                 recorded = record(recording.model, recording.images, recording.reader, recording.vit)
             rows = read_rows(recorded).parts.rows
-    if rows != CLASS_TOKEN and recording.has_classes:
+    # a ViT that returns all its tokens, to nobody's head, has its class token among them
+    pooled = recording.has_classes or (recording.parts.runs_itself and all(t.dim() == 2 for t in recorded.read))
+    if rows != CLASS_TOKEN and pooled:
         raise _refusal(recording.parts, method, "is part of a model that reads other tokens, too")
 
 
@@ -52,6 +57,8 @@ def read_rows(recording: Recording) -> Recording:
     Raises:
         ModelError: if a replay does not reproduce the output.
     """
+    if recording.parts.runs_itself:
+        return narrowed(recording)
     if not recording.own_head:
         return recording
     with replayed(recording) as (read, found):

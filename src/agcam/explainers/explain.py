@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,18 +15,19 @@ from agcam.explainers.eager_forward import empty_recording
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.model_info import read_model_info
 from agcam.explainers.outputs import OutputReader, Score
+from agcam.explainers.patch_dictionary import images_of_patches
 from agcam.explainers.patch_grid import covered_pixels
 from agcam.explainers.raw_images import warn_of_raw_images
 from agcam.explainers.recorder import Recording, record
 from agcam.explainers.registry import MethodSpec, find_method
-from agcam.explainers.self_check import explaining_gradients, no_classifier
+from agcam.explainers.self_check import check_output, explaining_gradients, no_classifier
 
 Targets = int | Tensor | Sequence[Any] | Literal["all"] | None
 
 
 def explain(
     model: nn.Module,
-    images: Tensor,
+    images: Tensor | Mapping[str, Any],
     targets: Targets = None,
     method: str | Callable[..., Any] = "agcam",
     *,
@@ -48,8 +49,10 @@ def explain(
         >>> why = agcam.explain(model, images, score=lambda logits: logits[:, 3] - logits[:, 7])  # why 3 rather than 7
 
     Args:
-        model: a timm ViT, or any module that contains one and is called with images alone.
-        images: (B, 3, H, W), as the model expects them, on its device.
+        model: a ViT of one of `families()`, or any module that contains one and is called with images alone. Of what
+            models of transformers return the logits are explained, where there are any.
+        images: (B, 3, H, W), as the model expects them, on its device; for a NaFlex model of timm also the dictionary
+            of patches that it takes, of images with one patch grid.
         targets: the classes to explain: `None` (the predicted class), an int, (B,), (B, T), or `"all"`.
         method: one of `methods()`; "my_package.module:function"; or a function as `register_method` describes it.
         output: the key or number of what is explained, where the model returns several tensors.
@@ -69,11 +72,16 @@ def explain(
         ModelError: for a model that cannot be explained, with the reason.
     """
     spec = find_method(method, options)
+    given, images = images, images_of_patches(images) if isinstance(images, Mapping) else images
     check_image_batch(images)
     reader = OutputReader(output, score)
     with evaluating(model):
         recording = (empty_recording if spec.needs == "forward" else record)(model, images, reader, vit)
         explanation = _explain(recording, targets, spec, options)
+        if given is not images:
+            with torch.no_grad():
+                returned = model(given)
+            check_output(recording, *recording.interpret(returned))
     warn_of_raw_images(images, explanation.model_info, stacklevel=3)
     return explanation
 

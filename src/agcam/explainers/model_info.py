@@ -38,10 +38,10 @@ class ModelInfo:
 
 
 def read_model_info(model: nn.Module, backbone: nn.Module, direct_images: bool = True) -> ModelInfo:
-    """Read what a timm model (normalization) or a LightningModule knows.
+    """Read what a timm model (normalization), one of transformers (names) or a LightningModule knows.
 
     Of the first module that has any of them: `class_names`, `multilabel`, and `input_config` with `mean` and `std`.
-    Normalization falls back on timm's `pretrained_cfg`.
+    Names fall back on the `config.id2label` of transformers, normalization on timm's `pretrained_cfg`.
 
     Args:
         model: the whole model.
@@ -56,9 +56,18 @@ def read_model_info(model: nn.Module, backbone: nn.Module, direct_images: bool =
         cfg = getattr(backbone, "pretrained_cfg", None) or {}
         mean, std = cfg.get("mean"), cfg.get("std")
     return ModelInfo(
-        class_names=tuple(map(str, names)) if isinstance(names, list | tuple) else (),
+        class_names=tuple(map(str, names)) if isinstance(names, list | tuple) else _label_names(model),
         mean=tuple(mean) if mean and std else None,
         std=tuple(std) if mean and std else None,
         multilabel=getattr(knowing, "multilabel", False) is True,
         knows_multilabel=isinstance(getattr(knowing, "multilabel", None), bool),
     )
+
+
+def _label_names(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of classes in the configuration of a model of transformers, unless they are its LABEL_0, …."""
+    labels = getattr(getattr(model, "config", None), "id2label", None)
+    if not isinstance(labels, dict) or set(labels) != set(range(len(labels))):
+        return ()
+    names = tuple(str(labels[index]) for index in range(len(labels)))
+    return () if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from agcam.errors import InputError, ModelError
@@ -57,12 +57,35 @@ class OutputReader:
             return entries[self.output]
         if self.score is not None or isinstance(returned, Tensor):
             return returned
+        if _is_model_output(returned) and isinstance(entries.get("logits"), Tensor):
+            return entries["logits"]
         tensors = [value for value in entries.values() if isinstance(value, Tensor)]
         if len(tensors) == 1:
             return tensors[0]
         training = "; it is in training mode, call model.eval() first" if parts.backbone.training else ""
         example = f", such as output={next(iter(entries))!r}" if entries else ""
         raise ModelError(f"{name} returned {_describe(returned)}, not logits; choose one by output{example}{training}")
+
+
+def has_no_logits(returned: Any, model: nn.Module) -> bool:
+    """Return whether a `ModelOutput` of transformers holds features alone, of which none is a class."""
+    if not _is_model_output(returned):
+        return False
+    return returned.get("logits") is None or getattr(getattr(model, "config", None), "num_labels", 1) == 0
+
+
+def features_of(returned: Any) -> list[Tensor]:
+    """Return the tensors that a ViT without classifier returned; of a `ModelOutput` the most condensed ones."""
+    if _is_model_output(returned):
+        known = ("logits", "image_embeds", "pooler_output", "last_hidden_state")
+        returned = next((returned[key] for key in known if isinstance(returned.get(key), Tensor)), returned)
+    return [leaf for leaf in tree_leaves(returned) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+def _is_model_output(returned: Any) -> bool:
+    """Return whether it is what models of transformers return; the library need not be there."""
+    kinds = type(returned).__mro__
+    return any(kind.__name__ == "ModelOutput" and kind.__module__.startswith("transformers.") for kind in kinds)
 
 
 def similarity(embeddings: Tensor) -> Score:
@@ -88,6 +111,8 @@ def similarity(embeddings: Tensor) -> Score:
     directions = F.normalize(embeddings.detach().clone().reshape(-1, embeddings.shape[-1]), dim=-1)
 
     def score(output: Any) -> Tensor:
+        if _is_model_output(output):
+            output = features_of(output)[0]
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] != directions.shape[1]:
             raise InputError(
                 f"similarity to embeddings of width {directions.shape[1]} needs an output (B, {directions.shape[1]}), "

@@ -25,9 +25,9 @@ class OwnThreadHook:
         return self.hook(*args) if get_ident() == self.thread else None
 
 
-def before_forward(module: nn.Module, hook: Callable[..., Any]) -> RemovableHandle:
-    """Register a forward pre-hook for this thread alone."""
-    return module.register_forward_pre_hook(OwnThreadHook(hook))
+def before_forward(module: nn.Module, hook: Callable[..., Any], keywords: bool = False) -> RemovableHandle:
+    """Register a forward pre-hook for this thread alone; `keywords` hands it the keyword arguments, too."""
+    return module.register_forward_pre_hook(OwnThreadHook(hook), with_kwargs=keywords)
 
 
 def after_forward(module: nn.Module, hook: Callable[..., Any], always: bool = False) -> RemovableHandle:

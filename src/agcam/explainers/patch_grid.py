@@ -15,12 +15,11 @@ def covered_pixels(recording: Recording, shape: tuple[int, int]) -> tuple[int, i
     or, where the model pads them, reach beyond. What a model resizes before its ViT is measured in the images' pixels.
     """
     size = (int(recording.images.shape[-2]), int(recording.images.shape[-1]))
-    patch = getattr(recording.parts.embedding, "patch_size", None)
+    patch = recording.parts.embedding.patch
     if patch is None or shape == size:
         return size
-    sides = (patch, patch) if isinstance(patch, int) else patch
     height, width = recording.input_size or size
-    covered = recording.grid[0] * int(sides[0]), recording.grid[1] * int(sides[1])
+    covered = recording.grid[0] * patch[0], recording.grid[1] * patch[1]
     return round(covered[0] * size[0] / height), round(covered[1] * size[1] / width)
 
 

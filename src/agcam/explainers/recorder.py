@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from agcam.errors import ModelError
-from agcam.explainers.outputs import OutputReader
-from agcam.explainers.vit_parts import ViTParts, inspect_vit, traceable, unwrap
+from agcam.explainers.find_vit import inspect_vit
+from agcam.explainers.outputs import OutputReader, features_of, has_no_logits
+from agcam.explainers.vit_parts import ViTParts, traceable, unwrap
 from agcam.explainers.watching import Entrance, Run, Watch
 
 
@@ -37,6 +38,7 @@ class AttentionCall:
         query: (B, h, R, d), already multiplied by the softmax scale, or None.
         key: (B, h, N, d), or None.
         bias: additive score bias broadcastable to (B, h, R, N), or None.
+        others: (B, h, N - R, d), the answer for the other rows, where the model's code needs them to run; else None.
     """
 
     value: Tensor
@@ -45,6 +47,7 @@ class AttentionCall:
     query: Tensor | None
     key: Tensor | None
     bias: Tensor | None
+    others: Tensor | None = None
 
     def scores(self) -> Tensor:
         """Return the scores before softmax of the recorded rows, (B, h, R, N)."""
@@ -105,20 +108,26 @@ class Recording:
     def finish(self, run: Run, returned: Any) -> tuple[list[Tensor], Tensor]:
         """Note what a forward returned, if none was before; return what is read of it and the logits or scores."""
         assert run.parts is not None
-        images = run.images
+        images, score = run.images, self.reader.score
         self.grid, self.entrance, self.own_head = run.grid, run.entrance, returned is not run.vit_output
         self.direct_images = run.vit_input is images
         if run.vit_input is not None:
             self.input_size = (int(run.vit_input.shape[-2]), int(run.vit_input.shape[-1]))
-        features = not self.own_head and not run.parts.has_classifier and self.reader.score is None
-        if features or (run.parts.pools_nothing and not self.own_head and self.reader.score is None):
-            read, logits = [returned], images.new_empty(len(images), 0)
+        features = not self.own_head and (not run.parts.has_classifier or run.parts.pools_nothing)
+        if score is None and (features or has_no_logits(returned, self.model)):
+            read, logits = features_of(returned), images.new_empty(len(images), 0)
         else:
             read, logits = self.reader.read(returned, run.parts, len(images))
         if not self.has_forward:
             self.parts = run.parts
             self.read, self.logits = [tensor.detach() for tensor in read], logits.detach()
         return read, logits
+
+    def interpret(self, returned: Any) -> tuple[list[Tensor], Tensor]:
+        """Return what is read of a further forward's output, as was done with the first, and the logits or scores."""
+        if not self.has_classes:
+            return features_of(returned), self.images.new_empty(len(self.images), 0)
+        return self.reader.read(returned, self.parts, len(self.images))
 
     @property
     def nbytes(self) -> int:
@@ -160,17 +169,24 @@ class Tape:
         >>> recording = tape.recording
 
     Args:
-        model: a timm ViT, or any module that contains one and is called with images alone.
+        model: a ViT of one of `agcam.families()`, or any module that contains one and is called with images alone.
         reader: what of the model's output is explained.
         vit: the name of the ViT among the model's modules, where there are several.
+        parts: of the ViT, where they were found before.
 
     Raises:
         ModelError: if the model has no ViT that agcam knows how to walk.
     """
 
-    def __init__(self, model: nn.Module, reader: OutputReader | None = None, vit: str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        reader: OutputReader | None = None,
+        vit: str | None = None,
+        parts: ViTParts | None = None,
+    ) -> None:
         self.model = unwrap(model)
-        self.parts = inspect_vit(model, vit)
+        self.parts = parts or inspect_vit(model, vit)
         self._reader, self._vit = reader or OutputReader(), vit
         self._recording: Recording | None = None
         self._running: Recording | None = None
@@ -249,15 +265,24 @@ class Tape:
         return shelf[number].copy_(tensor)
 
 
-def record(model: nn.Module, images: Tensor, reader: OutputReader | None = None, vit: str | None = None) -> Recording:
+def record(
+    model: nn.Module,
+    images: Tensor,
+    reader: OutputReader | None = None,
+    vit: str | None = None,
+    parts: ViTParts | None = None,
+) -> Recording:
     """Run one forward of the model on `images` (B, 3, H, W) and return what it left on the tape.
+
+    `parts` are those of the ViT in it, where they were found before.
 
     Raises:
         InputError: if the model cannot take images of this size, type or device.
         ModelError: if the model cannot be explained, with the reason.
     """
-    tape = Tape(model, reader, vit)
-    with tape, torch.inference_mode():
+    tape = Tape(model, reader, vit, parts)
+    # other libraries keep what they made in inference mode, such as position indices, where autograd refuses it later
+    with tape, torch.no_grad() if tape.parts.runs_itself else torch.inference_mode():
         tape.model(images)
     return tape.recording
 

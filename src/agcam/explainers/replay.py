@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from agcam.explainers.block_entry import run_from_last_block, run_with_tokens
 from agcam.explainers.differentiable import (
     DifferentiableMode,
     differentiable,
@@ -26,7 +27,7 @@ from agcam.explainers.differentiable import (
     working_dtype,
 )
 from agcam.explainers.own_thread import answered, before_forward
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recorder import AttentionCall, Recording
 from agcam.explainers.self_check import check_gradient, check_output, mismatch
 from agcam.explainers.vit_parts import ViTParts, traceable, without_checkpointing
 
@@ -45,14 +46,21 @@ class _Answer(TorchFunctionMode):
     def __init__(self, outputs: list[Tensor], parts: ViTParts) -> None:
         super().__init__()
         self.answers: Iterator[Tensor] = iter(outputs)
+        self.listening = True
         # the weights are kept beside their ids, which could otherwise be given to another tensor
         self.unread = {id(weight): weight for weight in parts.unread_weights()}
+
+    def switch(self, listening: bool) -> None:
+        """Answer from now on, or no more."""
+        self.listening = listening
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run `func`, or answer in its place."""
         kwargs = kwargs or {}
+        if not self.listening:
+            return func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             return next(self.answers)
         if func is F.linear:
@@ -93,15 +101,22 @@ def replayed(recording: Recording) -> Iterator[tuple[list[Tensor], Replay]]:
         # the clones leave inference mode: its tensors cannot enter autograd
         outputs = [call.output.clone().to(dtype).requires_grad_() for call in recording.calls]
         tokens = recording.tokens.clone().to(dtype)
+        answer = _Answer([_answer(call, output) for call, output in zip(recording.calls, outputs, strict=True)], parts)
 
         def walk() -> Tensor:
-            with _Answer(outputs, parts):
+            with answer:
                 return parts.walk(tokens)
 
         with DifferentiableMode(needs_conversion(recording)), explaining_failures(recording):
-            returned = run_answered(recording, walk)
-        read, logits = recording.reader.read(returned, parts, len(recording.images))
-        check_gradient(recording, logits)
+            if parts.runs_itself:
+                answer.switch(False)
+                with answer:
+                    returned = run_with_tokens(recording, tokens, answer.switch)
+            else:
+                returned = run_answered(recording, walk)
+        read, logits = recording.interpret(returned)
+        if recording.has_classes:
+            check_gradient(recording, logits)
         yield read, Replay(logits, outputs)
 
 
@@ -126,9 +141,24 @@ def run_answered(recording: Recording, answer: Callable[[], Tensor]) -> Any:
 
 def logits_of_rows(recording: Recording, rows: Tensor) -> Tensor:
     """Make the logits (B, C) that the model would have if its last block had returned `rows` (B, R, D)."""
-    returned = run_answered(recording, lambda: recording.parts.head(rows))
+    head = recording.parts.head
+    if head is None:
+        returned = run_from_last_block(_of_class_token(recording), rows)
+    else:
+        returned = run_answered(recording, lambda: head(rows))
     return recording.reader.read(returned, recording.parts, len(recording.images))[1]
 
 
+def _of_class_token(recording: Recording) -> Recording:
+    return replace(recording, parts=replace(recording.parts, rows=slice(0, 1)))
+
+
+def _answer(call: AttentionCall, output: Tensor) -> Tensor:
+    """Return the answer of an attention call, for all rows where the model's code needs them."""
+    return output if call.others is None else torch.cat([output, call.others.clone().to(output.dtype)], 2)
+
+
 def _detach_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(arg.detach() if isinstance(arg, Tensor) else arg for arg in args)
+    # what is given as query, key and value stays one tensor, which is projected once
+    detached = {id(arg): arg.detach() for arg in args if isinstance(arg, Tensor)}
+    return tuple(detached.get(id(arg), arg) for arg in args)

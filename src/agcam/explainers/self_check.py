@@ -25,6 +25,8 @@ def check_output(recording: Recording, read: list[Tensor], logits: Tensor) -> No
     tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(precision, 0.1)
     if tolerance == 1e-3 and torch.get_float32_matmul_precision() != "highest":
         tolerance = 0.1
+    parts = recording.parts
+    narrow = parts.runs_itself and recording.has_classes and (parts.rows.stop is not None or parts.pools_by_attention)
     if len(read) != len(recording.read):
         raise mismatch(recording, f"it returned {len(recording.read)} tensors, running it again gives {len(read)}")
     for expected, found in zip([recording.logits, *recording.read], [logits, *read], strict=True):
@@ -34,6 +36,8 @@ def check_output(recording: Recording, read: list[Tensor], logits: Tensor) -> No
             )
         if not expected.numel():
             continue
+        if narrow and found is not logits and not bool(torch.isfinite(found).all()):
+            continue  # tokens that the model returns beside what is explained; those that it does not read are NaN
         expected = expected.to(found.dtype)
         difference = float((expected - found.detach()).abs().max())
         scale = float(expected.abs().max())

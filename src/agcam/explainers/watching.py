@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from agcam.errors import ModelError
+from agcam.explainers.families.timm import parts_of_features
 from agcam.explainers.own_thread import after_forward, before_forward
 from agcam.explainers.vit_parts import ViTParts, check_fit
 
@@ -88,19 +89,19 @@ class Watch:
 
     @cached_property
     def _of_features(self) -> ViTParts:
-        return self.parts.of_features()
+        return self.parts if self.parts.runs_itself else parts_of_features(self.parts)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch inside the block."""
-        backbone: Any = self.parts.backbone
-        entries = {id(blocks[0]): blocks[0] for blocks in (self.parts.blocks, backbone.blocks)}
-        exits = {id(blocks[-1]): blocks[-1] for blocks in (self.parts.blocks, backbone.blocks)}
+        backbone, each = self.parts.backbone, (self.parts.blocks, self.parts.all_layers)
+        entries = {id(blocks[0]): blocks[0] for blocks in each}
+        exits = {id(blocks[-1]): blocks[-1] for blocks in each}
         with ExitStack() as stack:
             handles = [
-                before_forward(self.model, self._begin),
+                before_forward(self.model, self._begin, keywords=True),
                 before_forward(backbone, self._enter_vit),
-                before_forward(self.parts.embedding, self._embed),
+                before_forward(self.parts.embedding.module, self._embed),
                 *(before_forward(block, self._enter_block) for block in entries.values()),
                 *(after_forward(block, self._leave_block) for block in exits.values()),
                 after_forward(backbone, self._leave_vit, always=True),
@@ -114,8 +115,8 @@ class Watch:
     def _run(self) -> Run | None:
         return self._runs[-1] if self._runs else None
 
-    def _begin(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        self._runs.append(Run(args))
+    def _begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._runs.append(Run((*args, *kwargs.values())))
 
     def _enter_vit(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         if self._run is not None:
@@ -123,6 +124,8 @@ class Watch:
             if self.model is self.parts.backbone:
                 images = self._run.images  # before the model's own code fails on what are none
                 check_fit(self.parts, images, not self.converting)
+            elif self.parts.runs_itself:
+                self._embed(self.parts.embedding.module, args)
 
     def _embed(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         if self._run is not None and args and isinstance(args[0], Tensor) and args[0].dim() == 4:

@@ -33,7 +33,7 @@ def attention_gradcam(recording: Recording, targets: Tensor) -> Tensor:
     Raises:
         ModelError: if the model has no class token that runs through all blocks with one attention each.
     """
-    if recording.own_head:
+    if recording.own_head or recording.parts.runs_itself:
         check_class_row(recording, "attention_gradcam")
     check_class_token(recording.parts, "attention_gradcam")
     with replay(recording) as tape:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from agcam.explainers.own_thread import after_forward
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
+from agcam.explainers.vit_parts import first_norm
 
 
 @register_method(needs="forward", help="Grad-CAM on the patches of a late layer.")
@@ -39,14 +39,14 @@ def gradcam(recording: Recording, *, block: int = -1) -> Callable[[Tensor], Tens
         InputError: if there is no such block.
         ModelError: if the block has no `norm1`, or its tokens are not the patches.
     """
-    backbone: Any = recording.parts.backbone
-    name, count = recording.parts.name, len(backbone.blocks)
+    name, layers = recording.parts.name, recording.parts.all_layers
+    count = len(layers)
     if isinstance(block, bool) or not isinstance(block, int) or not -count <= block < count:
         raise InputError(f"block must be a number from {-count} to {count - 1} for {name}, found {block!r}")
-    norm = getattr(backbone.blocks[block], "norm1", None)
-    if not isinstance(norm, nn.Module):
+    norm = first_norm(layers[block])
+    if norm is None:
         raise ModelError(
-            f"gradcam reads the norm1 of a block, block {block} of {name} is a {type(backbone.blocks[block]).__name__} "
+            f"gradcam reads the norm1 of a block, block {block} of {name} is a {type(layers[block]).__name__} "
             "without; use agcam"
         )
     tokens: list[Tensor] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +56,9 @@ def legrad(recording: Recording, *, readout: Readout = "mean") -> Callable[[Tens
     check_class_token(parts, "legrad")
     rows: list[Tensor] = []
 
-    def keep(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        rows.append(output.mean(1, keepdim=True) if readout == "mean" else output[:, :1])
+    def keep(_: nn.Module, args: tuple[Tensor, ...], output: Any) -> None:
+        tokens = output[0] if isinstance(output, tuple) else output
+        rows.append(tokens.mean(1, keepdim=True) if readout == "mean" else tokens[:, :1])
 
     with with_gradients(recording) as convert, ExitStack() as stack:
         mode = EagerAttention(convert)
