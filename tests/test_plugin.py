@@ -114,7 +114,7 @@ def test_tables_show_its_methods_and_its_metric(benchmark: Path, file: str) -> N
 
 
 def test_its_metric_is_known_by_name(installed: Installed) -> None:
-    assert "edge_energy (share of the heat in the outermost columns)" in " ".join(
+    assert "of installed packages: edge_energy" in " ".join(
         installed.python("-m", "agcam", "benchmark", "--help").split()
     )
 

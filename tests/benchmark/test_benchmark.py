@@ -24,7 +24,8 @@ from torch import Tensor
 
 from agcam import DataError, InputError, explain
 from agcam.benchmark import run
-from agcam.benchmark.methods import DEFAULT, parse_methods
+from agcam.benchmark.default_methods import DEFAULT
+from agcam.benchmark.methods import parse_methods
 from agcam.benchmark.results import CurveInfo, Estimate, Results, Row, ValueInfo, read_json, write_json
 from agcam.benchmark.shard import read
 from agcam.cli.explain import main

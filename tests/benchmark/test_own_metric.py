@@ -85,9 +85,6 @@ def test_a_registered_metric_is_in_every_file_table_plot_and_list(
     assert report.words["contrast/spread"].label == "Contrast of the map"  # the gallery's glossary
     page = (output / "report.html").read_text("utf-8")
     assert page.count("How far its values lie apart.") >= 2
-    with pytest.raises(SystemExit):
-        main(["benchmark", "--help"])
-    assert "contrast (how far the values of a map lie apart)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_metric_of_a_module_needs_no_registration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

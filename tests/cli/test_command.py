@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from agcam import __version__
+from agcam.cli.explain_options import METRICS, SLOW_METRICS
 from agcam.cli.main import COMMANDS, main
+from agcam.cli.train_help import DATA_OPTIONS, DEFAULTS, check_option_names
+from agcam.cli.train_help import GROUPS as GROUPS_OF_HELP
+from agcam.metrics.registry import registered
 
 
 def test_help_shows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,15 +34,70 @@ def test_a_mistyped_command_is_one_line_with_the_nearest(capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_has_a_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-    assert ended.value.code == 0
-    assert f" {command} " in capsys.readouterr().out
+def test_every_command_has_a_help(command: str) -> None:
+    done = _run(command, "--help")
+    assert done.returncode == 0
+    assert f" {command} " in done.stdout
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
 
 
-def test_python_m_agcam_is_the_command_and_help_loads_no_torch() -> None:
-    code = "import runpy, sys; sys.argv[1:] = ['--version']; runpy.run_module('agcam', run_name='__main__')"
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["fit", "--modle.lr=1"], "--modle.lr: no such option; did you mean --model.lr?"),
+        (["fit", "--model.learning_rate", "1"], "--model.learning_rate: no such option; agcam fit --help lists them"),
+        (["test", "--lr=1"], "--lr: no such option; did you mean --model.lr?"),
+        (["validate", "--explanation.galery=1"], "did you mean --explanation.gallery?"),
+        (["images", "--imput=1"], "did you mean --input?"),
+        (["benchmark", "--metrcs=1"], "did you mean --metrics?"),
+        (["compare", "--tolerence=1", "a"], "did you mean --tolerance?"),
+    ],
+)
+def test_a_mistyped_option_is_one_line_before_torch_is_loaded(given: list[str], said: str) -> None:
+    done = _run(*given)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert done.returncode == 2
+    assert done.stdout.split() == ["False"]
+
+
+def test_help_and_version_load_no_torch() -> None:
+    assert _run("--version").stdout.split() == [__version__, "False"]
+    for command in ("fit", "images", "benchmark", "report"):
+        assert _run(command, "--help").stdout.split()[-1] == "False"
+
+
+def _run(*given: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m agcam`, which prints at its end whether torch was loaded."""
+    code = f"import runpy, sys; sys.argv = ['agcam', *{list(given)}]; runpy.run_module('agcam', run_name='__main__')"
     loaded = f"import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); {code}"
-    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [__version__, "False"]
+    return subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=False)
+
+
+def test_the_short_help_says_what_the_full_one_says(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--help-all"])
+    full = " ".join(capsys.readouterr().out.split())
+    options = set(re.findall(r" --([\w.+-]+)", full))
+    shown = {option for group in GROUPS_OF_HELP.values() for option in group}
+    of_data = {option for option in DATA_OPTIONS if "." in option and not option.endswith("help")}  # of each data set
+    assert shown - of_data <= options
+    for option, default in DEFAULTS.items():
+        described = full.partition(f" --{option} ")[2] if "." in option else full.rpartition(f" --{option} ")[2]
+        found = re.search(r"default: (.*?)\)", described)
+        assert found is not None
+        assert found[1].strip("(',") == default, option
+
+
+def test_every_option_of_agcam_s_own_is_known_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--help-all"])
+    own = re.findall(r" (--(?:(?:model|explanation)\.[\w.]+|[a-z_-]+))", capsys.readouterr().out)
+    check_option_names([option for option in own if not option.endswith(("-", "_"))])
+
+
+def test_the_metrics_of_the_help_are_those_that_are_declared() -> None:
+    declared = {name: spec.help for name, spec in registered().items() if spec.rows.__module__.startswith("agcam.")}
+    assert declared == {**METRICS, **SLOW_METRICS}
+    assert [spec.slow for spec in registered().values() if spec.name in SLOW_METRICS] == [True] * len(SLOW_METRICS)

@@ -214,10 +214,10 @@ def test_explain_ends_in_the_same_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = _images(tmp_path)
-    monkeypatch.setattr("agcam.cli.explain.explain_images", _bug)
+    monkeypatch.setattr("agcam.cli.images.explain_images", _bug)
     assert explain_main(args) == 1
     assert the_error(capsys.readouterr().err).startswith("unexpected KeyError: 'nothing' (at ")
-    monkeypatch.setattr("agcam.cli.explain.explain_images", partial(_step_of, _gpu_memory))
+    monkeypatch.setattr("agcam.cli.images.explain_images", partial(_step_of, _gpu_memory))
     assert explain_main(args) == 2
     assert "explain.py: --batch-size" in the_error(capsys.readouterr().err)
     assert explain_main([*args, "--debug"]) == 2

@@ -6,24 +6,9 @@ import ast
 from dataclasses import dataclass, field
 from typing import Any
 
+from agcam.benchmark.default_methods import DEFAULT
 from agcam.errors import InputError
 from agcam.explainers.registry import controls, find_method, methods
-
-DEFAULT = (
-    "agcam",
-    "raw_attention",
-    "rollout",
-    "lrp",
-    "generic_attention",
-    "attention_gradcam",
-    "gradcam",
-    "legrad",
-    "agcam:feature_map=softmax",
-    "agcam:gradient=full",
-    "random",
-    "center",
-)
-"""What the command compares unless told otherwise: every method that agcam itself holds, and the paper's ablations."""
 
 
 @dataclass(frozen=True)

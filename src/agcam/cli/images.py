@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +15,23 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from rich.console import Console
 from torch import Tensor
 
+from agcam.cli.load_model import load_model
+from agcam.console.progress import progress
 from agcam.data.batch import Example
 from agcam.data.transforms import Transform, visible_part
 from agcam.errors import DataError, InputError
 from agcam.evaluating import evaluating
 from agcam.explainers.explain import check_image_batch, explain_recording
 from agcam.explainers.explanation import Explanation
+from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.recorder import record
 from agcam.io.atomic import whole_file, write_whole
 from agcam.io.image_files import find_image_files, say_left_out
 from agcam.io.images import SUFFIXES, read_image
+from agcam.io.lock import locked_folder
 from agcam.io.names import safe_name
 from agcam.io.redact import without_home
 from agcam.io.text import name_of_file
@@ -204,3 +211,29 @@ def _unique_stems(paths: Sequence[Path]) -> dict[Path, str]:
 def _groups(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
     for start in range(0, len(paths), size):
         yield paths[start : start + size]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run `agcam images`; return its exit status."""
+    paths = find_images(options.input)
+    subject = load_model(options)
+    inspect_vit(subject.model)
+    with locked_folder(options.output), progress("explaining", len(paths), quiet=options.quiet) as done:
+        outcome = explain_images(
+            subject,
+            paths,
+            options.output,
+            top=options.top,
+            targets=options.targets,
+            batch_size=options.batch_size,
+            done=lambda path: done(1),
+        )
+    for line in outcome.errors:
+        print(f"error: {line}", file=sys.stderr)  # noqa: T201  # the command's own voice
+    if options.json:
+        found = {"output": str(options.output), "images": outcome.predictions, "errors": outcome.errors}
+        print(json.dumps(found, indent=2))  # noqa: T201  # what was asked for
+    explained = f"{len(outcome.predictions)} of {len(paths)} images explained"
+    console = Console(stderr=True, quiet=options.quiet)
+    console.print(f"{explained}; see {options.output / 'predictions.json'}", soft_wrap=True, highlight=False)
+    return 1 if outcome.errors else 0

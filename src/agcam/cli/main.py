@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from agcam.cli.train_help import check_option_names, train_help
 from agcam.console.debug import debugging
 from agcam.console.one_line import print_error
 
@@ -34,6 +35,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, (module, _) in group.items()}
+_OF_LIGHTNING_CLI = [name for name in GROUPS["train"] if name != "export"]
 _PRINT_COMPLETION = "--print-completion"
 
 
@@ -62,6 +64,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     with debugging(given):
         try:
+            if module == TRAIN and given[0] in _OF_LIGHTNING_CLI:
+                if any(argument in ("-h", "--help") for argument in given):
+                    print(train_help(name, given[0], GROUPS["train"][given[0]][1]))  # noqa: T201  # what was asked for
+                    return 0
+                check_option_names(given[1:])
             run = import_module(module).main
         except Exception as error:  # importing Lightning reads the environment, which may fail
             return print_error(error)

@@ -1,11 +1,9 @@
-"""`agcam report`: its options and what it prints."""
+"""`agcam report`: what it does and prints."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -13,29 +11,8 @@ from agcam.errors import InputError
 from agcam.report.write import write_report
 
 
-def add_report(commands: Any) -> None:
-    """Add the `report` command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "report",
-        help="write one HTML file to look at a run, a benchmark or explained photographs",
-        description="Write one HTML file that opens from disk, offline: the images with their heatmaps, tables, "
-        "curves, and how the prediction changes when the hottest pixels are removed.",
-    )
-    parser.set_defaults(run=_report)
-    parser.add_argument(
-        "folder",
-        type=Path,
-        metavar="FOLDER",
-        help="a run (runs/NAME/version_N), or the output of agcam benchmark or agcam images",
-    )
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="the file to write (report.html in the folder)"
-    )
-    parser.add_argument("--quiet", "-q", action="store_true", help="print only what went wrong")
-    parser.add_argument("--json", action="store_true", help="print where it was written as JSON")
-
-
-def _report(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run `agcam report`; return its exit status."""
     if options.output is not None and options.output.is_dir():
         raise InputError(f"--output {options.output} is a folder; name a file, such as report.html")
     written = write_report(options.folder, options.output)

@@ -28,13 +28,14 @@ from agcam.callbacks.monitors import MonitorCheck
 from agcam.callbacks.non_finite import NonFiniteGuard, OnNan
 from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.stopping import StopCallback
-from agcam.cli.explain import make_parser as explain_parser
+from agcam.cli.explain_options import make_parser as explain_parser
 from agcam.cli.export import export_command
 from agcam.cli.idle_options import warn_of_idle
 from agcam.cli.model_class import classifier_class, config_files, names_class
 from agcam.cli.options import add_replaced, blame, given_to_command, plain_texts, refused
 from agcam.cli.resumed_options import check_callbacks, check_seed, model_beside
 from agcam.cli.summary import SummaryCallback
+from agcam.cli.train_help import FULL_HELP
 from agcam.cli.trainer_checks import check_trainer
 from agcam.cli.tuning import TUNING, TuningTrainer
 from agcam.console.adverts import drop_adverts
@@ -141,6 +142,7 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the explanation callback and its switch, and what a loss of NaN does."""
+        parser.add_argument(FULL_HELP, action="help", help="list every option, as here, and exit")
         parser.add_lightning_class_args(ExplanationCallback, "explanation")
         parser.add_argument("--explain", type=bool, default=True, help="false leaves out explanations and their scores")
         parser.add_argument(

@@ -1,0 +1,42 @@
+"""Open the model that a command's options choose, on the device that they choose."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import torch
+
+from agcam.errors import InputError
+from agcam.training.loaded import LoadedModel, load_timm, load_trained
+
+
+def choose_device(options: argparse.Namespace) -> str:
+    """Return the device that was asked for; else a GPU of CUDA or Apple's where there is one, else the CPU."""
+    if options.device:
+        return str(options.device)
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_model(options: argparse.Namespace) -> LoadedModel:
+    """Open the model that the options `checkpoint`, `backbone`, `pretrained` and `device` choose.
+
+    Raises:
+        AgcamError: if it cannot be opened, or not be put on the device.
+    """
+    if options.checkpoint is not None:
+        if options.pretrained:
+            raise InputError("--pretrained goes with --backbone; a checkpoint brings its own weights")
+        subject = load_trained(options.checkpoint)
+    else:
+        subject = load_timm(options.backbone, options.pretrained)
+        if not options.pretrained:
+            print("warning: without --pretrained the weights are random", file=sys.stderr)  # noqa: T201  # as above
+    device = choose_device(options)
+    try:
+        subject.model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from error
+    return subject
