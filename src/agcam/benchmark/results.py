@@ -19,7 +19,7 @@ from agcam.metrics.spec import MetricSpec
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, the ends of its bootstrap 95 % interval over images, and how many rows it is made of."""
+    """A value, the ends of its 95 % bootstrap interval over images, and the number of rows behind it."""
 
     value: float
     low: float
@@ -29,7 +29,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Cost:
-    """Medians over batches: milliseconds an image, and the ratio to a plain forward of the same batch."""
+    """Medians over batches: milliseconds per image, and the ratio to a plain forward pass of the same batch."""
 
     ms_per_image: float
     forwards: float
@@ -37,7 +37,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class ValueInfo:
-    """What is to be known of a value, so that results can be read without the metric; see `metrics.spec.Value`."""
+    """The description of a value, so that results can be read without its metric; see `metrics.spec.Value`."""
 
     group: str
     label: str
@@ -48,7 +48,7 @@ class ValueInfo:
 
 @dataclass(frozen=True)
 class CurveInfo:
-    """What is to be known of a curve; see `metrics.spec.Curve`."""
+    """The description of a curve; see `metrics.spec.Curve`."""
 
     metric: str
     x: list[float]
@@ -63,11 +63,11 @@ class CurveInfo:
 
 @dataclass(frozen=True)
 class Row:
-    """A method's part of the table.
+    """A method's row of the table.
 
     Attributes:
         method: its label.
-        control: whether its heatmaps know nothing of the image.
+        control: whether its heatmaps ignore the image.
         failed: why it could not explain the model; empty if it could.
         broken: names of images and classes whose heatmap held NaN or infinity. They are in no value.
         values: by name.
@@ -89,7 +89,7 @@ class Results:
     """A whole benchmark, as `results.json` holds it.
 
     Attributes:
-        rows: one for each method, as asked for.
+        rows: one for each method, in the order of the command.
         values: by name, in the order of the table.
         curves: by name.
         absent: by metric, why it was not measured.
@@ -150,7 +150,7 @@ def read_json(path: Path) -> Results:
     """Read `results.json`.
 
     Raises:
-        DataError: if it is missing or no results of this schema.
+        DataError: if it is missing, or is not results of this schema.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -161,9 +161,9 @@ def read_json(path: Path) -> Results:
             )
         results: Results = from_json(Results, found)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected the output folder of explain.py benchmark") from None
+        raise DataError(f"{path}: no such file; expected the output folder of agcam benchmark") from None
     except (OSError, ValueError, OverflowError, RecursionError) as error:
-        raise DataError(f"{path}: not the results of explain.py benchmark ({brief(error)})") from error
+        raise DataError(f"{path}: not the results of agcam benchmark ({brief(error)})") from error
     return results
 
 
