@@ -1,4 +1,4 @@
-"""What training costs beside a loop and transforms written out by hand, and what the image cache saves.
+"""Measure what training costs beside a hand-written loop and transforms, and what the image cache saves.
 
 python benchmarks/train.py [--only a b c d e] [--device cuda --precision bf16] [--images DIR] [--output DIR]
 

@@ -1,4 +1,4 @@
-"""The methods that are compared: names of `agcam.methods()` or functions, with options such as the paper's ablations."""
+"""The methods that are compared: names of `agcam.methods()` or functions, with options for the paper's ablations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT = (
     "random",
     "center",
 )
-"""The methods that are compared by default: all of agcam's own that need no extra, and the paper's ablations."""
+"""The methods that are compared by default: every method of agcam itself, and the paper's ablations."""
 
 
 @dataclass(frozen=True)
