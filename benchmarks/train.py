@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-# as train.py does
+# as `agcam fit` does
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 

@@ -1,4 +1,4 @@
-"""What `train.py export` writes is what timm, `open_exported` and `--model.weights` read: the same logits."""
+"""What `agcam export` writes is what timm, `open_exported` and `--model.weights` read: the same logits."""
 
 from __future__ import annotations
 

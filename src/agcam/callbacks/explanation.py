@@ -183,7 +183,7 @@ class ExplanationCallback(L.Callback):
         self._writer.wait()
 
     def logged_names(self, dataset: Any) -> list[str]:
-        """What is logged in an explained epoch of `fit`, of the figures that a validation set allows."""
+        """Return the names logged in an explained epoch of `fit`, as far as the validation set has what they need."""
         known = has_objects(dataset, self.ground_truth)
         figures = [*FIGURES, "count"] if known else [name for name in FIGURES if name in WITHOUT_OBJECTS]
         prefixes = [f"val/loc_{method}" if number else "val/loc" for number, method in enumerate(self.scoring)]

@@ -61,7 +61,7 @@ class TrainCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's, without `predict`: explain.py shows predictions better. And the tuner's."""
+        """Return Lightning's commands and the tuner's, without `predict`: `agcam images` shows predictions better."""
         own = {name: {"model", "datamodule"} for name in TUNING}
         return {name: hidden for name, hidden in LightningCLI.subcommands().items() if name != "predict"} | own
 
@@ -155,9 +155,9 @@ class TrainCLI(LightningCLI):
         parser.add_argument("--quiet", action="store_true", help="no progress and no tables; only what went wrong")
 
     def instantiate_classes(self) -> None:
-        """As LightningCLI's; what classes refuse is about their options.
+        """Instantiate all classes; report what one refuses as an error of its options.
 
-        Weights that training began with are left out where a checkpoint's replace them.
+        Weights that training started from are not loaded where a checkpoint replaces them.
         """
         drop_adverts()
         try:
@@ -208,7 +208,7 @@ class _SaveConfig(SaveConfigCallback):
         super().__init__(parser, without_home(config), **kwargs)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """As Lightning's, once the trackers can do no harm."""
+        """Save the configuration, once failing trackers can no longer end the run."""
         protect(trainer)
         folder = trainer.log_dir  # the same on all processes, which tell each other
         if folder is not None and trainer.is_global_zero and not self.already_saved:

@@ -88,7 +88,7 @@ def attempt(who: object, action: Callable[[], Any], always: bool = False) -> Non
 
 
 def _root(error: BaseException) -> BaseException:
-    """What an error was raised from: Lightning's TensorBoardLogger calls a full disk an unsupported value."""
+    """Return the first cause of an error: Lightning's TensorBoardLogger calls a full disk an unsupported value."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
