@@ -95,7 +95,7 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
         flag = _lookup(splits, image_id, folder / "train_test_split.txt")[0]
         if flag not in ("0", "1"):
             raise DataError(
-                f"{folder / 'train_test_split.txt'}: image {image_id} has {quoted(flag)}, expected 0 (test) or 1 (train)"
+                f"{folder / 'train_test_split.txt'}: image {image_id} has {quoted(flag)}, expected 0 or 1 (train)"
             )
         if (flag == "1") != train:
             continue
@@ -148,7 +148,7 @@ def _class_names(folder: Path, classes: _Table, labels: set[str]) -> dict[_Key, 
 
 
 def _read_mask(item: Item) -> np.ndarray:
-    """Read a segmentation. Its gray values are the share of annotators who marked the bird; more than half of them decide."""
+    """Read a segmentation, whose gray values are the share of annotators who marked the bird; keep more than half."""
     assert item.mask is not None
     value = item.labels[0] + 1
     if value >= IGNORE:

@@ -154,7 +154,7 @@ def _read_mapping(path: Path) -> dict[str, str]:
 
 
 def _unique_names(lines: Mapping[str, str]) -> list[str]:
-    """Name each class by its first synonym; where others share it, by its whole line; if they share that too, add its id.
+    """Name each class by its first synonym; by its whole line where others share that, with the id if they share both.
 
     Case makes no difference, as where people name classes: the Cardigan is a dog, the cardigan is not.
     """
