@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agcam.benchmark.shard import SCHEMA
 from agcam.errors import DataError, brief
 from agcam.io.atomic import write_whole
-from agcam.io.from_json import from_json
+from agcam.io.json import from_json, to_json
 from agcam.io.text import quoted
 from agcam.metrics.spec import MetricSpec
 
@@ -141,7 +140,7 @@ def describe_curves(metrics: Sequence[MetricSpec]) -> dict[str, CurveInfo]:
 
 def write_json(results: Results, path: Path) -> None:
     """Write `results.json`; NaN becomes null."""
-    text = json.dumps(_plain(asdict(results)), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_json(results), indent=2, ensure_ascii=False, allow_nan=False)
     # names of files may be any bytes; the escapes are JSON's own
     write_whole(path, f"{text}\n".encode("utf-8", errors="backslashreplace"))
 
@@ -165,11 +164,3 @@ def read_json(path: Path) -> Results:
     except (OSError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: not the results of agcam benchmark ({brief(error)})") from error
     return results
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
