@@ -113,11 +113,9 @@ class ExplanationCallback(L.Callback):
         for scoring in self.scoring.values():
             scoring.memory = DriftMemory()
 
-    # Lightning calls validation and test through hooks of their own; both do the same here.
-
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reset the metrics."""
-        self._reset(trainer, pl_module, "val", trainer.val_dataloaders, trainer.num_val_batches)
+        self._reset(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -135,37 +133,15 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain and score what the tape holds."""
-        self._take(trainer, pl_module, "val", batch, batch_idx)
+        self._take(trainer, pl_module, batch, batch_idx)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log metrics and pictures."""
-        self._log(trainer, pl_module, "val")
+        self._log(trainer, pl_module)
 
-    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """As for validation."""
-        self._reset(trainer, pl_module, "test", trainer.test_dataloaders, trainer.num_test_batches)
-
-    def on_test_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """As for validation."""
-        self._listen(trainer, pl_module, batch_idx)
-
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """As for validation."""
-        self._take(trainer, pl_module, "test", batch, batch_idx)
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """As for validation."""
-        self._log(trainer, pl_module, "test")
+    # Lightning calls validation and test through hooks of their own; both do the same here
+    on_test_epoch_start, on_test_epoch_end = on_validation_epoch_start, on_validation_epoch_end
+    on_test_batch_start, on_test_batch_end = on_validation_batch_start, on_validation_batch_end
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leave the model without hooks."""
@@ -199,16 +175,16 @@ class ExplanationCallback(L.Callback):
         fitting = trainer.state.fn == TrainerFn.FITTING
         return not fitting or epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
 
-    def _reset(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, loader: Any, num_batches: Sequence[float]
-    ) -> None:
+    def _reset(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._due(trainer):
             return
+        loader: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+        num_batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
         for scoring in self.scoring.values():
             scoring.to(pl_module.device).means.reset()
         self._batches = min(self.max_batches, *num_batches)
         explained = explained_images(len(loader.dataset), self._batches, loader.batch_size or 1, trainer.world_size)
-        self.selection.begin(stage, loader.dataset, explained)
+        self.selection.begin(_stage(trainer), loader.dataset, explained)
         self._remembered = evenly_spaced(explained, REMEMBERED) if trainer.state.fn == TrainerFn.FITTING else set()
 
     def _listen(self, trainer: L.Trainer, pl_module: L.LightningModule, batch_idx: int) -> None:
@@ -221,23 +197,21 @@ class ExplanationCallback(L.Callback):
             tape.__exit__(None, None, None)
         return tape
 
-    def _take(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, batch: Batch, batch_idx: int
-    ) -> None:
+    def _take(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int) -> None:
         """Queue the recording; explain the queue once it is large enough."""
         tape = self._stop()
         if tape is None:
             return
         recording = tape.recording
         if self._waiting and not joinable(self._waiting[0][0], recording):
-            self._explain(trainer, pl_module, stage)
+            self._explain(trainer, pl_module)
         self._waiting.append((recording, batch))
         full = sum(waiting.nbytes for waiting, _ in self._waiting) + recording.nbytes > _JOINED_BYTES
         # not at the end of the epoch: a callback that averages weights may have put others in place by then
         if full or batch_idx + 1 >= self._batches:
-            self._explain(trainer, pl_module, stage)
+            self._explain(trainer, pl_module)
 
-    def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
+    def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Explain and score what waits."""
         waiting, self._waiting = self._waiting, []
         recording, model = join_recordings([recording for recording, _ in waiting]), cast(ViTClassifier, pl_module)
@@ -249,7 +223,7 @@ class ExplanationCallback(L.Callback):
             targets, pairs = predicted_targets(batch, first)
         pairs = pairs.keep(owned(batch.index, trainer.global_rank, trainer.world_size)[pairs.image])
         probability = model.probabilities(recording.logits.float())[pairs.image, pairs.object]
-        wanted_pairs = self.selection.wants(stage, batch.index[pairs.image].tolist(), probability.tolist())
+        wanted_pairs = self.selection.wants(_stage(trainer), batch.index[pairs.image].tolist(), probability.tolist())
 
         single = batch.label.dim() == 1
         right = (batch.label.eq(first[:, 0]) if single else batch.label.gather(1, first)[:, 0] > 0)[pairs.image]
@@ -274,9 +248,10 @@ class ExplanationCallback(L.Callback):
         if any(wanted_pairs):
             self.selection.add(show(model, batch, pairs.keep(wanted), explanations, figures))
 
-    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
+    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._due(trainer):
             return
+        stage = _stage(trainer)
         for number, (method, scoring) in enumerate(self.scoring.items()):
             prefix = f"{stage}/loc" if number == 0 else f"{stage}/loc_{method}"
             figures = scoring.compute()
@@ -292,3 +267,7 @@ class ExplanationCallback(L.Callback):
             info = {"stage": stage, "epoch": trainer.current_epoch, "step": trainer.global_step, "fill": fill}
             log_panel(trainer.loggers, self._writer, run_dir(trainer) / "explanations", explained, info)
             self._last = (explained, info)
+
+
+def _stage(trainer: L.Trainer) -> Stage:
+    return "test" if trainer.testing else "val"
