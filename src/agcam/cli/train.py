@@ -167,7 +167,7 @@ class TrainCLI(LightningCLI):
             raise refused(error) from error
 
     def before_fit(self) -> None:
-        """Open the trackers first: one that cannot begin, or a folder of another run, should cost nothing."""
+        """Open the trackers first, so that one that cannot start, or a folder of another run, costs no time."""
         trainer = self.trainer
         open_trackers(trainer.loggers)
         protect(trainer)
