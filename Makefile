@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# a worker a core; what a module's tests share is made once
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .PHONY: quickstart test test-lowest lint types docs clean
 
@@ -7,10 +9,10 @@ quickstart: .venv/installed  ## train a small ViT on generated shapes and see wh
 	$(BIN)/python train.py fit --config configs/quickstart.yaml
 
 test: .venv/installed-dev lint types docs  ## lint, types, documentation and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-lowest: .venv-lowest/installed  ## every test against the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest
+	.venv-lowest/bin/python -m pytest $(PARALLEL)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

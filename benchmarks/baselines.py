@@ -1,4 +1,4 @@
-"""Other ways to the same heatmap, to be measured against: plain autograd over kept attention matrices."""
+"""Baselines that compute the same heatmap by plain autograd over kept attention matrices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class _KeepAttention(TorchFunctionMode):
-    """Computes attention step by step on detached inputs and keeps scores and attention of every call."""
+    """Compute attention step by step on detached inputs; keep scores and attention of every call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _KeepAttention(TorchFunctionMode):
 
 
 def eager(model: nn.Module, images: Tensor) -> Tensor:
-    """AG-CAM of the predicted class of a class-token ViT by one backward over all tokens: (B, N)."""
+    """Compute AG-CAM (B, N) of the predicted class of a class-token ViT by one backward pass over all tokens."""
     with _KeepAttention() as kept:
         logits = model(images)
     top = logits.max(1).values.sum()
@@ -40,7 +40,7 @@ def eager(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def one_image_at_a_time(model: nn.Module, images: Tensor) -> Tensor:
-    """As `eager`, image by image, with gradients of all parameters too: the usual research script."""
+    """Compute the same image by image, with gradients of all parameters too: the usual research script."""
     maps = []
     for image in images:
         model.zero_grad()

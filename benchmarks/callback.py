@@ -1,9 +1,9 @@
-"""What explaining and scoring every validation batch adds to validation.
+"""Measure what explaining and scoring every validation batch adds to validation.
 
 python benchmarks/callback.py [--cub DIR] [--rounds 7] [--output DIR]
 
-One fit, whose every second validation is explained: validations with and without follow each other in one process, as
-they do in a training. A validation is timed from its first hook to its last, loading included.
+In one fit every second validation is explained, so validations with and without explanations alternate in one process.
+A validation is timed from its first hook to its last, loading included.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-# as train.py does
+# as `agcam fit` does
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
@@ -33,17 +33,17 @@ from agcam.training.classifier import ViTClassifier
 
 
 class Stopwatch(L.Callback):
-    """Remembers how long each validation took."""
+    """Record how long each validation takes."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start."""
+        """Start the clock."""
         self.started = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop."""
+        """Stop the clock."""
         self.seconds.append(time.perf_counter() - self.started)
 
 
@@ -93,7 +93,7 @@ def main() -> None:
 def _measure(
     case: str, model: dict[str, Any], data: ImageDataModule, truth: Any, batches: int | None, rounds: int
 ) -> dict[str, Any]:
-    """A fit of 2 · (`rounds` + 1) epochs of a single training batch; the first two warm up."""
+    """Fit for 2 · (`rounds` + 1) epochs of a single training batch; return the times without the first two epochs."""
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         trainer = L.Trainer(

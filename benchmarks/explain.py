@@ -1,4 +1,4 @@
-"""What an explanation costs, against a plain forward of the same model, batch and precision.
+"""Measure what an explanation costs, beside a plain forward pass of the same model, batch and precision.
 
 python benchmarks/explain.py [--device cuda] [--model vit_base_patch16_224] [--batch 8] [--output DIR]
 
@@ -134,12 +134,12 @@ def _integrated_gradients(model: nn.Module, images: Tensor) -> Any:
 
 
 def _peak(options: argparse.Namespace) -> int:
-    """Bytes at the peak of two runs of one variant above those before the model was made."""
-    # libraries, thread pools and lazy imports come with the first run, of a model that weighs nothing
+    """Return the peak of two runs of one variant, in bytes above what was used before the model was made."""
+    # a first run, of a tiny model, loads libraries, thread pools and lazy imports
     small = timm.create_model("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=2).eval().to(options.device)
     _variants(small, torch.zeros(1, 3, 224, 224, device=options.device), options)[options.only]()
     before = resident_bytes(peak=False)
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     model, images = _subject(options)
     run = _variants(model, images, options)[options.only]
     run()
@@ -148,7 +148,7 @@ def _peak(options: argparse.Namespace) -> int:
 
 
 def _peak_of(name: str) -> int:
-    """The median of several processes: where the heap's holes lie is luck, worth a fifth of the figure."""
+    """Return the median peak of several processes: fragmentation of the heap changes it by up to a fifth."""
     command = [sys.executable, *sys.argv, "--only", name]
     runs = range(1 if name in _SLOW else 5)
     printed = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in runs]

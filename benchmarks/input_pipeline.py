@@ -1,4 +1,4 @@
-"""Loading: our transforms against torchvision's, with and without the cache, and what the loader's switches do."""
+"""Measure loading: our transforms and torchvision's, with and without the cache, and the loader's switches."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Runs = dict[str, Callable[[], object]]
 
 
 def transforms(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Timing]]]:
-    """Training transforms and collating on one core, from decoded images and from files."""
+    """Time training transforms and collating on one core, from decoded images and from files."""
     with _pictures(options) as items, one_core():
         examples = [_example(item, read_image(item.path)) for item in items]
         ours, theirs = Transform(CONFIG, AUGMENTATION), _torchvision()
@@ -77,7 +77,7 @@ def transforms(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str
 
 
 def cache(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Timing]]]:
-    """An epoch on one core without the cache, the one that builds it (on all cores), and the ones after it."""
+    """Time an epoch on one core without the cache, the one that builds it (on all cores), and the ones after it."""
     with _pictures(options) as items, one_core(), tempfile.TemporaryDirectory() as folder:
         source = FileDataset(items, ["something"], multilabel=False)
         fresh = itertools.count()
@@ -104,7 +104,7 @@ def cache(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Tim
 
 
 def switches(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Timing]]]:
-    """Two epochs of training on the device from loader workers: page-locked memory and workers that stay."""
+    """Time two epochs of training from loader workers, with and without page-locked memory and persistent workers."""
     with _pictures(options) as items:
         source = FileDataset(items, ["something"], multilabel=False)
         loop = BareLoop(make_classifier(options.model), 1000, options.device, bf16=True)
@@ -118,7 +118,7 @@ def switches(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, 
                 loop.train(loader)
 
         runs: Runs = {
-            f"{'pinned' if pinned else 'pageable'} memory, workers {'stay' if persistent else 'start anew'}": partial(
+            f"{'pinned' if pinned else 'pageable'} memory, workers {'stay' if persistent else 'start again'}": partial(
                 two_epochs, pinned, persistent
             )
             for pinned, persistent in itertools.product([False, True], repeat=2)
@@ -128,7 +128,7 @@ def switches(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, 
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """What a loader worker has: neither torch nor OpenCV start threads."""
+    """Work as a loader worker does: neither torch nor OpenCV starts threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -140,7 +140,7 @@ def one_core() -> Iterator[None]:
 
 
 def _torchvision() -> Callable[[torch.Tensor, Example, int], Sample]:
-    """The steps of `Transform` as torchvision's tutorials write them: uint8 until the end, bilinear."""
+    """Make the steps of `Transform` as torchvision's tutorials write them: uint8 until the end, bilinear."""
     a = AUGMENTATION
     compose = v2.Compose(
         [
@@ -176,7 +176,7 @@ def _load(load: Loader, count: int) -> None:
 
 @contextmanager
 def _pictures(options: argparse.Namespace) -> Iterator[list[Item]]:
-    """Photographs to load: those of --images, or drawn ones."""
+    """Yield photographs to load: those of --images, or drawn ones."""
     with tempfile.TemporaryDirectory() as folder:
         if options.images:
             paths = find_image_files(options.images).paths[: options.count]
@@ -187,13 +187,13 @@ def _pictures(options: argparse.Namespace) -> Iterator[list[Item]]:
 
 
 def _draw(rng: np.random.Generator, path: Path, width: int, height: int) -> Path:
-    """Soft noise, ellipses with hard edges, and fine grain: about as many bytes a pixel as a photograph has."""
+    """Draw soft noise, ellipses with hard edges, and fine grain: about as many bytes per pixel as a photograph."""
     coarse = rng.integers(0, 256, (height // 50, width // 50, 3)).astype(np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     for _ in range(8):
-        centre, axes = rng.integers(0, width, 2), rng.integers(5, max(6, height // 4), 2)
+        center, axes = rng.integers(0, width, 2), rng.integers(5, max(6, height // 4), 2)
         color = rng.integers(0, 256, 3).tolist()
-        cv2.ellipse(image, centre.tolist(), axes.tolist(), float(rng.integers(180)), 0, 360, color, -1)
+        cv2.ellipse(image, center.tolist(), axes.tolist(), float(rng.integers(180)), 0, 360, color, -1)
     grain = rng.normal(0, 6, (height, width, 1))
     Image.fromarray((image + grain).clip(0, 255).astype(np.uint8)).save(path, quality=90)
     return path

@@ -1,4 +1,4 @@
-"""What explaining and training leave behind in a process: bytes, open files, threads, processes, as they go on.
+"""Measure how memory, open files, threads and processes grow while a process explains or trains.
 
 Run: python benchmarks/memory.py --output benchmarks/results  (20,000 images twice, 50 epochs; some minutes)
 """
@@ -41,7 +41,7 @@ BATCH, SIDE, CLASSES = 16, 32, 10
 
 @dataclass
 class Watch:
-    """Looks at this process now and then."""
+    """Samples of this process over time."""
 
     at: list[int] = field(default_factory=list)
     resident: list[int] = field(default_factory=list)
@@ -50,17 +50,17 @@ class Watch:
     processes: list[int] = field(default_factory=list)
 
     def look(self, at: int) -> None:
-        """Note what there is after `at` images or epochs."""
+        """Take a sample after `at` images or epochs."""
         gc.collect()
         self.at.append(at)
         self.resident.append(resident_bytes(peak=False))
-        self.files.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208  # names, of which one is gone by now
+        self.files.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208  # names; the one of this listing is closed by now
         self.threads.append(len(list(Path("/proc/self/task").iterdir())))
         children = [task / "children" for task in Path("/proc/self/task").iterdir()]
         self.processes.append(sum(len(path.read_text().split()) for path in children if path.exists()))
 
     def row(self, what: str, unit: str) -> dict[str, Any]:
-        """Slope by least squares, growth and counts, the first fifth left out: it loads what is loaded once."""
+        """Return slope (least squares), growth and counts, without the first fifth, which loads what is loaded once."""
         later = slice(len(self.at) // 5, None)
         at, resident = self.at[later], self.resident[later]
         ends = {name: [getattr(self, name)[later][i] for i in (0, -1)] for name in ("files", "threads", "processes")}
@@ -70,23 +70,23 @@ class Watch:
 
 
 class EpochWatch(L.Callback):
-    """Looks after each epoch, when the loaders' workers are gone."""
+    """Take a sample after each epoch, when the loaders' workers have ended."""
 
     def __init__(self) -> None:
         self.watch = Watch()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The epoch before is over with all that belongs to it."""
+        """Take a sample: the epoch before has ended with all that belongs to it."""
         if trainer.current_epoch:
             self.watch.look(trainer.current_epoch)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The last one."""
+        """Take a sample of the last epoch."""
         self.watch.look(trainer.current_epoch)
 
 
 def explained_in_memory(images: int) -> Watch:
-    """`agcam.explain`, batch after batch."""
+    """Run `agcam.explain` batch after batch."""
     model = timm.create_model("vit_tiny_patch16_224", img_size=SIDE, num_classes=CLASSES, **SMALL).eval()
     watch = Watch()
     for number in range(images // BATCH):
@@ -97,7 +97,7 @@ def explained_in_memory(images: int) -> Watch:
 
 
 def explained_on_disk(images: int, folder: Path) -> Watch:
-    """What `explain.py images` does: photographs in, overlays, heatmaps and predictions out."""
+    """Do what `agcam images` does: photographs in, overlays, heatmaps and predictions out."""
     pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     first, *others = paths = [folder / f"{number:06d}.jpg" for number in range(images)]
     Image.fromarray(pixels).save(first)
@@ -121,7 +121,7 @@ def explained_on_disk(images: int, folder: Path) -> Watch:
 
 
 def fitted(epochs: int, folder: Path) -> Watch:
-    """Training with the callback, loader workers, metrics and pictures on disk and in W&B."""
+    """Train with the callback, loader workers, metrics and pictures on disk and in W&B."""
     watcher = EpochWatch()
     trainer = L.Trainer(
         accelerator="cpu",

@@ -30,7 +30,7 @@ class Timing:
 
     @property
     def ratio(self) -> float:
-        """Median over rounds of the ratio to the first variant: what this machine does meanwhile cancels out."""
+        """Median over rounds of the ratio to the first variant: other load on the machine cancels out."""
         return statistics.median(self.ratios)
 
 
@@ -52,20 +52,20 @@ def interleave(variants: dict[str, Callable[[], object]], rounds: int, device: s
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
 
 def resident_bytes(peak: bool) -> int:
-    """This process's resident memory now, or at its highest since it started."""
+    """Return this process's resident memory now, or its peak since the start."""
     field = "VmHWM:" if peak else "VmRSS:"
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
 
 
 def machine(device: str) -> dict[str, str]:
-    """Where and with what a figure was measured."""
+    """Describe the machine and the versions of a measurement."""
     name = torch.cuda.get_device_name() if device.startswith("cuda") else _processor()
     versions = {p: importlib.metadata.version(p) for p in ("torch", "timm", "lightning")}
     return {

@@ -1,4 +1,4 @@
-"""How many bytes an epoch's pictures take in each tracker: the default panel of 16 photographs at 224 pixels.
+"""Measure how many bytes an epoch's pictures take in each tracker: the default panel of 16 photographs at 224 px.
 
 Run: python benchmarks/tracker_bytes.py  (needs scikit-learn for its two sample photographs, tensorboard and mlflow)
 """
@@ -25,7 +25,7 @@ IMAGES, EPOCHS, SIDE, GRID = 16, 3, 224, 14
 
 
 def panel(epoch: int) -> list[ExplainedImage]:
-    """Crops of real photographs; heatmaps as smooth as a ViT's."""
+    """Make a panel from crops of real photographs and heatmaps as smooth as a ViT's."""
     rng = np.random.default_rng(epoch)
     photographs = load_sample_images().images
     shown = []
@@ -55,7 +55,7 @@ def panel(epoch: int) -> list[ExplainedImage]:
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Return the bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 

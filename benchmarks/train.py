@@ -1,4 +1,4 @@
-"""What training costs beside a loop and transforms written out by hand, and what the image cache saves.
+"""Measure what training costs beside a hand-written loop and transforms, and what the image cache saves.
 
 python benchmarks/train.py [--only a b c d e] [--device cuda --precision bf16] [--images DIR] [--output DIR]
 
@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-# as train.py does
+# as `agcam fit` does
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 

@@ -1,4 +1,4 @@
-"""Training with Lightning's Trainer and with a loop written out, of the same model on the same batches."""
+"""Measure training by Lightning's Trainer and by a hand-written loop, of the same model on the same batches."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Log = Callable[[dict[str, float]], object]
 
 
 class BareLoop:
-    """What `ViTClassifier` and Trainer do, as a script would: AdamW over layer-wise groups, a cosine by step."""
+    """What `ViTClassifier` and Trainer do, as a script: AdamW over layer-wise groups, a cosine schedule by step."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class BareLoop:
         self.loss = torch.tensor(math.nan)
 
     def train(self, batches: Iterable[Batch], log: Log | None = None) -> None:
-        """Steps on every batch."""
+        """Take a step on every batch."""
         self.model.train()
         for batch in batches:
             there = batch.to(self.device, non_blocking=True)
@@ -75,7 +75,7 @@ class BareLoop:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch], log: Log) -> None:
-        """Mean loss and the share of images whose class is the first, or among the first five."""
+        """Log the mean loss, top-1 accuracy and top-5 accuracy."""
         self.model.eval()
         sums, count = torch.zeros(3, device=self.device), 0
         for batch in batches:
@@ -94,7 +94,7 @@ class BareLoop:
 
 
 class InMemory:
-    """A loader of batches that are there already; Lightning takes a list for several loaders."""
+    """A loader of batches in memory; a plain list would mean several loaders to Lightning."""
 
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
@@ -107,7 +107,7 @@ class InMemory:
 
 
 class Turns(L.Callback):
-    """Lets the written-out loop have its turn whenever Lightning begins one, and times both.
+    """Run the hand-written loop for a turn whenever Lightning starts one, and time both.
 
     Args:
         other: the loop's turn.
@@ -120,19 +120,19 @@ class Turns(L.Callback):
         self.started: float | None = None
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A turn of an epoch begins."""
+        """Start a turn, where a turn is an epoch."""
         if self.steps is None:
             self._change()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """A turn of some steps begins."""
+        """Start a turn, where a turn is some steps."""
         if self.steps is not None and batch_idx % self.steps == 0:
             self._change()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The last turn ends."""
+        """End the last turn."""
         self._stop()
 
     def _change(self) -> None:
@@ -149,7 +149,7 @@ class Turns(L.Callback):
             self.seconds["Lightning"].append(time.perf_counter() - self.started)
 
     def timings(self) -> dict[str, Timing]:
-        """Without the first turn, which warms up."""
+        """Return the times without the first turn, which warms up."""
         bare = self.seconds["bare loop"][1:]
         return {
             name: Timing(own[1:], [o / b for o, b in zip(own[1:], bare, strict=True)])
@@ -158,7 +158,7 @@ class Turns(L.Callback):
 
 
 def steps(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Timing]]]:
-    """Training steps alone, turn by turn within one fit."""
+    """Time training steps alone, turn by turn within one fit."""
     for case, classifier, batches in _cases(options):
         turn = _times(batches, options.steps)
         total = len(turn) * (options.rounds + 1)
@@ -171,7 +171,7 @@ def steps(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Tim
 
 
 def fits(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Timing]]]:
-    """Epochs of some steps, validation and a CSV log."""
+    """Time epochs of some steps, validation and a CSV log."""
     for case, classifier, batches in _cases(options):
         training, validation = _times(batches, options.steps), batches
         loop = BareLoop(classifier, len(training) * (options.rounds + 1), options.device, options.precision == "bf16")
@@ -191,7 +191,7 @@ def fits(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Timi
 
 
 def variants(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Timing]]]:
-    """The written-out loop with this or that switched on."""
+    """Time the hand-written loop with different precisions and optimizers."""
     classifier = make_classifier(options.model)
     batches = _times(_batches(224, options.batch, options.device), options.steps)
     kinds = {
@@ -207,7 +207,7 @@ def variants(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, 
 
 
 def make_classifier(backbone: str, **arguments: Any) -> ViTClassifier:
-    """One that needs no data module."""
+    """Make a classifier that needs no data module."""
     names = [str(number) for number in range(CLASSES)]
     torch.manual_seed(0)
     return ViTClassifier(backbone, class_names=names, multilabel=False, warmup_epochs=0, **arguments)
@@ -225,7 +225,7 @@ def _cases(options: argparse.Namespace) -> Iterator[tuple[str, ViTClassifier, li
 
 
 def _batches(size: int, count: int, device: str) -> list[Batch]:
-    """Two batches in memory, page-locked as the loader would make them."""
+    """Make two batches in memory, page-locked as the loader would make them."""
     made = []
     for start in (0, count):
         image, label = torch.randn(count, 3, size, size), torch.randint(CLASSES, (count,))
@@ -253,6 +253,6 @@ def _trainer(options: argparse.Namespace, turns: Turns, **arguments: Any) -> L.T
 
 
 def _expect_equal(loop: BareLoop, trainer: L.Trainer) -> None:
-    """Both trained on the same: a difference would mean that their times cannot be compared."""
+    """Raise if the losses differ: then the two did not train alike, and their times cannot be compared."""
     theirs, ours = float(trainer.callback_metrics["train/loss"]), float(loop.loss)
     assert math.isclose(theirs, ours, rel_tol=0.02), f"the losses differ: Lightning {theirs}, bare loop {ours}"

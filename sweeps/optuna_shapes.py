@@ -3,8 +3,9 @@
     pip install optuna
     python sweeps/optuna_shapes.py --trials 20
 
-Each trial is the quickstart (76 seconds on two Xeon cores) with other settings. What follows `--` goes to train.py: `--
---trainer.max_epochs 2` for quicker trials. Trials are kept in runs/optuna/study.db: the same command resumes the study.
+Each trial is the quickstart (76 seconds on two Xeon cores) with other settings. What follows `--` is passed to
+`agcam fit`: `-- --trainer.max_epochs 2` for quicker trials. Trials are kept in runs/optuna/study.db: run the command
+again to resume.
 """
 
 import argparse
@@ -20,7 +21,7 @@ CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 
 
 def accuracy(trial: optuna.Trial, folder: Path, more: list[str]) -> float:
-    """Validation accuracy of the last epoch of one training run."""
+    """Train once; return the validation accuracy of the last epoch."""
     run = folder / f"trial_{trial.number:03d}"
     arguments = {
         "model.lr": trial.suggest_float("model.lr", 1e-4, 5e-3, log=True),

@@ -17,8 +17,8 @@ torch.set_num_threads(1)
 
 import wandb  # noqa: E402  # after the environment is set
 
-from agcam.data.export import write_cub, write_voc  # noqa: E402  # after the environment is set
 from agcam.data.shapes import ShapesDataset  # noqa: E402  # as above
+from data_set_layouts import write_cub, write_voc  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="session")

@@ -218,7 +218,7 @@ def test_a_head_beside_the_backbone_is_explained_as_agcam_explain_does(tmp_path:
 
 @pytest.mark.parametrize(
     ("module", "said"),
-    [(NoForward("parts"), "define forward"), (OwnHead("parts"), "call self.images. in validation_step")],
+    [(NoForward("parts"), "define forward"), (OwnHead("parts"), "call self.images. in")],
 )
 def test_a_head_that_nobody_can_see_is_refused(module: Users, said: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=said):

@@ -144,7 +144,7 @@ def test_the_end_of_a_run_is_in_last_ckpt(args: dict[str, object], tmp_path: Pat
     callbacks = f"--trainer.callbacks={saver(**BEST | args)}"
     assert main(recipe(SHORTEST, tmp_path, callbacks, epochs)) == 0
     assert last_step(tmp_path) == 5 * STEPS
-    longer = ["--trainer.max_epochs=7", "--ckpt_path=last"]  # which is where training goes on
+    longer = ["--trainer.max_epochs=7", "--ckpt_path=last"]  # where training resumes
     assert main(recipe(SHORTEST, tmp_path, callbacks, *longer)) == 0
     again = csv_rows(tmp_path / "version_1/metrics.csv")
     assert [(row["epoch"], row["step"]) for row in again if "train/loss" in row] == [(5, 10), (5, 11), (6, 12), (6, 13)]

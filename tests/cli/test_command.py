@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from agcam.cli.explain_options import METRICS, SLOW_METRICS
 from agcam.cli.main import COMMANDS, main
 from agcam.cli.train_help import DATA_OPTIONS, DEFAULTS, check_option_names
 from agcam.cli.train_help import GROUPS as GROUPS_OF_HELP
+from agcam.console.one_line import print_error
 from agcam.metrics.registry import registered
 
 
@@ -101,3 +103,24 @@ def test_the_metrics_of_the_help_are_those_that_are_declared() -> None:
     declared = {name: spec.help for name, spec in registered().items() if spec.rows.__module__.startswith("agcam.")}
     assert declared == {**METRICS, **SLOW_METRICS}
     assert [spec.slow for spec in registered().values() if spec.name in SLOW_METRICS] == [True] * len(SLOW_METRICS)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_ends_the_command_quietly(unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "agcam", "--help"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_error(BrokenPipeError(32, "Broken pipe")) == 1
+    assert "BrokenPipeError" in capsys.readouterr().err

@@ -100,7 +100,7 @@ def test_memory_that_runs_out_says_what_to_make_smaller(
     assert main(FIT) == 2
     error = the_error(capsys.readouterr().err)
     assert error.startswith(
-        f"memory ran out (tried to get {tried}); take smaller batches (train.py: --data.batch_size, "
+        f"memory ran out (tried to get {tried}); take smaller batches (agcam fit: --data.batch_size, "
     )
 
 
@@ -219,7 +219,7 @@ def test_explain_ends_in_the_same_way(
     assert the_error(capsys.readouterr().err).startswith("unexpected KeyError: 'nothing' (at ")
     monkeypatch.setattr("agcam.cli.images.explain_images", partial(_step_of, _gpu_memory))
     assert explain_main(args) == 2
-    assert "explain.py: --batch-size" in the_error(capsys.readouterr().err)
+    assert "agcam images and benchmark: --batch-size" in the_error(capsys.readouterr().err)
     assert explain_main([*args, "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
 

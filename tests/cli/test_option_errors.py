@@ -52,7 +52,7 @@ def the_error(capsys: pytest.CaptureFixture[str]) -> str:
         ([*SHAPES, "--optimizer=SGD"], "--optimizer: expected null: the classifier makes its own"),
         ([*SHAPES, "--lr_scheduler=StepLR"], "set --model.lr, --model.weight_decay, --model.layer_decay and"),
         ([*SHAPES, "--ckpt_path=best"], "--ckpt_path best: no run is in progress"),
-        ([*SHAPES, "--config=gone.yaml"], "gone.yaml: no such configuration"),
+        ([*SHAPES, "--config=gone.yaml"], "gone.yaml: no such file; expected a configuration"),
     ],
 )
 def test_an_option_is_named_with_what_was_found_and_expected(

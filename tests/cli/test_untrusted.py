@@ -340,7 +340,7 @@ def test_yaml_makes_no_objects(text: str, tmp_path: Path, capsys: pytest.Capture
     path = tmp_path / "config.yaml"
     path.write_text(text.format(boom=tmp_path / "boom"))
     assert train(["fit", "--config", str(path)]) == 2
-    assert f"error: {path}:1: not a readable YAML file" in capsys.readouterr().err
-    with pytest.raises(DataError, match=r"config\.yaml:1: not a readable YAML file"):
+    assert f"error: {path}:1: cannot be read as YAML" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"config\.yaml:1: cannot be read as YAML"):
         open_split(path, [], "val", InputConfig())
     assert not (tmp_path / "boom").exists()

@@ -78,9 +78,14 @@ def test_without_segmentations_the_mask_is_none(tree: Path) -> None:
     [
         ("images.txt", "2 0", "2", "images.txt:2.*expected an id and 1 value"),
         ("image_class_labels.txt", "3 ", "99 ", "image_class_labels.txt: no line for image 3"),
-        ("bounding_boxes.txt", "1 ", "1 x", "bounding_boxes.txt.*image 1.*expected x y w h"),
+        ("bounding_boxes.txt", "1 ", "1 x", "bounding_boxes.txt.*image 1.*expected four numbers: x y width height"),
         ("train_test_split.txt", "1 1", "1 7", "train_test_split.txt: image 1 has '7'"),
-        ("classes.txt", "1 001", "77 001", "image_class_labels.txt: image .* has class '1', not in classes.txt"),
+        (
+            "classes.txt",
+            "1 001",
+            "77 001",
+            "image_class_labels.txt: image .* has class '1', which classes.txt does not list",
+        ),
         ("images.txt", "2 0", "1 0", "id 1 appears twice"),
     ],
 )

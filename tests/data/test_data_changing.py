@@ -44,8 +44,8 @@ def repaint(path: Path) -> None:
     ("change", "said"),
     [
         (Path.unlink, "no such image"),
-        (repaint, "has changed since the run began"),
-        (touch, "has changed since the run began"),
+        (repaint, "has changed since the run started"),
+        (touch, "has changed since the run started"),
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "not a readable image"),
     ],
     ids=["gone", "repainted", "touched", "truncated"],
@@ -66,7 +66,7 @@ def test_a_mask_that_changes_is_named(voc_root: Path, tmp_path: Path) -> None:
     source = VOC2012(root=str(root), classes=CLASSES).open("val")
     mask = source.items[0].mask
     touch(mask)
-    with pytest.raises(DataError, match=f"^{re.escape(str(mask))}: has changed since the run began"):
+    with pytest.raises(DataError, match=f"^{re.escape(str(mask))}: has changed since the run started"):
         source[0]
 
 

@@ -12,9 +12,9 @@ from mutations import broken_text
 from PIL import Image
 
 from agcam.data import CUB200, VOC2012, ImageNet1k
-from agcam.data.export import write_cub, write_voc
 from agcam.data.module import ImageDataModule
 from agcam.data.shapes import CLASSES, ShapesDataset
+from data_set_layouts import write_cub, write_voc
 
 
 def opened(data: ImageDataModule) -> None:

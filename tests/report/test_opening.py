@@ -163,6 +163,6 @@ def test_photographs_without_labels_say_what_is_missing(bare_page: Path, visit: 
     assert not page.all("#outcome, #method, #frame, #boxes, #masks")
     page.one(".card .open").click()
     text = page.text("dialog")
-    assert "nothing says where it is" in text
-    assert "Nobody has marked where the object is" in text
-    assert "explain.py benchmark" in text
+    assert "No box or outline of this class is known here." in text
+    assert "The object has no box or outline" in text
+    assert "agcam benchmark" in text

@@ -253,15 +253,15 @@ def test_everything_measured_has_words() -> None:
     for spec in metric_specs().values():
         assert spec.help
         for value in spec.values:
-            word = words.figure(value.name)
+            word = words.value(value.name)
             assert (word.label, word.help, word.higher_is_better) == (value.label, value.help, value.higher_is_better)
             assert word.label
             assert word.help
         for curve in spec.curves:
             assert words.curve(curve.name).help
-    assert all(words.figure(f"val/loc/{name}").help for name in FIGURES)
+    assert all(words.value(f"val/loc/{name}").help for name in FIGURES)
     assert all(words.method(name) for name in methods())
     assert words.method("rollout").endswith("It does not depend on the class.")
     assert words.method("os:system") == ""
     assert words.method("agcam:feature_map=softmax").endswith("Here with feature_map=softmax.")
-    assert words.figure("val/new_thing").label == "val new thing"
+    assert words.value("val/new_thing").label == "val new thing"

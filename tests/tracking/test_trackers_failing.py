@@ -1,4 +1,4 @@
-"""Trackers that cannot begin, and trackers that fail while the model trains."""
+"""Trackers that cannot start, and trackers that fail while the model trains."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fit(folder: Path, loggers: list[Logger], *callbacks: L.Callback, gallery: in
             datamodule=Shapes(train_size=16, val_size=9, batch_size=8, num_workers=0),
         )
     assert trainer.state.finished
-    return [str(w.message) for w in caught if "Training goes on" in str(w.message)]
+    return [str(w.message) for w in caught if "Training continues" in str(w.message)]
 
 
 class AtEpoch(L.Callback):
@@ -92,7 +92,7 @@ def test_wandb_whose_process_is_killed_is_reported_once(tmp_path: Path) -> None:
     ]
     process = start(args, tmp_path / "printed")
     assert process.wait() == 0, process.printed
-    assert process.printed.count("WandbLogger failed (ConnectionResetError: Connection lost). Training goes on") == 1
+    assert process.printed.count("WandbLogger failed (ConnectionResetError: Connection lost). Training continues") == 1
     rows = csv_rows(tmp_path / "agcam" / "killed" / "metrics.csv")  # beside the checkpoints, though nobody asked
     assert (len(column(rows, "train/loss")), len(column(rows, "val/loc/iou"))) == (6, 3)
     panels = (tmp_path / "agcam" / "killed" / "explanations").glob("val_epoch_*/panel.json")
@@ -130,7 +130,7 @@ def test_a_server_that_does_not_answer_at_the_start_is_an_error(
     monkeypatch.chdir(tmp_path)
     assert main([*FIT, f"--trainer.logger={logger('MLFlowLogger', tracking_uri=uri)}"]) == 2
     printed = capsys.readouterr().err
-    assert f"error: MLFlowLogger cannot begin a run: MlflowException: API request to {uri}" in printed
+    assert f"error: MLFlowLogger cannot start a run: MlflowException: API request to {uri}" in printed
     assert printed.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -202,7 +202,7 @@ def test_a_tracker_that_fails_slowly_is_left_alone_for_a_while(tmp_path: Path, m
     guard.guard_loggers([slow])
     guard.guard_loggers([slow])
     monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: slow.now))
-    with pytest.warns(UserWarning, match=r"^Slow failed \(TimeoutError: no answer\)\. Training goes on"):
+    with pytest.warns(UserWarning, match=r"^Slow failed \(TimeoutError: no answer\)\. Training continues"):
         slow.log_metrics({})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

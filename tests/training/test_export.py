@@ -1,4 +1,4 @@
-"""What `train.py export` writes is what timm, `open_exported` and `--model.weights` read: the same logits."""
+"""What `agcam export` writes is what timm, `open_exported` and `--model.weights` read: the same logits."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def test_the_folder_opens_as_the_same_classifier(multilabel: bool, tmp_path: Pat
 
 
 def test_a_folder_that_is_none_or_broken_is_one_error(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no config\.json in it; expected a folder that train\.py export wrote"):
+    with pytest.raises(ModelError, match=r"no config\.json in it; expected a folder that `agcam export` wrote"):
         open_exported(tmp_path)
     config = json.loads((folder / "config.json").read_text())
     for wrong in (config | {"pretrained_cfg": {}}, [], config | {"model_args": None}):
         (tmp_path / "config.json").write_text(json.dumps(wrong))
-        with pytest.raises(ModelError, match=r"config\.json: not as train\.py export writes it"):
+        with pytest.raises(ModelError, match=r"config\.json: not as `agcam export` writes it"):
             open_exported(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"model\.safetensors: no such weights file"):

@@ -1,4 +1,4 @@
-"""Two results side by side: which values differ, and is the difference more than chance?"""
+"""Compare two results: which values differ, and is the difference more than chance?"""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Comparison:
     Attributes:
         value: its name.
         higher_is_better: whether more is better; None where neither is.
-        a: what A has.
-        b: what B has.
+        a: the value of A.
+        b: the value of B.
         difference: B - A with its interval and p-value.
         count: how many rows both have.
     """
@@ -37,7 +37,7 @@ class Comparison:
     count: int
 
     def worse(self, tolerance: float) -> bool:
-        """Whether B is worse by more than `tolerance`, and the interval says that it is worse at all."""
+        """Return whether B is worse by more than `tolerance` and the interval excludes zero."""
         if self.higher_is_better is None:
             return False
         sign = 1 if self.higher_is_better else -1
@@ -46,10 +46,10 @@ class Comparison:
 
 
 def open_results(folder: Path) -> Shard:
-    """All rows that a finished benchmark left in its output folder.
+    """Read all rows of a finished benchmark from its output folder.
 
     Raises:
-        DataError: if it is no such folder, or the benchmark was not finished.
+        DataError: if the folder is not that of a benchmark, or the benchmark was not finished.
     """
     images = read_json(folder / "results.json").images
     paths = sorted((folder / "shards").glob("*.npz"))
@@ -102,7 +102,7 @@ def _compare_value(value: Value, one: torch.Tensor, other: torch.Tensor, groups:
 
 
 def _common(a: Shard, b: Shard) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of A and of B that are the same class of the same image, by name."""
+    """Find the rows of A and of B that are the same class of the same image, by name."""
     of_b = {key: row for row, key in enumerate(zip(b.pairs["name"], b.pairs["target"], strict=True))}
     rows = [
         (row, of_b[key]) for row, key in enumerate(zip(a.pairs["name"], a.pairs["target"], strict=True)) if key in of_b

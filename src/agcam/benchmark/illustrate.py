@@ -1,4 +1,4 @@
-"""The pictures of a benchmark: curves of the whole set, and a few images with the heatmaps that were measured."""
+"""Draw the pictures of a benchmark: curves over all images, and a few images with the heatmaps that were measured."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def illustrate(found: Results, shard: Shard, job: Job, config: BenchmarkConfig, 
         targets = torch.from_numpy(shard.pairs["target"][shard.shown[_first_rows(image)[few]]])
         peaks(job.subject.model, batch.image[few].to(device), pixels[few], figures / "peaks", targets.to(device))
     fill = [round(255 * channel) for channel in job.subject.input_config.mean]
-    shown = _explained(shard, job, config, batch, image, pixels)
-    write_panel(output / "panel", shown, {"stage": "benchmark", "fill": fill})
+    images = _explained(shard, job, config, batch, image, pixels)
+    write_panel(output / "panel", images, {"stage": "benchmark", "fill": fill})
 
 
 def _first_rows(image: np.ndarray) -> np.ndarray:
-    """The first of the shown pairs of each image, in the order of the images."""
+    """Return the first of the shown pairs of each image, in the order of the images."""
     return np.unique(image, return_index=True)[1]
 
 

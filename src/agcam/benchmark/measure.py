@@ -1,4 +1,4 @@
-"""Measuring one batch: every method explains it, every metric scores the heatmaps."""
+"""Measure one batch: every method explains it, every metric scores the heatmaps."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from agcam.metrics.spec import MetricSpec
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What is measured of every batch.
+    """What is measured on every batch.
 
     Attributes:
         methods: the rows of the table.
         metrics: its columns.
         against_masks: whether overlaps and pointing are scored against masks instead of boxes.
-        batch_size: images a forward.
+        batch_size: images in a forward pass.
         save_heatmaps: whether to keep all heatmaps.
     """
 
@@ -49,10 +49,10 @@ def measure(
 
     Args:
         model: gives logits (n, C).
-        multilabel: whether probabilities are a sigmoid for each class.
+        multilabel: whether probabilities are a sigmoid for each class instead of a softmax.
         batch: on the model's device.
         config: what is measured.
-        shown: positions in the data set of images whose heatmaps are kept with the rows, to be shown.
+        shown: positions in the data set of the images whose heatmaps are kept, to be shown.
     """
     found = Shard()
     with evaluating(model), torch.inference_mode():
@@ -78,7 +78,7 @@ def measure(
         found.seconds[method.label] = np.array([seconds / len(batch)])
         found.broken[method.label] = ~finite.cpu().numpy()
         found.rows[method.label] = {
-            name: _at_pairs(known.cpu().numpy(), kept.cpu().numpy(), len(maps))
+            name: _all_rows(known.cpu().numpy(), kept.cpu().numpy(), len(maps))
             for name, known in rows.items()
             if known is not None
         }
@@ -91,7 +91,7 @@ def measure(
 def _inputs(
     model: nn.Module, multilabel: bool, batch: Batch, pairs: Pairs, first: Tensor, config: BenchmarkConfig
 ) -> MetricInputs:
-    """The batch's pairs, their heatmaps yet to come."""
+    """Collect the inputs of the metrics, except the heatmaps."""
     boxes, _ = box_truth(batch, pairs)
     masks, ignore, _ = mask_truth(batch, pairs)
     count = torch.bincount(pairs.image, minlength=len(batch))
@@ -141,7 +141,8 @@ def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def _at_pairs(rows: np.ndarray, kept: np.ndarray, count: int) -> np.ndarray:
-    spread = np.full((count, rows.shape[1]), np.nan, dtype=np.float32)
-    spread[kept] = rows
-    return spread
+def _all_rows(rows: np.ndarray, kept: np.ndarray, count: int) -> np.ndarray:
+    """Put the rows of the `kept` pairs among those of all `count` pairs; NaN elsewhere."""
+    all_rows = np.full((count, rows.shape[1]), np.nan, dtype=np.float32)
+    all_rows[kept] = rows
+    return all_rows

@@ -1,4 +1,4 @@
-"""Which methods are compared: names of `agcam.methods()` or functions, with options where one asks for an ablation."""
+"""The methods that are compared: names of `agcam.methods()` or functions, with options for the paper's ablations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Method:
     """One row of the table.
 
     Attributes:
-        label: as it was asked for, such as "agcam:feature_map=softmax".
+        label: as the user wrote it, such as "agcam:feature_map=softmax".
         name: of `agcam.methods()`, or "my_package.module:function".
         options: keyword arguments for `agcam.explain`.
     """
@@ -32,10 +32,10 @@ class Method:
 
 
 def parse_methods(labels: list[str]) -> list[Method]:
-    """Parse labels "NAME" or "NAME:option=value,…"; each method comes once, and the controls at the end.
+    """Parse labels "NAME" or "NAME:option=value,…"; return each method once, the controls last.
 
     A name is one of `agcam.methods()`, or "my_package.module:function" for a function that is not registered. "all"
-    stands for the default ones and every other registered one.
+    stands for the default methods and every other registered one.
 
     Examples:
         >>> [method.label for method in parse_methods(["agcam", "rollout:head_fusion=max"])]

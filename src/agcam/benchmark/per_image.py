@@ -17,7 +17,7 @@ from agcam.metrics.spec import MetricSpec, Value
 
 
 def write_images_csv(shard: Shard, config: BenchmarkConfig, path: Path) -> None:
-    """Write one line for each method and explained pair, with the values that a single image has."""
+    """Write a line for each method and explained pair, with the values of that pair."""
     count = len(shard.pairs["index"])
     measured = {name for rows in shard.rows.values() for name in rows}
     kept = [(spec.name, value) for spec in config.metrics if spec.name in measured for value in spec.values]
@@ -34,7 +34,7 @@ def write_images_csv(shard: Shard, config: BenchmarkConfig, path: Path) -> None:
 
 
 def values_of_pair(shard: Shard, metrics: Sequence[MetricSpec], label: str, row: int) -> dict[str, float]:
-    """Return the values of one explained pair by one method, those that do not count left out."""
+    """Return the values of one explained pair by one method, except excluded ones."""
     known = shard.rows[label]
     values = {
         value.name: float(value.of_mean(torch.from_numpy(known[spec.name][row]).double()))
@@ -46,7 +46,7 @@ def values_of_pair(shard: Shard, metrics: Sequence[MetricSpec], label: str, row:
 
 
 def curves_of_pair(shard: Shard, metrics: Sequence[MetricSpec], label: str, row: int) -> dict[str, list[float]]:
-    """Return the curves of one explained pair by one method that are worth a look; see `Curve.for_one_image`."""
+    """Return the curves of one explained pair by one method that the report shows; see `Curve.for_one_image`."""
     known = shard.rows[label]
     curves = {
         curve.name: known[spec.name][row, curve.part]

@@ -1,4 +1,4 @@
-"""Figures of a benchmark for people and papers: perturbation curves, threshold sweeps, and maps side by side.
+"""Draw the figures of a benchmark: perturbation curves, threshold sweeps, and maps side by side.
 
 Each function draws to `<path>.png`, `.pdf` and `.svg` and returns whether there was anything to draw.
 """
@@ -31,16 +31,16 @@ from agcam.visualization.figures import (
 from agcam.visualization.heatmap_grid import heatmap_grid
 
 _Styled = list[tuple[Row, dict[str, Any]]]
-# four of them and seven colours have no common divisor: 28 methods are told apart
+# four dashes and seven colors have no common divisor: 28 methods can be told apart
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (1, 1)), (0, (6, 1.2, 1, 1.2)))
 _CONTROL_DASHES = ((0, (2.5, 2)), (0, (7, 3)))
 
 
 def perturbation_curves(results: Results, path: Path) -> bool:
-    """Draw what the model says while pixels go or come, a line a method.
+    """Draw the model's output while pixels are removed or inserted, a line for each method.
 
-    The curves of a metric are a column: the curve that a good method keeps high stands above the one that it makes
-    fall, as two dozen lines in one panel could not be followed. A metric without all its curves is left out.
+    Each metric is a column: the curve that a good method keeps high stands above the one that it makes fall, since
+    two dozen lines in one panel are unreadable. A metric that lacks one of its curves is left out.
 
     Args:
         results: of a benchmark; methods that failed are left out.
@@ -65,14 +65,14 @@ def perturbation_curves(results: Results, path: Path) -> bool:
             axes.xaxis.set_major_formatter(PercentFormatter(1))
         for axes in column[len(names) :]:
             axes.set_axis_off()
-        _from_zero(column[0])  # after all: it ends the scaling to what is drawn
+        _from_zero(column[0])  # last: setting a limit ends the automatic scaling
     _legend(figure, rows, "↑ higher is better\n↓ lower is better")
     save(figure, path)
     return True
 
 
 def threshold_sweep(results: Results, path: Path) -> bool:
-    """Draw overlap and box accuracy over the threshold of the heatmap, a line a method, a dot where it is best.
+    """Draw overlap and box accuracy over the threshold of the heatmap: a line for each method, a dot at its best.
 
     Args:
         results: of a benchmark; methods that failed are left out.
@@ -124,7 +124,7 @@ def grid(
 
 
 def _by_metric(results: Results, over: str) -> list[list[str]]:
-    """The names of the curves over pixels or thresholds, metric by metric, the ones to keep high first."""
+    """Return the names of the curves over pixels or thresholds, metric by metric, the ones to keep high first."""
     metrics: dict[str, list[str]] = {}
     for name, info in results.curves.items():
         if info.over == over:
@@ -140,7 +140,7 @@ def _from_zero(axes: Axes) -> None:
 
 
 def _drawn(results: Results, curves: Sequence[str]) -> _Styled:
-    """The rows that have points of one of the curves, controls last, with their line styles.
+    """Return the rows that have points of one of the curves, controls last, with their line styles.
 
     Failed rows use up a style, so that a method looks the same in all figures of one list of methods.
     """
@@ -170,12 +170,12 @@ def _lines(axes: Axes, results: Results, rows: _Styled, curve: str, best: bool =
 
 
 def _points(row: Row, curve: str) -> np.ndarray:
-    """The mean curve, empty where there is none; null of results.json is NaN, a gap."""
+    """Return the mean curve, empty where there is none; a null in results.json becomes NaN, a gap."""
     return np.array([] if row.failed else row.curves.get(curve, []), dtype=float)
 
 
 def _legend(figure: Figure, rows: _Styled, note: str) -> None:
-    """To the right of all panels, where it covers no line; `save` makes room for it."""
+    """Draw the legend to the right of all panels, where it covers no line; `save` makes room for it."""
     legend = figure.legend(
         [Line2D([], [], **style) for _, style in rows],
         ["method"] * len(rows),  # set below: matplotlib leaves out labels that begin with "_"

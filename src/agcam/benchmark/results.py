@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agcam.benchmark.shard import SCHEMA
 from agcam.errors import DataError, brief
 from agcam.io.atomic import write_whole
-from agcam.io.from_json import from_json
+from agcam.io.json import from_json, to_json
 from agcam.io.text import quoted
 from agcam.metrics.spec import MetricSpec
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, the ends of its bootstrap 95 % interval over images, and how many rows it is made of."""
+    """A value, the ends of its 95 % bootstrap interval over images, and the number of rows behind it."""
 
     value: float
     low: float
@@ -29,7 +28,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Cost:
-    """Medians over batches: milliseconds an image, and the ratio to a plain forward of the same batch."""
+    """Medians over batches: milliseconds per image, and the ratio to a plain forward pass of the same batch."""
 
     ms_per_image: float
     forwards: float
@@ -37,7 +36,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class ValueInfo:
-    """What is to be known of a value, so that results can be read without the metric; see `metrics.spec.Value`."""
+    """The description of a value, so that results can be read without its metric; see `metrics.spec.Value`."""
 
     group: str
     label: str
@@ -48,7 +47,7 @@ class ValueInfo:
 
 @dataclass(frozen=True)
 class CurveInfo:
-    """What is to be known of a curve; see `metrics.spec.Curve`."""
+    """The description of a curve; see `metrics.spec.Curve`."""
 
     metric: str
     x: list[float]
@@ -63,11 +62,11 @@ class CurveInfo:
 
 @dataclass(frozen=True)
 class Row:
-    """A method's part of the table.
+    """A method's row of the table.
 
     Attributes:
         method: its label.
-        control: whether its heatmaps know nothing of the image.
+        control: whether its heatmaps ignore the image.
         failed: why it could not explain the model; empty if it could.
         broken: names of images and classes whose heatmap held NaN or infinity. They are in no value.
         values: by name.
@@ -89,7 +88,7 @@ class Results:
     """A whole benchmark, as `results.json` holds it.
 
     Attributes:
-        rows: one for each method, as asked for.
+        rows: one for each method, in the order of the command.
         values: by name, in the order of the table.
         curves: by name.
         absent: by metric, why it was not measured.
@@ -141,7 +140,7 @@ def describe_curves(metrics: Sequence[MetricSpec]) -> dict[str, CurveInfo]:
 
 def write_json(results: Results, path: Path) -> None:
     """Write `results.json`; NaN becomes null."""
-    text = json.dumps(_plain(asdict(results)), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_json(results), indent=2, ensure_ascii=False, allow_nan=False)
     # names of files may be any bytes; the escapes are JSON's own
     write_whole(path, f"{text}\n".encode("utf-8", errors="backslashreplace"))
 
@@ -150,7 +149,7 @@ def read_json(path: Path) -> Results:
     """Read `results.json`.
 
     Raises:
-        DataError: if it is missing or no results of this schema.
+        DataError: if it is missing, or is not results of this schema.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -161,15 +160,7 @@ def read_json(path: Path) -> Results:
             )
         results: Results = from_json(Results, found)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected the output folder of explain.py benchmark") from None
+        raise DataError(f"{path}: no such file; expected the output folder of agcam benchmark") from None
     except (OSError, ValueError, OverflowError, RecursionError) as error:
-        raise DataError(f"{path}: not the results of explain.py benchmark ({brief(error)})") from error
+        raise DataError(f"{path}: not the results of agcam benchmark ({brief(error)})") from error
     return results
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Working through the shards of a data set: by one process or several, from the start or from where a run stopped."""
+"""Compute the shards of a data set, in one process or several; a run that was stopped resumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from agcam.io.text import quoted
 from agcam.training.loaded import LoadedModel
 
 SHARD = 64
-"""Images in a shard: what a killed run loses at most, on each process."""
+"""Images in a shard: the most that each process loses when a run is killed."""
 SHOWN = 24
 """Images whose heatmaps are kept with their rows, for the figures and the report."""
 MANIFEST = "benchmark.json"
@@ -41,10 +41,10 @@ class Job:
 
     Attributes:
         subject: the model and what it needs.
-        source: the images and what is known of them.
-        positions: which of them, ascending.
+        source: the images and their annotations.
+        positions: the images to explain, ascending.
         num_workers: loader processes of each process.
-        about: what people want to know of both, for the results.
+        about: a description of both, for the results.
     """
 
     subject: LoadedModel
@@ -73,11 +73,11 @@ def run(
         config: what is measured.
         output: folder that this process holds (`held`); shards go to `shards/` below it.
         devices: one for each process.
-        done: called with a number of images whenever that many are finished, those found finished included.
+        done: called with a number of images whenever that many are finished; first with those finished before.
 
     Raises:
         InputError: if `output` holds another benchmark.
-        AgcamError: whatever a process found wrong, with its number.
+        AgcamError: if a process fails; the message names it.
     """
     _check_manifest(output, _fingerprint(job, config))
     finished = [number for number in range(count_shards(job)) if shard_path(output, number).is_file()]
@@ -90,12 +90,12 @@ def run(
 
 
 def shard_path(output: Path, number: int) -> Path:
-    """Where a shard lies."""
+    """Return the path of a shard."""
     return output / "shards" / f"{number:05d}.npz"
 
 
 def count_shards(job: Job) -> int:
-    """Number of shards of the whole job."""
+    """Return the number of shards of the whole job."""
     return -(-len(job.positions) // SHARD)
 
 
@@ -112,7 +112,7 @@ def _positions(job: Job, number: int) -> Sequence[int]:
 def _work(
     job: Job, config: BenchmarkConfig, output: Path, rank: int, world: int, device: str, done: Callable[[int], None]
 ) -> None:
-    """Compute every `world`-th shard, starting with the `rank`-th, that is not there."""
+    """Compute every `world`-th shard, from the `rank`-th on, that does not exist yet."""
     pending = [n for n in range(rank, count_shards(job), world) if not shard_path(output, n).is_file()]
     groups = [
         list(_positions(job, number)[start : start + config.batch_size])
@@ -142,7 +142,7 @@ def _work_in_processes(
     devices: Sequence[str],
     done: Callable[[int], None],
 ) -> None:
-    """Work in one process a device; all stop when one fails."""
+    """Work in one process for each device; stop all when one fails."""
     context = mp.get_context("spawn")
     told: Any = context.Queue()
     processes = [
@@ -176,7 +176,11 @@ def _work_in_processes(
 def _start(process: Any) -> None:
     try:
         process.start()
-    except (AttributeError, TypeError, pickle.PicklingError) as error:  # what pickle says of lambdas, by version
+    except (
+        AttributeError,
+        TypeError,
+        pickle.PicklingError,
+    ) as error:  # what pickle raises for lambdas differs by version
         raise InputError(
             f"a method or metric cannot be sent to other processes ({brief(error)}); define its functions at the top "
             "of a module, or leave --devices at 1"
@@ -191,7 +195,7 @@ def _worker(
 
     def done(count: int) -> None:
         if parent is not None and not parent.is_alive():
-            raise SystemExit(1)  # killed; the lock went with it, and another command may be at work here
+            raise SystemExit(1)  # the parent was killed and its lock released: another command may be writing here
         told.put(count)
 
     try:
@@ -205,7 +209,7 @@ def _worker(
 
 
 def _fingerprint(job: Job, config: BenchmarkConfig) -> dict[str, Any]:
-    """All that decides the rows."""
+    """Return everything that the rows depend on."""
     model = hashlib.sha256()
     for name, tensor in sorted(job.subject.model.state_dict().items()):
         model.update(name.encode())
@@ -231,7 +235,7 @@ def _fingerprint(job: Job, config: BenchmarkConfig) -> dict[str, Any]:
 
 
 def _check_manifest(output: Path, wanted: dict[str, Any]) -> None:
-    """Raise `InputError` where `output` holds a benchmark of something else; else note what it holds."""
+    """Raise `InputError` if `output` holds another benchmark; if it holds none, write the manifest."""
     path = output / MANIFEST
     if path.is_file():
         try:

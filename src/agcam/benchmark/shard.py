@@ -1,4 +1,4 @@
-"""A shard: the rows of a fixed part of the data set, whichever process computes them, kept in one file."""
+"""A shard: the rows of a fixed part of the data set in one file, the same whichever process computes them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Shard:
     """Rows of P explained pairs of I images.
 
     Attributes:
-        images: `index` (I,) positions in the data set, `correct` (I,): is the model's top-1 class among the classes?
+        images: `index` (I,) positions in the data set, `correct` (I,): whether the model's top-1 class is right.
         pairs: `index`, `target`, `correct`, `predicted`, `probability` (P,) and `name` (P,).
-        rows: by method and metric, (P, K) float32; NaN in rows that do not count.
-        broken: by method, (P,) bool: its heatmap held NaN or infinity.
-        seconds: by method, and "" for the plain forward: seconds an image, one entry a batch.
-        failed: by method, why it could not explain this model.
+        rows: by method and metric, (P, K) float32; NaN in excluded rows.
+        broken: by method, (P,) bool, whether its heatmap held NaN or infinity.
+        seconds: by method, and "" for the plain forward pass: seconds per image, an entry for each batch.
+        failed: by method, why it could not explain the model.
         shown: (S,) int64, ascending: which of the P pairs are shown, with their heatmaps.
         maps: by method, (S, h, w) float32, the heatmaps of those pairs.
         heatmaps: by method, (P, h, w), where all are kept.
@@ -50,7 +50,7 @@ class Shard:
 
 
 def join_shards(parts: Sequence[Shard]) -> Shard:
-    """Join the rows of all parts, in their order. A method that failed in one part is left out of all."""
+    """Join the rows of all parts in their order; exclude methods that failed in one part from all."""
     failed = {label: why for part in reversed(parts) for label, why in part.failed.items()}
     labels = [label for label in parts[0].broken if label not in failed]
     sizes = [len(part.pairs["index"]) for part in parts]
@@ -96,7 +96,7 @@ def read(path: Path) -> Shard:
     """Read what `write` wrote.
 
     Raises:
-        DataError: if the file is not one, with what to do.
+        DataError: if the file is not a whole shard.
     """
     found = Shard()
     try:
@@ -126,7 +126,7 @@ def read_all(paths: Sequence[Path]) -> Shard:
     """Read and join all shards of a benchmark.
 
     Raises:
-        DataError: as `read`; or if one has other methods or metrics than the first.
+        DataError: as `read`, or if a shard has other methods or metrics than the first.
     """
     parts = [read(path) for path in paths]
     widths: dict[tuple[str, str], tuple[int, ...]] = {}
@@ -145,16 +145,16 @@ def _check_schema(found: object) -> None:
 
 
 def _check(shard: Shard) -> None:
-    """Raise `ValueError` where a shard lacks what `measure` writes, or its parts are not of one length."""
+    """Raise `ValueError` if a shard lacks what `measure` writes, or its parts differ in length."""
     labels = set(shard.broken)
     known = {"index", "target", "correct", "predicted", "probability", "name"}
     if (set(shard.images), set(shard.pairs)) != ({"index", "correct"}, known) or set(shard.maps) != labels:
-        raise ValueError("it lacks a part, or has one too many")
+        raise ValueError("it lacks a part or has an unknown one")
     if set(shard.seconds) != labels | {""}:
         raise ValueError("it lacks the time that a method took")
     if not isinstance(shard.failed, dict) or not all(isinstance(why, str) for why in shard.failed.values()):
-        raise TypeError("what failed is no text")
-    shard.pairs["name"].tolist()  # raises where a character is none
+        raise TypeError("the reason of a failure is not text")
+    shard.pairs["name"].tolist()  # raises for invalid characters
     tables = [rows for label in shard.rows for rows in shard.rows[label].values()]
     flat = [*shard.images.values(), *shard.pairs.values(), *shard.broken.values(), *shard.seconds.values(), shard.shown]
     maps = list(shard.maps.values())
@@ -171,7 +171,7 @@ def _check(shard: Shard) -> None:
         raise ValueError("a part holds no numbers")
     whole = shard.shown.dtype.kind in "iu" and shard.pairs["predicted"].dtype.kind in "iu"
     if not whole or ((shard.shown < 0) | (shard.shown >= count)).any():
-        raise ValueError("what it shows is none of its rows")
+        raise ValueError("a shown pair is not among its rows")
 
 
 def _join_arrays(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -179,7 +179,7 @@ def _join_arrays(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray
 
 
 def _join_rows(parts: Sequence[dict[str, np.ndarray]], sizes: Sequence[int]) -> dict[str, np.ndarray]:
-    """As `_join_arrays`; a part that lacks a metric (no mask in its images, say) has NaN there."""
+    """Join as `_join_arrays`, with NaN where a part lacks a metric because, say, its images have no masks."""
     widths = {name: rows.shape[1] for part in parts for name, rows in part.items()}
     return {
         name: np.concatenate(

@@ -1,4 +1,4 @@
-"""The paper's reason for its sigmoid, drawn: softmax makes a few peaks of the attention scores, sigmoid does not."""
+"""Draw the paper's reason for its sigmoid: softmax turns the attention scores into a few peaks, sigmoid does not."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _STYLES: dict[str, dict[str, Any]] = {
 
 
 def peaks(model: nn.Module, images: Tensor, pixels: Sequence[np.ndarray], path: Path, targets: Targets = None) -> bool:
-    """Draw AG-CAM with the softmax and with the sigmoid of the attention scores, and how each spreads its mass.
+    """Draw AG-CAM with the softmax and with the sigmoid of the attention scores, and how concentrated each map is.
 
-    Leem & Seo 2024 (arXiv 2402.04563) replace softmax, as it gathers the map in a few patches and the object's extent
-    is lost. The plot beside the maps shows how much: the share of a map's sum that each patch holds, strongest first.
+    Leem & Seo 2024 (arXiv 2402.04563) replace softmax because it concentrates the map in a few patches, and the
+    object's extent is lost. The plot beside the maps shows the share of each patch in a map's sum, strongest first.
 
     Args:
         model: as for `explain`.
-        images: (n, 3, H, W), normalised, on the model's device; each is a row, one to three make a figure.
+        images: (n, 3, H, W), normalized, on the model's device; each is a row, one to three make a figure.
         pixels: the same n images, (H, W, 3) uint8 RGB.
         path: without suffix; `.png`, `.pdf` and `.svg` are written.
         targets: the classes to explain, as for `explain`; of several an image, the first is shown.
@@ -73,7 +73,7 @@ def peaks(model: nn.Module, images: Tensor, pixels: Sequence[np.ndarray], path: 
 
 
 def _draw_shares(axes: Axes, heatmap: np.ndarray, style: dict[str, Any]) -> str:
-    """Draw each patch's share of the sum, strongest first, and tell how many patches hold half of it."""
+    """Draw each patch's share of the sum, strongest first; return how many patches hold half of it, in words."""
     total = float(heatmap.sum(dtype=np.float64))
     if not np.isfinite(total):
         return "the map is not finite"

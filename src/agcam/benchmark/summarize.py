@@ -1,4 +1,4 @@
-"""From shards to results: values with intervals, curves, cost, what failed and what is absent."""
+"""Make results from shards: values with intervals, curves, cost, what failed and what is absent."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from agcam.metrics.spec import Curve, MetricSpec, column
 
 
 def summarize(shard: Shard, config: BenchmarkConfig, about: dict[str, Any], seed: int = 0) -> Results:
-    """Make values, intervals and curves of all rows.
+    """Compute values, intervals and curves of all rows.
 
     Args:
         shard: all shards, joined.
         config: what was measured.
-        about: what to say of model and data; versions, machine and date are added.
+        about: model, data and settings; versions, machine and date are added.
         seed: of the bootstrap.
     """
     groups = torch.from_numpy(shard.pairs["index"])

@@ -1,4 +1,4 @@
-"""The table of a benchmark as Markdown and LaTeX: best in bold, intervals, counts, what failed and what is absent."""
+"""Write the tables of a benchmark as Markdown and LaTeX: best in bold, intervals, counts, what failed or is absent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ESCAPED_LATEX = _ON_ONE_LINE | str.maketrans(
 
 
 def markdown(results: Results) -> str:
-    """Write all values by group, methods down, values across.
+    """Write a table for each group, methods down, values across.
 
     ↑ and ↓ say which way is better, bold which method is best. Controls stand at the end of each
     group and are never bold.
@@ -51,7 +51,7 @@ def markdown(results: Results) -> str:
 
 
 def latex(results: Results) -> str:
-    r"""Write the same as `tabular`s for `\usepackage{booktabs}`, one a group."""
+    r"""Write the same as `tabular`s for `\usepackage{booktabs}`, one for each group."""
     blocks = [f"% {_headline(results, _ON_ONE_LINE)}", "% needs \\usepackage{booktabs}"]
     arrows = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
     for title, names in groups_of(results).items():
@@ -96,7 +96,7 @@ def _headline(results: Results, escape: dict[int, str]) -> str:
 
 
 def groups_of(results: Results) -> dict[str, dict[str, str]]:
-    """Return by heading the values under it, in the order of the table, each with the head of its column."""
+    """Return the values under each heading, in the order of the table, each with the head of its column."""
     groups: dict[str, list[str]] = {}
     for name, info in results.values.items():
         groups.setdefault(info.group or OTHER, []).append(name)
@@ -115,7 +115,7 @@ def arrow(higher_is_better: bool | None) -> str:
 
 
 def best_of(results: Results, name: str) -> float | None:
-    """Return the best value that a method has, controls left out; None where neither way is better, or none has any."""
+    """Return the best value of a method that is not a control; None where neither way is better or none has a value."""
     found = [row.values[name].value for row in results.rows if name in row.values and not row.control]
     known = [value for value in found if not math.isnan(value)]
     higher = results.values[name].higher_is_better
@@ -142,9 +142,9 @@ def _cell(row: Row, name: str, best: float | None, bold: str, interval: bool = T
     if name not in row.values:
         return "–"
     value = row.values[name]
-    shown = bold.format(f"{value.value:.3f}") if value.value == best and not row.control else f"{value.value:.3f}"
+    text = bold.format(f"{value.value:.3f}") if value.value == best and not row.control else f"{value.value:.3f}"
     mark = "†" if row.broken and interval else ""
-    return f"{shown}{mark} [{value.low:.3f}, {value.high:.3f}]" if interval else shown
+    return f"{text}{mark} [{value.low:.3f}, {value.high:.3f}]" if interval else text
 
 
 def _with_interval(value: Estimate) -> str:

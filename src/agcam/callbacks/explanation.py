@@ -128,11 +128,9 @@ class ExplanationCallback(L.Callback):
         for scoring in self.scoring.values():
             scoring.memory = DriftMemory()
 
-    # Lightning calls validation and test through hooks of their own; both do the same here.
-
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reset the metrics."""
-        self._reset(trainer, pl_module, "val", trainer.val_dataloaders, trainer.num_val_batches)
+        self._reset(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -150,37 +148,15 @@ class ExplanationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain and score what the tape holds."""
-        self._take(trainer, pl_module, "val", batch, batch_idx, dataloader_idx)
+        self._take(trainer, pl_module, batch, batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log metrics and pictures."""
-        self._log(trainer, pl_module, "val")
+        self._log(trainer, pl_module)
 
-    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """As for validation."""
-        self._reset(trainer, pl_module, "test", trainer.test_dataloaders, trainer.num_test_batches)
-
-    def on_test_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """As for validation."""
-        self._listen(trainer, pl_module, batch_idx, dataloader_idx)
-
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """As for validation."""
-        self._take(trainer, pl_module, "test", batch, batch_idx, dataloader_idx)
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """As for validation."""
-        self._log(trainer, pl_module, "test")
+    # Lightning calls validation and test through hooks of their own; both do the same here
+    on_test_epoch_start, on_test_epoch_end = on_validation_epoch_start, on_validation_epoch_end
+    on_test_batch_start, on_test_batch_end = on_validation_batch_start, on_validation_batch_end
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leave the model without hooks."""
@@ -198,7 +174,7 @@ class ExplanationCallback(L.Callback):
         self._writer.wait()
 
     def logged_names(self, dataset: Any) -> list[str]:
-        """What is logged in an explained epoch of `fit`, of the figures that a validation set allows."""
+        """Return the names logged in an explained epoch of `fit`, as far as the validation set has what they need."""
         known = has_objects(dataset, self.ground_truth)
         figures = [*FIGURES, "count"] if known else [name for name in FIGURES if name in WITHOUT_OBJECTS]
         prefixes = [f"val/loc_{method}" if number else "val/loc" for number, method in enumerate(self.scoring)]
@@ -214,11 +190,11 @@ class ExplanationCallback(L.Callback):
         fitting = trainer.state.fn == TrainerFn.FITTING
         return not fitting or epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
 
-    def _reset(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage, loader: Any, num_batches: Sequence[float]
-    ) -> None:
+    def _reset(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._due(trainer):
             return
+        loader: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+        num_batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
         for scoring in self.scoring.values():
             scoring.to(pl_module.device).means.reset()
         loader, self._seen = _first_loader(loader), 0
@@ -229,7 +205,7 @@ class ExplanationCallback(L.Callback):
         known = math.inf if length is None else length
         explained = explained_images(known, self._batches, batch_size, trainer.world_size)
         explained = self.selection.size if math.isinf(explained) else explained
-        self.selection.begin(stage, getattr(loader, "dataset", None), int(explained))
+        self.selection.begin(_stage(trainer), getattr(loader, "dataset", None), int(explained))
         fitting = trainer.state.fn == TrainerFn.FITTING
         self._remembered = evenly_spaced(int(explained), REMEMBERED) if fitting else set()
 
@@ -244,13 +220,7 @@ class ExplanationCallback(L.Callback):
         return tape
 
     def _take(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        stage: Stage,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int
     ) -> None:
         """Queue the recording; explain the queue once it is large enough."""
         tape = self._stop()
@@ -259,19 +229,19 @@ class ExplanationCallback(L.Callback):
         if not tape.has_recording:
             name = type(pl_module).__name__
             raise ModelError(
-                f"{name}: its {stage} step ran no forward of {name} that could be explained; call self(images) in "
-                "validation_step and test_step, not its backbone or a part of it. To train without explanations: "
-                "--explain false"
+                f"{name}: its {_stage(trainer)} step did not run {name}'s forward, so that there is nothing to explain; "
+                "call self(images) in validation_step and test_step, not its backbone or a part of it. To train "
+                "without explanations: --explain false"
             )
         recording = tape.recording
         batch = self._at_the_door(batch, recording)
         if self._waiting and not joinable(self._waiting[0][0], recording):
-            self._explain(trainer, pl_module, stage)
+            self._explain(trainer, pl_module)
         self._waiting.append((recording, batch))
         full = sum(waiting.nbytes for waiting, _ in self._waiting) + recording.nbytes > _JOINED_BYTES
         # not at the end of the epoch: a callback that averages weights may have put others in place by then
         if full or batch_idx + 1 >= self._batches:
-            self._explain(trainer, pl_module, stage)
+            self._explain(trainer, pl_module)
 
     def _at_the_door(self, found: Any, recording: Recording) -> Batch:
         """Make agcam's batch of what the loader gave, and learn from its labels what the model does not say.
@@ -305,7 +275,7 @@ class ExplanationCallback(L.Callback):
             self._info = replace(self._info, multilabel=batch.label.dim() == 2)
         return replace(batch, index=batch.index.to(batch.label.device))
 
-    def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
+    def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Explain and score what waits."""
         waiting, self._waiting = self._waiting, []
         recording = join_recordings([recording for recording, _ in waiting])
@@ -317,7 +287,7 @@ class ExplanationCallback(L.Callback):
             targets, pairs = predicted_targets(batch, first)
         pairs = pairs.keep(owned(batch.index, trainer.global_rank, trainer.world_size)[pairs.image])
         probability = self._info.probabilities(recording.logits.float())[pairs.image, pairs.object]
-        wanted_pairs = self.selection.wants(stage, batch.index[pairs.image].tolist(), probability.tolist())
+        wanted_pairs = self.selection.wants(_stage(trainer), batch.index[pairs.image].tolist(), probability.tolist())
 
         single = batch.label.dim() == 1
         right = (batch.label.eq(first[:, 0]) if single else batch.label.gather(1, first)[:, 0] > 0)[pairs.image]
@@ -342,9 +312,10 @@ class ExplanationCallback(L.Callback):
         if any(wanted_pairs):
             self.selection.add(show(self._info, batch, pairs.keep(wanted), explanations, figures))
 
-    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: Stage) -> None:
+    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._due(trainer):
             return
+        stage = _stage(trainer)
         for number, (method, scoring) in enumerate(self.scoring.items()):
             prefix = f"{stage}/loc" if number == 0 else f"{stage}/loc_{method}"
             figures = scoring.compute()
@@ -367,3 +338,7 @@ def _first_loader(loaders: Any) -> Any:
     while isinstance(loaders, Mapping | list | tuple) and len(loaders):
         loaders = next(iter(loaders.values() if isinstance(loaders, Mapping) else loaders))
     return loaders
+
+
+def _stage(trainer: L.Trainer) -> Stage:
+    return "test" if trainer.testing else "val"

@@ -1,4 +1,4 @@
-"""The gallery: a few explained images with all that is known of them, the same ones every time."""
+"""Collect the gallery: the same few explained images every epoch, with labels, ground truth and metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def evenly_spaced(count: int, wanted: int) -> set[int]:
 
 
 def explained_images(length: float, batches: float, batch_size: int, world_size: int) -> float:
-    """How many images of a data set the first `batches` batches of every process cover; infinite where nobody knows."""
+    """Count the images that the first `batches` batches of every process cover; infinite where nobody knows."""
     return length if math.isinf(batches) else min(length, int(batches) * batch_size * world_size)
 
 
@@ -39,14 +39,17 @@ def show(
     explanations: Mapping[str, Explanation],
     figures: Mapping[str, list[dict[str, float]]],
 ) -> list[ExplainedImage]:
-    """The pairs (P) of a batch as they are shown.
+    """Collect what is shown of each pair (P) of a batch: image, names, truth, heatmaps, values.
 
     Args:
-        info: what the model knows of its classes and images.
-        batch: the images, with what is known of them.
-        pairs: those to show.
-        explanations: of the batch, by method; one at least.
-        figures: by method, for each of the pairs.
+        info: names of the classes, normalization, and how logits become probabilities.
+        batch: images, labels and ground truth.
+        pairs: the pairs to show.
+        explanations: of the batch, by method; at least one.
+        figures: values by name, for each method and pair.
+
+    Returns:
+        One for each pair, in their order.
     """
     first = next(iter(explanations.values()))
     placed = {method: explanation.placed for method, explanation in explanations.items()}
@@ -77,7 +80,7 @@ def show(
 
 
 def gather(mine: list[_T]) -> list[_T]:
-    """What all processes have."""
+    """Return the entries of all processes, in the order of their ranks."""
     everyone = [mine]
     if dist.is_available() and dist.is_initialized():
         everyone = [[] for _ in range(dist.get_world_size())]

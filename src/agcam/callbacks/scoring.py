@@ -43,7 +43,7 @@ class Objects:
 
 
 def find_objects(batch: Batch, pairs: Pairs, ground_truth: GroundTruth) -> Objects | None:
-    """The objects of the pairs by boxes or masks; None if nothing is known of any."""
+    """Return the objects of the pairs by boxes or masks; None if no pair has any."""
     if ground_truth == "masks":
         masks, ignore, known = mask_truth(batch, pairs)
         return Objects(known, masks[known], None, ignore[known]) if bool(known.any()) else None
@@ -57,7 +57,7 @@ def find_objects(batch: Batch, pairs: Pairs, ground_truth: GroundTruth) -> Objec
 
 
 def has_objects(dataset: Any, ground_truth: GroundTruth) -> bool:
-    """Whether a data set knows where objects are; true where it does not say so without reading all its images."""
+    """Return whether a data set has boxes or masks; true where only reading all its images would tell."""
     source = getattr(dataset, "source", None)
     items = getattr(getattr(source, "source", source), "items", None)  # a cache's source has them
     if items is None:
@@ -83,7 +83,7 @@ class Scoring(nn.Module):
     def figures(
         self, maps: Tensor, objects: Objects | None, correct: Tensor, extent: tuple[int, int] | None = None
     ) -> Tensor:
-        """The figures (P, F) of P heatmaps, NaN where an object is not known; drift is not among them.
+        """Compute the values (P, F) of P heatmaps, except drift; NaN where the object is unknown.
 
         Args:
             maps: (P, h, w) on the patch grid.
@@ -114,7 +114,7 @@ class Scoring(nn.Module):
         found[:, -1] = self.memory.drift(keys, keep, maps).to(found)
 
     def compute(self) -> dict[str, Tensor]:
-        """The means over all processes; what no image has is left out, and `count` where it is 0."""
+        """Return the means over all processes, without values that no image has and without a `count` of 0."""
         means: dict[str, Tensor] = self.means.compute()
         if not int(means["count"]):
             del means["count"]

@@ -1,4 +1,4 @@
-"""The command `agcam`, also `python -m agcam`, train.py and explain.py. Nothing here imports torch."""
+"""The command `agcam`, also `python -m agcam`, and train.py and explain.py in a checkout; imports no torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from importlib import import_module
 from agcam.cli.train_help import check_option_names, train_help
 from agcam.console.debug import debugging
 from agcam.console.one_line import print_error
+from agcam.console.unread import quiet_when_unread
 
 # Idle OpenMP threads sleep after some 50 µs: spinning longer takes the cores that loader workers need; sleeping at once
 # makes small models wait until they wake. Torch reads these when the commands below load it.
@@ -40,7 +41,15 @@ _PRINT_COMPLETION = "--print-completion"
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status: 0, 1 if an image or comparison failed, 2 for bad input, 130 for Ctrl-C."""
+    """Run a command; return its exit status.
+
+    0, 1 if an image or comparison failed, 2 for bad input, 130 for Ctrl-C, 141 if the reader of its output is gone.
+    """
+    with quiet_when_unread():
+        return _run(args)
+
+
+def _run(args: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if args is None else args)
     name = os.path.basename(sys.argv[0])  # noqa: PTH119  # importing pathlib costs more than this line
     if name == "__main__.py":

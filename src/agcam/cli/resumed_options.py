@@ -108,7 +108,7 @@ def check_seed(checkpoint: Mapping[str, Any], given: Any, path: Path) -> None:
     seed = state.get("seed") if isinstance(state, dict) else None
     if seed is not None and given is not None and not isinstance(given, bool) and given != seed:
         raise InputError(
-            f"--seed_everything is {given}, the run of {path} has {seed} and goes on with it; leave the option out, or "
+            f"--seed_everything is {given}, the run of {path} has {seed} and resumes with it; leave the option out, or "
             f"start a new run from its weights: --model.weights {path}"
         )
 

@@ -62,7 +62,7 @@ class TrainCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's, without `predict`: explain.py shows predictions better. And the tuner's."""
+        """Return Lightning's commands and the tuner's, without `predict`: `agcam images` shows predictions better."""
         own = {name: {"model", "datamodule"} for name in TUNING}
         return {name: hidden for name, hidden in LightningCLI.subcommands().items() if name != "predict"} | own
 
@@ -157,9 +157,9 @@ class TrainCLI(LightningCLI):
         parser.add_argument("--quiet", action="store_true", help="no progress and no tables; only what went wrong")
 
     def instantiate_classes(self) -> None:
-        """As LightningCLI's; what classes refuse is about their options.
+        """Instantiate all classes; report what one refuses as an error of its options.
 
-        Weights that training began with are left out where a checkpoint's replace them.
+        Weights that training started from are not loaded where a checkpoint replaces them.
         """
         drop_adverts()
         try:
@@ -169,7 +169,7 @@ class TrainCLI(LightningCLI):
             raise refused(error) from error
 
     def before_fit(self) -> None:
-        """Open the trackers first: one that cannot begin, or a folder of another run, should cost nothing."""
+        """Open the trackers first, so that one that cannot start, or a folder of another run, costs no time."""
         trainer = self.trainer
         open_trackers(trainer.loggers)
         protect(trainer)
@@ -210,7 +210,7 @@ class _SaveConfig(SaveConfigCallback):
         super().__init__(parser, without_home(config), **kwargs)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """As Lightning's, once the trackers can do no harm."""
+        """Save the configuration, once failing trackers can no longer end the run."""
         protect(trainer)
         folder = trainer.log_dir  # the same on all processes, which tell each other
         if folder is not None and trainer.is_global_zero and not self.already_saved:

@@ -67,8 +67,8 @@ def _of_machine(error: Exception, said: str) -> AgcamError | None:
     if isinstance(error, MemoryError) or "OutOfMemoryError" in type(error).__name__ or _is_memory(error, said):
         tried = f" (tried to get {found[1]})" if (found := _TRIED.search(said)) else ""
         return TrainingError(
-            f"memory ran out{tried}; take smaller batches (train.py: --data.batch_size, explain.py: --batch-size), "
-            "smaller images or a smaller model"
+            f"memory ran out{tried}; take smaller batches (agcam fit: --data.batch_size, agcam images and "
+            "benchmark: --batch-size), smaller images or a smaller model"
         )
     if "EADDRINUSE" in said or (isinstance(error, OSError) and error.errno == errno.EADDRINUSE):
         port = os.environ.get("MASTER_PORT")

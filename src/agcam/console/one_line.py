@@ -8,6 +8,7 @@ import traceback
 from agcam.console.debug import wants_traceback
 from agcam.console.foreign_errors import as_ours, root_cause
 from agcam.console.raised_at import raised_at
+from agcam.console.unread import SIGPIPE_STATUS, is_unread
 from agcam.errors import AgcamError, UnexpectedError
 
 
@@ -24,7 +25,12 @@ def describe(error: Exception) -> tuple[str, int]:
 
 
 def print_error(error: Exception) -> int:
-    """Print an error that ended a command, as one line on stderr; return the exit status."""
+    """Print an error that ended a command, as one line on stderr; return the exit status.
+
+    Nothing is printed if the error is that nobody reads stdout any more.
+    """
+    if isinstance(error, BrokenPipeError) and is_unread():
+        return SIGPIPE_STATUS
     line, status = describe(error)
     show_traceback(error)
     print(f"error: {line}", file=sys.stderr, flush=True)  # noqa: T201  # the command's own voice

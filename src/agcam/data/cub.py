@@ -1,4 +1,4 @@
-"""CUB-200-2011 (Wah et al. 2011), 200 species of birds, one box each, and what is laid out like it, as NABirds is."""
+"""Read CUB-200-2011 (Wah et al. 2011: 200 species of birds, one box each) and data in its layout, such as NABirds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CUB200(ImageDataModule):
     """CUB-200-2011 in its official layout; validation and test are the official test split.
 
     Masks are used where `segmentations/` lies in the data set's folder or beside it. Ids need neither be contiguous
-    nor numbers, so a part of the data set works as well, and so does NABirds (Van Horn et al. 2015): of the tree in
+    nor numbers, so a part of the data set works as well, as does NABirds (Van Horn et al. 2015): of the tree in
     its `hierarchy.txt` the 555 leaves are classes. Boxes and masks refer to pixels as they lie on disk, and are turned
     with the image if EXIF turns it.
 
@@ -39,7 +39,7 @@ class CUB200(ImageDataModule):
         root: folder with `images.txt`, or its parent if that is called `CUB_200_2011` or `nabirds`.
         download: fetch the official archive into `root` if it is not there.
         archive_url: where to fetch the archive from instead; its checksum must be the same.
-        on_error: "raise" at the first bad image or box, or "skip" what is bad and say so.
+        on_error: "raise" at the first bad image or box, or "skip" bad ones with a warning.
         **kwargs: see `ImageDataModule`.
     """
 
@@ -94,21 +94,23 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
         inside(path, f"{folder / 'images.txt'}: image {image_id}")
         flag = _lookup(splits, image_id, folder / "train_test_split.txt")[0]
         if flag not in ("0", "1"):
-            raise DataError(f"{folder / 'train_test_split.txt'}: image {image_id} has {quoted(flag)}, expected 0 or 1")
+            raise DataError(
+                f"{folder / 'train_test_split.txt'}: image {image_id} has {quoted(flag)}, expected 0 or 1 (train)"
+            )
         if (flag == "1") != train:
             continue
         class_text = _lookup(labels, image_id, folder / "image_class_labels.txt")[0]
         if (class_id := _key(class_text)) not in index:
             raise DataError(
-                f"{folder / 'image_class_labels.txt'}: image {image_id} has class {quoted(class_text)}, not in "
-                "classes.txt"
+                f"{folder / 'image_class_labels.txt'}: image {image_id} has class {quoted(class_text)}, which "
+                "classes.txt does not list; add it there or correct the line"
             )
         numbers = _lookup(boxes, image_id, folder / "bounding_boxes.txt")
         try:
             x, y, w, h = (float(n) for n in numbers)
         except ValueError:
             found, where = quoted(" ".join(numbers)), folder / "bounding_boxes.txt"
-            raise DataError(f"{where}: image {image_id} has {found}, expected x y w h") from None
+            raise DataError(f"{where}: image {image_id} has {found}, expected four numbers: x y width height") from None
         mask = segmentations / Path(path).with_suffix(".png") if segmentations else None
         items.append(
             Item(
@@ -123,7 +125,8 @@ def read_cub(root: Path, train: bool) -> tuple[list[Item], list[str]]:
         )
     if not items:
         raise DataError(
-            f"{folder / 'train_test_split.txt'}: no image is marked for {'training' if train else 'testing'}"
+            f"{folder / 'train_test_split.txt'}: no image is marked for {'training' if train else 'testing'}; "
+            f"expected some lines that end with {'1' if train else '0'}"
         )
     return items, list(names.values())
 
@@ -145,12 +148,13 @@ def _class_names(folder: Path, classes: _Table, labels: set[str]) -> dict[_Key, 
 
 
 def _read_mask(item: Item) -> np.ndarray:
-    """Read a segmentation. Its gray values are the share of annotators who saw bird; more than half of them decide."""
+    """Read a segmentation, whose gray values are the share of annotators who marked the bird; keep more than half."""
     assert item.mask is not None
     value = item.labels[0] + 1
     if value >= IGNORE:
         raise DataError(
-            f"{item.mask}: masks can name {IGNORE - 1} classes, class index {item.labels[0]} is beyond that"
+            f"{item.mask}: masks can name {IGNORE - 1} classes, class index {item.labels[0]} is beyond that; score "
+            "against boxes instead (--explanation.ground_truth boxes, --ground-truth boxes)"
         )
     return np.where(read_mask(item.mask) > 127, value, 0).astype(np.uint8)
 
@@ -164,10 +168,10 @@ def _table(path: Path, columns: int) -> _Table:
             if len(values) != columns or (key := _key(text)) is None:
                 raise DataError(f"{path}:{number}: found {quoted(line)}, expected an id and {columns} value(s)")
             if key in rows:
-                raise DataError(f"{path}:{number}: id {key} appears twice")
+                raise DataError(f"{path}:{number}: id {key} appears twice; keep one of the lines")
             rows[key] = values
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; it belongs to CUB-200-2011 and to NABirds") from None
+        raise DataError(f"{path}: no such file; CUB-200-2011 and NABirds have one, unpack the archive again") from None
     if not rows:
         raise DataError(f"{path}: the file is empty; expected a line for each id")
     return rows
@@ -175,7 +179,9 @@ def _table(path: Path, columns: int) -> _Table:
 
 def _lookup(table: _Table, image_id: _Key, path: Path) -> list[str]:
     if image_id not in table:
-        raise DataError(f"{path}: no line for image {image_id} of images.txt; the file may be truncated")
+        raise DataError(
+            f"{path}: no line for image {image_id} of images.txt; the file may be truncated, unpack the archive again"
+        )
     return table[image_id]
 
 

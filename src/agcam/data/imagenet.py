@@ -154,9 +154,9 @@ def _read_mapping(path: Path) -> dict[str, str]:
 
 
 def _unique_names(lines: Mapping[str, str]) -> list[str]:
-    """The first synonym; the whole line where classes share it (two maillots), with the id where that is no help.
+    """Name each class by its first synonym; by its whole line where others share that, with the id if they share both.
 
-    Upper and lower case are alike here, as where people name classes: the Cardigan is a dog, the cardigan is not.
+    Case makes no difference, as where people name classes: the Cardigan is a dog, the cardigan is not.
     """
     first = {wnid: line.split(",")[0].strip() for wnid, line in lines.items()}
     sharing = Counter(name.casefold() for name in first.values())

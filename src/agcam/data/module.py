@@ -40,7 +40,7 @@ class ImageDataModule(LightningDataModule, ABC):
         std: per channel; None takes the model's.
         interpolation: None takes the model's.
         cache: folder for decoded, shrunk images, made once so that every later epoch and run loads faster; None for
-            none. `train.py` uses it; `explain.py` reads the images themselves.
+            none. Training uses it; `agcam images` and `agcam benchmark` read the images themselves.
         cache_size: the shorter side of a cached image in pixels, at most; None takes 1.5 × the model's, 0.5 MB for a
             3:2 photograph at 224. A crop of a share s of a square image keeps its pixels from model size / √s upwards:
             by default the smallest (0.35) are enlarged by 13 %, at 1.7 × none, for 30 % more disk.

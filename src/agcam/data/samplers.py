@@ -44,7 +44,7 @@ class SeededPosition(NamedTuple):
 
 
 class ResumableSampler(DistributedSampler[SeededPosition]):
-    """Shuffles anew each epoch and deals images out to the processes; a `DistributedSampler` on one process, too.
+    """Shuffles each epoch and distributes images over the processes; a `DistributedSampler` on one process, too.
 
     Args:
         dataset: whose positions are drawn.

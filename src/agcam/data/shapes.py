@@ -134,7 +134,7 @@ def _distract(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _place(rng: np.random.Generator, name: str, mask: np.ndarray) -> np.ndarray | None:
-    """A silhouette (H, W) bool at a free place inside the image, or None if there is none to be found."""
+    """Draw a silhouette (H, W) bool at a free place inside the image; None if no such place was found."""
     size = len(mask)
     for _ in range(20):
         radius = rng.uniform(0.13, 0.25) * size
@@ -152,7 +152,7 @@ def _place(rng: np.random.Generator, name: str, mask: np.ndarray) -> np.ndarray 
 
 
 def _inside(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Whether points lie inside a shape that fills the unit circle; y points down."""
+    """Return whether points lie inside a shape that fills the unit circle; y points down."""
     distance: np.ndarray = np.hypot(x, y)
     inside: np.ndarray
     match name:

@@ -129,7 +129,7 @@ class FileDataset:
         image = read_image(item.path)
         if (state := _state(item)) != item.state:
             changed = item.path if state[:2] != item.state[:2] else item.mask
-            raise DataError(f"{changed}: has changed since the run began; put it back, or start over")
+            raise DataError(f"{changed}: has changed since the run started; put it back, or start over")
         mask = None
         if item.mask is not None and self._read_mask is not None:
             mask = turn_upright(self._read_mask(item), item.mask_orientation)

@@ -122,7 +122,7 @@ class VOC2012(ImageDataModule):
 
 
 def _of_one_class(items: list[Item], image_set: str) -> list[Item]:
-    """The items whose boxes are of exactly one class; faulty ones stay, for `FileDataset` to act on."""
+    """Keep the items whose boxes are of exactly one class, and faulty ones, which `FileDataset` reports."""
     kept = [item for item in items if item.fault is not None or len(item.labels) == 1]
     log.warning(
         "%s: left out %d of %d images that do not show exactly one class", image_set, len(items) - len(kept), len(items)

@@ -61,7 +61,7 @@ class Sets:
     val_share: float
 
     def wanted(self, split: Split) -> str:
-        """The name of a split's image set."""
+        """Return the name of a split's image set."""
         return {"train": self.train, "val": self.val, "test": self.test or self.val}[split]
 
     @property

@@ -27,7 +27,7 @@ def uniform(images: Tensor, classes: Tensor, grid: tuple[int, int], seed: int) -
 
 
 def fingerprints(images: Tensor) -> Tensor:
-    """A number (B,) int64 of each image (B, …), the same on any device, and for float32 and its bfloat16."""
+    """Number images (B, …): (B,) int64, the same on any device, and for float32 and its bfloat16."""
     words = images.detach().to(torch.bfloat16).contiguous().flatten(1).view(torch.int16)
     weights = _mix(torch.arange(1, words.shape[1] + 1, device=images.device) * _STEP) | 1
     # one by one, for this takes four times the memory of an image
@@ -35,7 +35,7 @@ def fingerprints(images: Tensor) -> Tensor:
 
 
 def _signed(number: int) -> int:
-    """The lower 64 bits of a whole number, as int64."""
+    """Take the lower 64 bits of a whole number as int64."""
     return (number + 2**63) % 2**64 - 2**63
 
 

@@ -15,6 +15,7 @@ MAX_BYTES = 8 << 30
 """Archives that unpack to more are refused; CUB-200-2011 takes 1.2 GB, VOC 2012 2 GB."""
 MAX_MEMBERS = 200_000
 _BLOCK = 1 << 16
+_TRUST = "fetch the archive again from a source that you trust"
 
 
 def unpack(file: Path, folder: Path) -> None:
@@ -57,7 +58,7 @@ def _unpack(tar: tarfile.TarFile, folder: Path, file: Path) -> None:
         count, size = count + 1, size + member.size
         if count > MAX_MEMBERS or size > MAX_BYTES:
             raise DataError(
-                f"{file}: holds more than {MAX_MEMBERS:,} files or {MAX_BYTES:,} bytes; is it the right archive?"
+                f"{file}: holds more than {MAX_MEMBERS:,} files or {MAX_BYTES:,} bytes, the limits; {_TRUST}"
             )
         if member.isdir():
             target.mkdir(parents=True, exist_ok=True)
@@ -93,9 +94,9 @@ def _target(member: tarfile.TarInfo, file: Path, folder: Path) -> Path:
     """Return where a member goes. It is inside `folder`, as no link can lie there: `_unpack` writes none."""
     path = PurePath(member.name)
     if not (member.isdir() or (member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse())):
-        raise DataError(f"{file}: cannot be unpacked: {member.name!r} is neither file nor folder")
+        raise DataError(f"{file}: cannot be unpacked: {member.name!r} is neither file nor folder; {_TRUST}")
     if path.anchor or ".." in path.parts or member.size < 0 or "\0" in member.name:
-        raise DataError(f"{file}: cannot be unpacked: {member.name!r} would leave the folder")
+        raise DataError(f"{file}: cannot be unpacked: {member.name!r} would leave the folder; {_TRUST}")
     return folder / path
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from agcam.errors import DataError, brief
 from agcam.io.archives import refuse_bomb
 from agcam.io.atomic import write_whole
 from agcam.io.images import read_image
-from agcam.io.text import inside
+from agcam.io.json import from_json, to_json
+from agcam.io.text import inside, quoted
 
 SCHEMA = 1
 PANEL, ARRAYS, IMAGES = "panel.json", "panel.npz", "images"
@@ -62,6 +62,32 @@ class ExplainedImage:
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """An `ExplainedImage` as `panel.json` holds it: its picture by file name; mask and heatmaps lie in `panel.npz`."""
+
+    index: int
+    name: str
+    image: str
+    explained: str
+    truth: list[str]
+    predicted: str
+    probability: float
+    boxes: list[list[float]]
+    figures: dict[str, dict[str, float]]
+    curves: dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """All that `panel.json` holds."""
+
+    schema: int
+    info: dict[str, Any]
+    methods: list[str]
+    shown: list[_Entry]
+
+
 def write_panel(folder: Path, shown: Sequence[ExplainedImage], info: dict[str, Any]) -> None:
     """Write a panel; pictures go to `images/` beside `folder`, each once. `panel.json` is written last.
 
@@ -83,25 +109,25 @@ def write_panel(folder: Path, shown: Sequence[ExplainedImage], info: dict[str, A
         if entry.mask is not None:
             arrays[f"{number}.mask"] = entry.mask.astype(bool)
         entries.append(
-            {
-                "index": entry.index,
-                "name": entry.name,
-                "image": _keep_image(entry.image, folder.parent / IMAGES),
-                "explained": entry.explained,
-                "truth": entry.truth,
-                "predicted": entry.predicted,
-                "probability": entry.probability,
-                "boxes": np.asarray(entry.boxes, np.float64).reshape(-1, 4).tolist(),
-                "figures": entry.figures,
-                "curves": entry.curves,
-            }
+            _Entry(
+                index=entry.index,
+                name=entry.name,
+                image=_keep_image(entry.image, folder.parent / IMAGES),
+                explained=entry.explained,
+                truth=list(entry.truth),
+                predicted=entry.predicted,
+                probability=entry.probability,
+                boxes=np.asarray(entry.boxes, np.float64).reshape(-1, 4).tolist(),
+                figures=entry.figures,
+                curves=entry.curves,
+            )
         )
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     write_whole(folder / ARRAYS, packed.getvalue())
-    panel = {"schema": SCHEMA, "info": info, "methods": methods, "shown": entries}
+    panel = _Panel(SCHEMA, info, methods, entries)
     # ASCII: names that no encoding holds (file names of any bytes) come back as they were
-    write_whole(folder / PANEL, json.dumps(_plain(panel), allow_nan=False).encode("ascii"))
+    write_whole(folder / PANEL, json.dumps(to_json(panel), allow_nan=False).encode("ascii"))
 
 
 def read_panel(folder: Path) -> tuple[list[ExplainedImage], dict[str, Any]]:
@@ -111,69 +137,46 @@ def read_panel(folder: Path) -> tuple[list[ExplainedImage], dict[str, Any]]:
         DataError: if a file is missing, broken or contradicts another, with its name.
     """
     panel = _read_panel_file(folder / PANEL)
-    try:
-        methods, entries, info = panel["methods"], panel["shown"], dict(panel["info"])
-        names = [entry["image"] for entry in entries]
-        known = all(isinstance(name, str) and Path(name).name == name for name in names)
-        if not known or not all(isinstance(method, str) for method in methods):
-            raise DataError(
-                f"{folder / PANEL}: not a panel: an image is no plain file name, or a method no text; write it again"
-            )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder / PANEL}: not a panel ({type(error).__name__}: {brief(error)})") from error
+    names = dict.fromkeys(entry.image for entry in panel.shown)
+    if not all(Path(name).name == name for name in names):
+        raise DataError(f"{folder / PANEL}: an image is not a plain file name; write the panel again")
     arrays = _read_arrays(folder / ARRAYS)
     stored = folder.parent / IMAGES
-    images = {name: read_image(stored / inside(name, f"{folder / PANEL}")) for name in dict.fromkeys(names)}
+    images = {name: read_image(stored / inside(name, f"{folder / PANEL}")) for name in names}
     shown = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(panel.shown):
         try:
-            shown.append(_entry(entry, number, images[entry["image"]], methods, arrays))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{folder / PANEL}: entry {number} is broken ({type(error).__name__}: {brief(error)})"
-            ) from error
-    return shown, info
+            shown.append(_explained(entry, number, images[entry.image], panel.methods, arrays))
+        except ValueError as error:
+            raise DataError(f"{folder / PANEL}: entry {number} is broken ({brief(error)}); write it again") from error
+    return shown, panel.info
 
 
-def _entry(
-    entry: dict[str, Any], number: int, image: np.ndarray, methods: list[str], arrays: dict[str, np.ndarray]
+def _explained(
+    entry: _Entry, number: int, image: np.ndarray, methods: list[str], arrays: dict[str, np.ndarray]
 ) -> ExplainedImage:
     mask = arrays.get(f"{number}.mask")
     heatmaps = {method: arrays[key] for k, method in enumerate(methods) if (key := f"{number}.{k}") in arrays}
-    boxes = np.asarray(entry["boxes"], dtype=np.float64).reshape(-1, 4)
     if mask is not None and mask.shape != image.shape[:2]:
         raise ValueError(f"a mask is {mask.shape}, its image is {image.shape[:2]}")
     if any(heatmap.ndim != 2 or not heatmap.size for heatmap in heatmaps.values()):
         raise ValueError("a heatmap is empty or has not two dimensions, expected (h, w)")
-    texts = (entry["name"], entry["explained"], entry["predicted"], *entry["truth"])
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a name or class is no text")
-    return ExplainedImage(
-        index=int(entry["index"]),
-        name=entry["name"],
-        image=image,
-        explained=entry["explained"],
-        truth=tuple(entry["truth"]),
-        predicted=entry["predicted"],
-        probability=_number(entry["probability"]),
-        boxes=boxes,
-        mask=mask,
-        heatmaps=heatmaps,
-        figures={m: {n: _number(v) for n, v in figures.items()} for m, figures in entry["figures"].items()},
-        curves={m: {n: [_number(v) for v in curve] for n, curve in c.items()} for m, c in entry["curves"].items()},
-    )
+    known = {f.name: getattr(entry, f.name) for f in fields(entry)}
+    changed = {"image": image, "truth": tuple(entry.truth), "boxes": np.array(entry.boxes, float).reshape(-1, 4)}
+    return ExplainedImage(**known | changed, mask=mask, heatmaps=heatmaps)
 
 
-def _read_panel_file(path: Path) -> dict[str, Any]:
+def _read_panel_file(path: Path) -> _Panel:
     try:
-        panel = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
+        schema = found.get("schema") if isinstance(found, dict) else None
+        if schema != SCHEMA:
+            raise DataError(f"{path}: not a panel of schema {SCHEMA} (found {quoted(repr(schema))}); write it again")
+        panel: _Panel = from_json(_Panel, found)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a panel that a run or a benchmark wrote") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not readable ({brief(error)})") from error
-    if not isinstance(panel, dict) or panel.get("schema") != SCHEMA:
-        found = repr(panel.get("schema"))[:80] if isinstance(panel, dict) else None
-        raise DataError(f"{path}: not a panel of schema {SCHEMA} (found {found}); write it again with this version")
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
+        raise DataError(f"{path}: not a panel ({brief(error)}); write it again") from error
     return panel
 
 
@@ -181,7 +184,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         refuse_bomb(path)
         with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
+            # of a member that is no array NumPy returns the bytes: as an array they fail the checks of shapes
+            return {name: np.asarray(found[name]) for name in found.files}
     except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
         raise DataError(f"{path}: missing or broken ({brief(error)}); it holds the heatmaps of {PANEL}") from error
 
@@ -201,17 +205,3 @@ def _keep_image(image: np.ndarray, folder: Path) -> str:
     suffix, kept = ("png", png) if len(png.getbuffer()) <= len(jpeg.getbuffer()) else ("jpg", jpeg)
     write_whole(folder / f"{stem}.{suffix}", kept.getvalue())
     return f"{stem}.{suffix}"
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -20,21 +20,24 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file: dictionaries, lists and plain values, never objects.
 
     Raises:
-        DataError: if it is missing, too large, no UTF-8 or no YAML, naming the line.
+        DataError: if it is missing, too large, not UTF-8 or not YAML; the message names the line.
     """
     try:
         text = read_text(path)
         if len(text) > MAX_CHARACTERS:
-            raise DataError(f"{path}: longer than {MAX_CHARACTERS:,} characters; is it a configuration?")
+            raise DataError(f"{path}: longer than {MAX_CHARACTERS:,} characters, the limit; expected a configuration")
         if _count(yaml.compose(text, yaml.SafeLoader), {}) > MAX_NODES:
-            raise DataError(f"{path}: its aliases (*) stand for more than {MAX_NODES:,} values, or for themselves")
+            raise DataError(
+                f"{path}: its aliases (*) stand for more than {MAX_NODES:,} values, or for themselves; write out what "
+                "they stand for"
+            )
         return yaml.safe_load(text)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such configuration") from None
+        raise DataError(f"{path}: no such file; expected a configuration, check the path") from None
     except (ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:  # dates, keys, merges
         mark = getattr(error, "problem_mark", None)
         where = path if mark is None else f"{path}:{mark.line + 1}"
-        raise DataError(f"{where}: not a readable YAML file ({brief(error)})") from error
+        raise DataError(f"{where}: cannot be read as YAML ({brief(error)}); correct it there") from error
 
 
 def _count(node: yaml.Node | None, known: dict[int, float]) -> float:

@@ -1,4 +1,4 @@
-"""A report of what `explain.py benchmark` left."""
+"""Read the output of `agcam benchmark` into a report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def benchmark_report(folder: Path) -> Report:
         shown, info = read_panel(folder / "panel")
         frames = [Frame("benchmark", None, shown)]
     else:
-        empty = "This benchmark was made by a version that kept no pictures. The same command again adds them."
+        empty = "This benchmark was made by a version that kept no pictures. Run the same command again to add them."
     return Report(
         kind="benchmark",
         title=f"Explanation methods side by side: {results.about.get('data', folder.name)}",
@@ -53,7 +53,7 @@ def benchmark_report(folder: Path) -> Report:
 
 
 def read_fill(info: dict[str, Any]) -> tuple[int, int, int]:
-    """The colour of removed pixels that a panel names, else that of most pretrained models."""
+    """Return the color of removed pixels that a panel names, or that of most pretrained models."""
     found = info.get("fill")
     if isinstance(found, list) and len(found) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in found):
         return found[0], found[1], found[2]
@@ -74,8 +74,8 @@ def _facts(results: Results) -> list[Fact]:
         Fact(
             "Top-1 accuracy",
             f"{percent(accuracy.value)} ({percent(accuracy.low)} – {percent(accuracy.high)})",
-            "Share of images whose most probable class is true. In brackets where this share would lie, 95 times out "
-            "of 100, had other images of the same kind been drawn.",
+            "Share of images whose most probable class is right. In brackets the 95 % interval: where the share of "
+            "other images of the same kind would probably lie.",
         )
     )
     if size:
@@ -93,13 +93,13 @@ def _table(results: Results) -> Table:
     cost = [
         Line(
             "Milliseconds an image",
-            "Time that an explanation takes on this device.",
+            "How long an explanation takes on this device.",
             "",
             [Cell(f"{row.cost.ms_per_image:.1f}" if row.cost else "–") for row in rows],
         ),
         Line(
             "Times a plain prediction",
-            "How much longer explaining takes than predicting alone.",
+            "How many times as long explaining takes as predicting.",
             "",
             [Cell(f"{row.cost.forwards:.2f}" if row.cost else "–") for row in rows],
         ),

@@ -1,4 +1,4 @@
-"""Pictures, heatmaps and masks as text that fits a page: within a budget of bytes, decoded on demand."""
+"""Encode pictures, heatmaps and masks as text, within a budget of bytes, to be decoded on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from agcam.visualization.overlay import COLORMAP, is_signed
 
 BUDGET = 9_000_000
-"""Bytes of all pictures together, before base64 makes four of three."""
+"""Bytes of all pictures together, before base64 turns three bytes into four."""
 _LEAST, _MOST = 12_000, 120_000
 # longest side and JPEG quality, the best first
 _STEPS = ((448, 88), (448, 75), (336, 75), (224, 80), (224, 65), (160, 65), (112, 60))
@@ -30,7 +30,7 @@ class Pictures:
         self._images: list[np.ndarray] = []
 
     def add(self, image: np.ndarray) -> int:
-        """The number under which `encoded` will hold this image (H, W, 3) uint8."""
+        """Add an image (H, W, 3) uint8; return its number in `encoded`."""
         key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
         if key not in self._numbers:
             self._numbers[key] = len(self._images)
@@ -38,13 +38,13 @@ class Pictures:
         return self._numbers[key]
 
     def encoded(self) -> list[dict[str, Any]]:
-        """`src` (data URI), the image's `w` and `h`, and `pw` and `ph` of the picture that is left of it."""
+        """Return `src` (data URI), the image's `w` and `h`, and `pw` and `ph` of the picture made of it."""
         share = min(_MOST, max(_LEAST, BUDGET // max(1, len(self._images))))
         return [_picture(image, share) for image in self._images]
 
 
 def encode_map(heatmap: np.ndarray) -> list[Any] | None:
-    """`[h, w, base64, signed]` of a heatmap scaled to [0, 65535], little-endian uint16; None where it is not finite.
+    """Encode a heatmap as `[h, w, base64, signed]`, scaled to [0, 65535], little-endian uint16; None if not finite.
 
     Signed is 1 for a map with negative values, whose zero becomes the middle of the range, else 0.
     """
@@ -60,7 +60,7 @@ def encode_map(heatmap: np.ndarray) -> list[Any] | None:
 
 
 def encode_mask(mask: np.ndarray, size: tuple[int, int]) -> list[int]:
-    """Lengths of the runs of a mask (H, W) bool, scaled to `size` (h, w), in reading order; the first is background."""
+    """Return the run lengths of a mask (H, W) bool, scaled to `size` (h, w), in reading order, background first."""
     small: np.ndarray = mask.astype(np.uint8)
     if mask.shape != size:
         small = cv2.resize(small, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
@@ -71,7 +71,7 @@ def encode_mask(mask: np.ndarray, size: tuple[int, int]) -> list[int]:
 
 
 def color_table(name: str = COLORMAP) -> str:
-    """The 256 colours of a colour map, the project's if not named, as base64 of RGB bytes."""
+    """Return the 256 colors of a color map, the project's if not named, as base64 of RGB bytes."""
     return _text((mpl.colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes())
 
 

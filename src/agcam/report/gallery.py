@@ -1,4 +1,4 @@
-"""The gallery's data: explained images over a timeline, as the page's JavaScript reads them."""
+"""Make the gallery's data: explained images over the epochs, as the page's JavaScript reads them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from agcam.report.model import Chart, Report
 from agcam.visualization.overlay import SIGNED_COLORMAP, resize_map
 
 FRAMES = 60
-"""Epochs that a page holds at most, spread evenly."""
+"""The most epochs that a page holds, spread evenly."""
 _DIGITS = 4
 _T = TypeVar("_T")
 
 
 def page_data(report: Report) -> dict[str, Any]:
-    """All that the page's JavaScript needs: pictures, heatmaps, figures, curves, and words for them."""
+    """Return all that the page's JavaScript needs: pictures, heatmaps, values, curves, and words for them."""
     frames = report.frames
     methods = _names(shown.heatmaps for frame in frames for shown in frame.shown)
     figures = _names(f for frame in frames for shown in frame.shown for f in shown.figures.values())
@@ -51,10 +51,10 @@ def page_data(report: Report) -> dict[str, Any]:
     encoded = pictures.encoded()
     return {
         "kind": report.kind,
-        # then the first choice settles nothing: each explained class is recognised or not
+        # then the top-1 class decides nothing: each explained class is recognized or not
         "multilabel": any(len(shown.truth) > 1 for frame in frames for shown in frame.shown),
         "methods": [{"label": label, "help": words.method(label), "control": is_control(label)} for label in methods],
-        "figures": [{"name": name} | vars(report.words.get(name) or words.figure(name)) for name in figures],
+        "figures": [{"name": name} | vars(report.words.get(name) or words.value(name)) for name in figures],
         "curves": [{"name": name} | vars(words.curve(name)) for name in curves],
         "frames": [{"label": frame.label, "epoch": frame.epoch} for frame in frames],
         "lut": color_table(),
@@ -68,7 +68,7 @@ def page_data(report: Report) -> dict[str, Any]:
 
 
 def thin(frames: Sequence[_T]) -> list[_T]:
-    """At most `FRAMES` frames, spread evenly, the first and the last among them."""
+    """Return at most `FRAMES` frames, spread evenly, the first and the last among them."""
     if len(frames) <= FRAMES:
         return list(frames)
     return [frames[round(number * (len(frames) - 1) / (FRAMES - 1))] for number in range(FRAMES)]
@@ -113,7 +113,7 @@ def _view(shown: ExplainedImage, picture: int, masks: _Masks, methods: list[str]
 
 
 def _hit(shown: ExplainedImage, label: str) -> bool | None:
-    """Whether the heatmap's peak lies on the object; None where none is known."""
+    """Return whether the heatmap's peak lies on the object; None where no object is known."""
     if "pointing_game" in shown.figures.get(label, {}):
         value = shown.figures[label]["pointing_game"]
         return None if math.isnan(value) else value > 0

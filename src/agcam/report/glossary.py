@@ -1,4 +1,4 @@
-"""What the report calls things, and what they mean, in words for people who do not build such models."""
+"""The report's names of values, methods and curves, and what they mean, for people who do not build such models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agcam.metrics.registry import registered
 
 @dataclass(frozen=True)
 class Word:
-    """A name for people, a sentence or two of meaning, and whether more is better (None: neither)."""
+    """A name for people, its meaning in a sentence or two, and whether higher is better (None: neither)."""
 
     label: str
     help: str
@@ -20,14 +20,14 @@ class Word:
 _RUN: dict[str, Word] = {
     "right_for_wrong_reason": Word(
         "Right for the wrong reason",
-        "The class is right, but the hottest point lies outside of the object: perhaps the model learned the "
-        "background. 1 or 0 for an image, their share for many.",
+        "The class is right, but the hottest point lies outside the object: perhaps the model learned the "
+        "background. 1 or 0 for one image, the share of 1 for many.",
         False,
     ),
     "wrong_but_looking_right": Word(
         "Wrong, but looking right",
         "The class is wrong although the hottest point lies on the object: the model saw it and mistook it. 1 or "
-        "0 for an image, their share for many.",
+        "0 for one image, the share of 1 for many.",
         None,
     ),
     "entropy": Word(
@@ -37,26 +37,26 @@ _RUN: dict[str, Word] = {
     ),
     "drift": Word(
         "Drift since the last epoch",
-        "How much the order of hot and cold places has changed since the epoch before: 0 not at all, 1 as if they "
-        "had nothing to do with each other. It should calm down towards the end of training.",
+        "How much the order of hot and cold places has changed since the epoch before: 0 not at all, 1 as if the "
+        "two were unrelated. It should decrease towards the end of training.",
         None,
     ),
     "accuracy": Word("Accuracy", "Share of validation images whose top-1 class is right."),
-    "top5": Word("Right among five", "Share of images whose true class is among the model's first five choices."),
+    "top5": Word("Top-5 accuracy", "Share of images whose class is among the model's five most probable ones."),
     "mAP": Word(
         "Mean average precision",
-        "How well each class's images are ranked above the others; classes that no image shows are left out.",
+        "How well each class's images are ranked above the others; classes that no image shows are excluded.",
     ),
-    "loss": Word("Loss", "What training makes small: how far the model's answers are from the truth.", False),
+    "loss": Word("Loss", "How far the model's answers are from the truth. Training makes it small.", False),
     "lr": Word("Learning rate", "How large the steps of training are.", None),
 }
-"""What only runs have; the words of a metric stand in its declaration."""
+"""The values of training runs; the words of a metric stand in its declaration."""
 
 
-def figure(name: str) -> Word:
-    """Find the words of a value; an unknown one is called by its name."""
-    values = [value for spec in registered().values() for value in spec.values]
-    known = {value.short: value for value in reversed(values)} | {value.name: value for value in values}
+def value(name: str) -> Word:
+    """Find the words of a value; those of an unknown one are made from its name."""
+    values = [own for spec in registered().values() for own in spec.values]
+    known = {own.short: own for own in reversed(values)} | {own.name: own for own in values}
     short = name.rpartition("/")[2]
     found = _RUN.get(name) or known.get(name) or _RUN.get(short) or known.get(short)
     if found is None or not found.label:
@@ -65,7 +65,7 @@ def figure(name: str) -> Word:
 
 
 def method(label: str) -> str:
-    """Say what a method does, with the options that its label names; nothing where no such method is known here."""
+    """Describe a method, with the options in its label; empty for an unknown one."""
     spec = methods.registered(label)
     if spec is None:
         return ""
@@ -75,7 +75,7 @@ def method(label: str) -> str:
 
 
 def curve(name: str) -> Word:
-    """Find the words of a curve; an unknown one is called by its name."""
+    """Find the words of a curve; those of an unknown one are made from its name."""
     for spec in registered().values():
         for found in spec.curves:
             if found.name == name and found.label:

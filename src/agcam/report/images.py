@@ -1,4 +1,4 @@
-"""A report of what `explain.py images` left."""
+"""Read the output of `agcam images` into a report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def images_report(folder: Path) -> Report:
         shown = [view for number, found in enumerate(predictions) for view in _views(folder, number, found)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path}: not what explain.py images writes ({type(error).__name__}: {brief(error)}); "
+            f"{path}: not what agcam images writes ({type(error).__name__}: {brief(error)}); "
             "explain the photographs again"
         ) from error
     return Report(
@@ -40,7 +40,7 @@ def images_report(folder: Path) -> Report:
         frames=[Frame("images", None, shown)] if shown else [],
         empty="" if shown else "predictions.json names no image: none could be explained.",
         links=[Link(path, "predictions, for programs"), Link(folder, "overlays and raw heatmaps")],
-        notes=["Nobody has told what these photographs show, so there is no right or wrong here."],
+        notes=["It is not known what these photographs show, so nothing is marked right or wrong."],
     )
 
 
@@ -72,5 +72,5 @@ def _heatmaps(path: Path) -> np.ndarray:
         with np.load(path, allow_pickle=False) as found:
             heatmaps: np.ndarray = found["heatmaps"]
             return heatmaps
-    except Exception as error:  # a damaged zip raises zlib's, tokenize's and half a dozen other errors
+    except Exception as error:  # a damaged zip raises errors of many kinds
         raise DataError(f"{path}: missing or broken ({brief(error)})") from error

@@ -12,13 +12,13 @@ from agcam.report.glossary import Word
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1] as people read it."""
+    """Write a share in [0, 1] as a percentage."""
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A line of the header: what, its value, and what that means where it is not plain."""
+    """A line of the header: a label, its value, and, where needed, what it means."""
 
     label: str
     value: str
@@ -27,7 +27,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of the table: as text, its interval, and whether no method does better."""
+    """A value of the table: its text, its interval, and whether it is the best."""
 
     text: str
     interval: str = ""
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the table: a figure, one cell for each method."""
+    """A row of the table: a value by method."""
 
     label: str
     help: str
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """Figures by method.
+    """Values by method.
 
     Attributes:
         methods: label and meaning of each column.
@@ -91,7 +91,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Frame:
-    """A panel on the timeline: what the slider calls it, its epoch, and what it shows."""
+    """A step of the gallery's slider: its label, its epoch, and the explained images."""
 
     label: str
     epoch: int | None
@@ -116,12 +116,12 @@ class Report:
         facts: the header.
         frames: the gallery, one entry for each epoch where there are several.
         empty: why there is no gallery, where there is none.
-        table: figures by method, or None.
+        table: values by method, or None.
         charts: curves.
         links: raw files.
-        fill: the colour (R, G, B) of removed pixels.
+        fill: the color (R, G, B) of removed pixels.
         notes: sentences for the gallery.
-        words: by value, what it is called, where the folder says so itself.
+        words: by value, its name and meaning, where the folder holds them.
     """
 
     kind: Literal["run", "benchmark", "images"]

@@ -1,4 +1,4 @@
-"""From a report to one HTML file that needs nothing else: no server, no network, no other file."""
+"""Make of a report one HTML file that needs no server, no network and no other file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from agcam.io.atomic import write_whole
 from agcam.report.gallery import page_data
 from agcam.report.model import Report
 
-# in the order in which they need each other
+# each after those that it needs
 _SCRIPTS = ("data", "state", "pictures", "paint", "help", "charts", "gallery", "player", "detail", "main")
 
 
 def render(report: Report, output: Path) -> str:
-    """The page as text; its links are relative to `output`'s folder."""
+    """Return the page as text; its links are relative to `output`'s folder."""
     assets = resources.files("agcam.report") / "assets"
     style = (assets / "style.css").read_text(encoding="utf-8")
     parts = [(assets / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
@@ -41,8 +41,7 @@ def render(report: Report, output: Path) -> str:
     environment.filters["breakable"] = _breakable
     return environment.get_template("page.html.j2").render(
         report=report,
-        data=Markup(embed(data)),  # `embed` leaves no character that HTML knows
-        shown=data,
+        data=Markup(embed(data)),  # `embed` leaves no character that means something in HTML
         style=Markup(style),  # our own file
         script=Markup(script),  # our own files
         policy=_policy(style, script),
@@ -52,7 +51,7 @@ def render(report: Report, output: Path) -> str:
 
 
 def embed(data: Any) -> str:
-    """JSON that is inert inside of HTML: ASCII only, without <, > and &. It may hold any text, U+2028 included."""
+    """Return JSON that is inert inside HTML, whatever text it holds: ASCII only, without <, > and &."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -63,12 +62,12 @@ def write(page: str, output: Path) -> None:
 
 
 def _breakable(text: str) -> Markup:
-    """Text that a browser may break where names are joined: after `_` rather than in the middle of a word."""
+    """Allow a browser to break a name where its parts are joined: after `_` rather than in the middle of a word."""
     return Markup("<wbr>").join(re.split(r"(?<=[_:=,/.-])", text))
 
 
 def _policy(style: str, script: str) -> str:
-    """What the page may load: its own style and script, known by their content, and pictures inside of itself."""
+    """Return the policy of what the page may load: its own style and script, by their hashes, and embedded pictures."""
     hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(t.encode()).digest()).decode()}'" for t in (style, script)]
     return (
         f"default-src 'none'; img-src data:; style-src {hashes[0]}; script-src {hashes[1]}; base-uri 'none'; "

@@ -1,4 +1,4 @@
-"""A report of a training run."""
+"""Read the folder of a training run into a report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FILES = {
     "metrics.csv": "every metric of every epoch",
     "explanations": "pictures and raw heatmaps of every epoch",
     "checkpoints": "the trained weights",
-    "config.yaml": "all settings; training with them again repeats the run",
+    "config.yaml": "all settings; training with them repeats the run",
 }
 _ORDER = ("iou", "pointing_game", "dice", "precision", "recall", "pixel_accuracy")
 _MORE = ("right_for_wrong_reason", "wrong_but_looking_right", "entropy", "drift")
@@ -34,7 +34,7 @@ Curves = dict[str, tuple[list[float], list[float]]]
 
 
 def run_report(folder: Path) -> Report:
-    """Read a run's folder; a run that is still training is shown as far as it came.
+    """Read a run's folder; a run that still trains is shown up to its last epoch.
 
     Raises:
         DataError: if a file is broken, with its name.
@@ -62,7 +62,7 @@ def run_report(folder: Path) -> Report:
         frames=frames,
         empty=""
         if frames
-        else "No epoch of this run has pictures yet. They are written at the end of each validation, unless "
+        else "No epoch of this run has pictures yet. They are written after each validation, unless "
         "explanation.gallery is 0; runs of older versions have none.",
         table=_table(curves, methods, first),
         charts=_charts(curves, first),
@@ -78,7 +78,7 @@ def _name(folder: Path) -> str:
 
 
 def _panels(folder: Path) -> list[tuple[str, int, Path]]:
-    """Label, epoch and folder of each panel; those of the validation set, where there are any, else of the test set."""
+    """Return label, epoch and folder of each panel: those of the validation set or, if it has none, of the test set."""
     found: dict[str, list[tuple[str, int, Path]]] = {"val": [], "test": []}
     for path in folder.glob("*_epoch_*"):
         match = _FOLDER.fullmatch(path.name)
@@ -100,9 +100,9 @@ def _section(settings: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _metrics(path: Path) -> tuple[Curves, list[str]]:
-    """By column of metrics.csv: epochs and the column's mean in each. And the columns that no epoch has a value of.
+    """Return the mean of each column of metrics.csv by epoch, and the columns without a value in any epoch.
 
-    Learning rates and what a device does are logged by step.
+    Learning rates and device statistics are logged by step.
     """
     if not path.is_file():
         return {}, []
@@ -138,26 +138,26 @@ def _facts(settings: dict[str, Any], curves: Curves, frames: list[Frame]) -> lis
     model = _section(model, "init_args") or model  # of a class of one's own
     facts = []
     if model.get("backbone"):
-        start = "pretrained weights" if model.get("pretrained") else "trained from nothing"
+        start = "pretrained weights" if model.get("pretrained") else "trained from scratch"
         facts.append(Fact("Model", f"{model['backbone']}, {start}"))
     if data.get("class_path"):
         facts.append(Fact("Data", str(data["class_path"]).rpartition(".")[2]))
     epochs = max((x[-1] for x, _ in curves.values()), default=None)
     if epochs is not None:
-        facts.append(Fact("Epochs", f"{int(epochs) + 1}", "How often the model has seen all training images."))
+        facts.append(Fact("Epochs", f"{int(epochs) + 1}", "How often training has gone through the training images."))
     for stage, of in (("val", "validation"), ("test", "test")):
         for name in _SHARES:
             if not math.isnan(value := _last(curves, f"{stage}/{name}")):
-                word = words.figure(name)
+                word = words.value(name)
                 facts.append(Fact(f"{word.label}, {of}", percent(value), f"{word.help} After the last epoch."))
     if frames:
         count = len({(shown.index, shown.name) for shown in frames[-1].shown})
-        facts.append(Fact("Images below", f"{count}", "The same ones after every epoch, spread over the data set."))
+        facts.append(Fact("Images below", f"{count}", "The same images after every epoch, spread over the data set."))
     return facts
 
 
 def _columns(curves: Curves, first: str) -> Iterator[tuple[str, str, str, str]]:
-    """Stage, method and figure of each localization column, with the column."""
+    """Yield stage, method and value of each localization column, with the column."""
     for column in curves:
         match = re.fullmatch(r"(val|test)/loc(?:_(.+))?/([^/]+)", column)
         if match and match[3] != "count":
@@ -176,7 +176,7 @@ def _table(curves: Curves, methods: list[str], first: str) -> Table | None:
         ordered = sorted(figures, key=lambda name: known.index(name) if name in known else len(known))
         lines = []
         for figure in ordered:
-            word = words.figure(figure)
+            word = words.value(figure)
             values = [_last(curves, columns.get((stage, method, figure), "")) for method in shown]
             honest = [v for v, m in zip(values, shown, strict=True) if not is_control(m) and not math.isnan(v)]
             higher = word.higher_is_better
@@ -191,7 +191,7 @@ def _table(curves: Curves, methods: list[str], first: str) -> Table | None:
     if not parts:
         return None
     heads = [(f"{method} (control)" if is_control(method) else method, words.method(method)) for method in shown]
-    notes = ["Controls know nothing of the image. A method that does not beat them says little about it."]
+    notes = ["Controls ignore the image. A method that does not beat them says little about it."]
     return Table(heads, parts, notes)
 
 
@@ -206,7 +206,7 @@ def _charts(curves: Curves, first: str) -> list[Chart]:
         name = {"train": "training", "val": "validation"}.get(stage, stage) or column
         by_figure.setdefault(figure or column, []).append(Series(name, x, y))
     for figure, lines in by_figure.items():
-        word = words.figure(figure)
+        word = words.value(figure)
         charts.append(Chart(word.label, word.help, "epoch", lines, figure in _SHARES, epochs=True))
     for figure in (*_ORDER, *_MORE):
         lines = [
@@ -215,7 +215,7 @@ def _charts(curves: Curves, first: str) -> list[Chart]:
             if found == figure and stage == "val"
         ]
         if lines:
-            word = words.figure(figure)
+            word = words.value(figure)
             charts.append(
                 Chart(word.label, word.help, "epoch", sorted(lines, key=_faint), figure != "drift", epochs=True)
             )

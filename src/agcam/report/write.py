@@ -23,7 +23,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
         The file.
 
     Raises:
-        DataError: if the folder holds none of these, or a file in it is broken; the message names it.
+        DataError: if the folder holds none of these, or a file in it is broken.
     """
     output = output or folder / "report.html"
     write(render(open_report(folder), output), output)
@@ -37,7 +37,9 @@ def open_report(folder: Path) -> Report:
         DataError: as `write_report`.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; expected a run or an output folder of explain.py")
+        raise DataError(
+            f"{folder}: no such folder; expected a run, or the output folder of agcam benchmark or agcam images"
+        )
     if (folder / "results.json").is_file():
         return benchmark_report(folder)
     if (folder / PREDICTIONS).is_file():

@@ -1,7 +1,7 @@
 """Where metrics, pictures and settings go: the one place that knows trackers. The disk is one of them.
 
 Each tracker is a file that declares itself in `registry`; a logger that none of them serves gets the metrics that
-Lightning gives it. Nothing here raises once training has begun: see `tracker_guard`.
+Lightning gives it. Nothing here raises once training has started: see `tracker_guard`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def open_trackers(loggers: Sequence[Logger]) -> None:
-    """Open every tracker's run, so that one that cannot begin stops the command and not a night of training.
+    """Open every tracker's run, so that one that cannot start ends the command now, not a night of training.
 
     Raises:
         InputError: naming the tracker and what it wants.
@@ -58,7 +58,7 @@ def open_trackers(loggers: Sequence[Logger]) -> None:
             raise
         except Exception as error:
             raise InputError(
-                f"{type(logger).__name__} cannot begin a run: {first_line(error)}; fix that, or leave it out of "
+                f"{type(logger).__name__} cannot start a run: {first_line(error)}; fix that, or leave it out of "
                 "trainer.logger"
             ) from error
 

@@ -31,7 +31,7 @@ def log_config(logger: MLFlowLogger, config: dict[str, Any]) -> None:
 
     client, run = logger.experiment, logger.run_id
     client.log_dict(run, config, "config.yaml")
-    known = client.get_run(run).data.params  # a parameter cannot change, not even in a run that goes on
+    known = client.get_run(run).data.params  # a parameter cannot change, not even in a resumed run
     parameters = {re.sub(r"[^\w\-. /]", "_", name)[-_KEY:]: str(value)[:_VALUE] for name, value in _flat(config)}
     new = [Param(name, value) for name, value in parameters.items() if name not in known]
     for start in range(0, len(new), _BATCH):

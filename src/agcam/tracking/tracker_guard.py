@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
 
-# all that Lightning calls on a logger after the run has begun
+# all that Lightning calls on a logger after the run has started
 _METHODS = ("log_metrics", "log_hyperparams", "log_graph", "save", "after_save_checkpoint", "finalize")
 _QUICK = 0.1
 _REST = 20.0
@@ -82,13 +82,13 @@ def attempt(who: object, action: Callable[[], Any], always: bool = False) -> Non
         if first:
             said = first_line(_root(error))
             rank_zero_warn(
-                f"{type(who).__name__} failed ({said}). Training goes on, and this is not reported again; "
+                f"{type(who).__name__} failed ({said}). Training continues, and this is not reported again; "
                 "what else is recorded, metrics.csv and explanations/ for one, is not affected."
             )
 
 
 def _root(error: BaseException) -> BaseException:
-    """What an error was raised from: Lightning's TensorBoardLogger calls a full disk an unsupported value."""
+    """Return the first cause of an error: Lightning's TensorBoardLogger calls a full disk an unsupported value."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -17,7 +17,7 @@ from agcam.tracking.registry import Tracker, register_tracker
 
 
 def begin(logger: WandbLogger) -> None:
-    """Refuse to begin an online run without a key. W&B would ask for one, and a job in a queue has nobody to answer.
+    """Refuse to start an online run without a key. W&B would ask for one, and a job in a queue has nobody to answer.
 
     Raises:
         InputError: naming the ways out.

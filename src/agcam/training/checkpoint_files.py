@@ -67,7 +67,7 @@ def open_checkpoint(path: Path, folders: Sequence[Path], expected: str) -> dict[
     instantiator = found.get("hyper_parameters", {}).get("_instantiator", _INSTANTIATORS[0])
     if instantiator not in _INSTANTIATORS:
         raise ModelError(
-            f"{path}: its settings name {quoted(str(instantiator))} as _instantiator, which train.py neither writes "
+            f"{path}: its settings name {quoted(str(instantiator))} as _instantiator, which agcam neither writes "
             "nor imports; if you know the file, start from its weights: --model.weights"
         )
     return found

@@ -19,15 +19,16 @@ from agcam.data.batch import Batch, owned
 from agcam.data.input_config import InputConfig, from_timm
 from agcam.errors import ModelError, brief
 from agcam.metrics.means import ImageMean
+from agcam.training.backbone import make_backbone
 from agcam.training.evaluation import class_scores, warn_of_absent
 from agcam.training.freezing import GradualUnfreezing, parameters_below
 from agcam.training.losses import LossName, choose_loss, image_losses
 from agcam.training.mixing import Mixing, make_mixing
-from agcam.training.model_options import check_backbone_args, check_options
+from agcam.training.model_options import check_options
 from agcam.training.optim import optimizer_and_schedule, warn_of_unreached
 from agcam.training.plain_state import plain
 from agcam.training.precision import at_least_single, check_trainable, in_precision_of, keep_batches
-from agcam.training.weights import MODEL_CLASS, are_restored, class_path, load_weights, read_settings
+from agcam.training.weights import MODEL_CLASS, class_path, read_settings
 
 
 class ViTClassifier(LightningModule):
@@ -190,18 +191,7 @@ class ViTClassifier(LightningModule):
         self._loss_name = choose_loss(h["loss"], multilabel)
         h["class_names"], h["multilabel"] = list(class_names), multilabel
         self.class_names, self.multilabel = list(class_names), multilabel
-        check_backbone_args(h["backbone_args"] or {})
-        size = {"img_size": h["image_size"]} if h["image_size"] else {}
-        args = {"num_classes": len(class_names), "drop_path_rate": h["drop_path"], **size, **(h["backbone_args"] or {})}
-        try:
-            fetch = h["pretrained"] and not are_restored()
-            self.backbone = timm.create_model(h["backbone"], pretrained=fetch, **args)
-        except Exception as error:  # timm raises whatever its model's constructor or the network raises
-            why = " ".join(str(error).split())
-            hint = "; it may have a fixed size: leave out model.image_size" if size and _of_size(why) else ""
-            raise ModelError(f"timm cannot make {h['backbone']!r} with {args}: {why[:300]}{hint}") from error
-        if h["weights"] and not are_restored():
-            load_weights(self.backbone, Path(h["weights"]).expanduser())
+        self.backbone = make_backbone(h, len(class_names))
         scores = class_scores(multilabel)
         self.val_loss, self.val_scores = ImageMean(), scores.clone("val/")
         self.test_loss, self.test_scores = ImageMean(), scores.clone("test/")
@@ -293,10 +283,6 @@ class ViTClassifier(LightningModule):
         self.log(f"{stage}/loss", loss, batch_size=len(batch))
         self.log_dict(scores, batch_size=len(batch), prog_bar=True)
         return logits
-
-
-def _of_size(message: str) -> bool:
-    return "img_size" in message or "size mismatch" in message or "image size" in message.lower()
 
 
 def _kind(class_names: list[str], multilabel: bool) -> str:

@@ -82,10 +82,10 @@ def open_exported(folder: str | Path) -> ViTClassifier:
             "input": values,
         }
     except FileNotFoundError:
-        raise ModelError(f"{folder}: no {CONFIG} in it; expected a folder that train.py export wrote") from None
+        raise ModelError(f"{folder}: no {CONFIG} in it; expected a folder that `agcam export` wrote") from None
     except Exception as error:  # whatever an odd structure makes the lines above stumble over
         raise ModelError(
-            f"{path}: not as train.py export writes it ({type(error).__name__}: {brief(error)})"
+            f"{path}: not as `agcam export` writes it ({type(error).__name__}: {brief(error)}); export it again"
         ) from error
     state = read_weights(Path(folder) / WEIGHTS)
     check_sizes(settings, len(state), path)

@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     found = _load(path, [])
     for part in _PARTS:  # of Lightning's checkpoints
         if not isinstance(found.get(part, {}), dict) or not all(isinstance(key, str) for key in found.get(part, ())):
-            raise ModelError(f"{path}: its {part} have no names; expected a file that train.py or torch.save wrote")
+            raise ModelError(f"{path}: its {part} have no names; expected a file that `agcam fit` or torch.save wrote")
     return found
 
 
@@ -102,7 +102,7 @@ def read_settings(path: Path, expected: str) -> tuple[dict[str, Any], dict[str, 
     settings, state = found.get("hyper_parameters", {}), found.get("state_dict")
     names = settings.get("class_names")
     if not state or not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ModelError(f"{path}: not a checkpoint of agcam's train.py; it has no class names and backbone in it")
+        raise ModelError(f"{path}: no class names and backbone in it; expected a checkpoint that `agcam fit` wrote")
     _check_weights(state, path)
     check_sizes(settings, len(state), path)
     return {name: value for name, value in settings.items() if not name.startswith("_")}, state
@@ -201,7 +201,7 @@ def _load(path: Path, classes: list[Any]) -> dict[str, Any]:
             ) from None
         raise ModelError(
             f"{path}: not a whole checkpoint of tensors and plain values ({brief(error)}); expected a file "
-            "that train.py or torch.save wrote"
+            "that `agcam fit` or torch.save wrote"
         ) from error
     if not isinstance(found, dict):
         raise ModelError(f"{path}: holds a {type(found).__name__}, expected a checkpoint or a state dict")

@@ -1,15 +1,13 @@
-"""Chefer et al.'s transformer attribution (CVPR 2021): relevance propagation, weighted by gradients, rolled out."""
+"""Chefer et al.'s transformer attribution (CVPR 2021): roll out relevance that is weighted by gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.layers import Mlp
 from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
@@ -22,10 +20,9 @@ from agcam.explainers.own_thread import after_forward
 from agcam.explainers.patch_grid import on_patches
 from agcam.explainers.recorder import Recording
 from agcam.explainers.registry import register_method
+from agcam.explainers.relevance import BlockParts, BlockRelevance, LinearRelevance
 from agcam.explainers.self_check import check_classes
 from agcam.explainers.vit_parts import ViTParts, unwrap
-
-_EPSILON = 1e-9
 
 
 @register_method(needs="forward", help="Relevance propagated backwards through the network (Chefer et al. 2021).")
@@ -82,7 +79,7 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
         head = _find_head(recording, seen, logits)
         _check_only_way(recording, head, seen[backbone.norm][1], logits)
         blocks = [
-            _Block(step, seen, operands, matrix)
+            BlockRelevance(step, seen, operands, matrix)
             for step, operands, matrix in zip(steps, mode.operands, mode.matrices, strict=True)
         ]
 
@@ -94,7 +91,7 @@ def lrp(recording: Recording) -> Callable[[Tensor], Tensor]:
     return heatmaps
 
 
-def _class_row(blocks: list[_Block], head: _Head, logits: Tensor, target: Tensor) -> Tensor:
+def _class_row(blocks: list[BlockRelevance], head: _Head, logits: Tensor, target: Tensor) -> Tensor:
     """Make the row r (B, N) of one target (B,) for each image, from the last block to the first."""
     chosen = logits.gather(1, target[:, None]).sum()
     by_head, *gradients = torch.autograd.grad(chosen, [head.out, *(b.matrix for b in blocks)], retain_graph=True)
@@ -112,92 +109,11 @@ def _class_row(blocks: list[_Block], head: _Head, logits: Tensor, target: Tensor
 
 
 @dataclass(frozen=True)
-class _BlockParts:
-    """The modules of one plain block whose inputs and outputs are needed."""
-
-    block: nn.Module
-    attended: nn.Module
-    added: nn.Module
-    enriched: nn.Module
-    qkv: nn.Linear
-    proj: nn.Linear
-    fc1: nn.Linear
-    fc2: nn.Linear
-
-    def modules(self) -> list[nn.Module]:
-        return list(vars(self).values())
-
-
-class _Linear:
-    """One call of a linear layer: its input x (…, in), weight and Σ z⁺ (…, out), the same for every target."""
-
-    def __init__(self, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
-        x, y = x.detach(), y.detach()
-        self.x = x
-        self.weight = layer.weight.detach().to(x.dtype)
-        self.y = y if layer.bias is None else y - layer.bias.detach().to(y.dtype)
-
-    # x⁺w⁺ + x⁻w⁻ = (xw + |x||w|) / 2: one product more each way, where the rule as it is written takes two
-    @cached_property
-    def positive(self) -> Tensor:
-        return (self.y + F.linear(self.x.abs(), self.weight.abs())) / 2
-
-    def down(self, relevance: Tensor) -> Tensor:
-        """Hand relevance of the output (B, r, out) down to x (B, r, in), with r the first tokens alone or all."""
-        rows = relevance.shape[1]
-        share = _divide(relevance, self.positive[:, :rows])
-        x = self.x[:, :rows]
-        return (x * (share @ self.weight) + x.abs() * (share @ self.weight.abs())) / 2
-
-
-@dataclass(frozen=True)
 class _Head:
     """The linear layer from the class token's features to the logits: its call, and its output (B, C) in the graph."""
 
-    linear: _Linear
+    linear: LinearRelevance
     out: Tensor
-
-
-class _Block:
-    """The operands of one block's sums, products and linear layers."""
-
-    def __init__(
-        self,
-        parts: _BlockParts,
-        seen: dict[nn.Module, tuple[Tensor, Tensor]],
-        operands: tuple[Tensor, Tensor, Tensor],
-        matrix: Tensor,
-    ) -> None:
-        self.entering, self.attended = seen[parts.block][0].detach(), seen[parts.attended][1].detach()
-        self.added, self.enriched = seen[parts.added][0].detach(), seen[parts.enriched][1].detach()
-        self.qkv, self.proj, self.fc1, self.fc2 = (
-            _Linear(layer, *seen[layer]) for layer in (parts.qkv, parts.proj, parts.fc1, parts.fc2)
-        )
-        self.query, self.key, self.value = operands
-        self.matrix = matrix
-
-    def down(self, relevance: Tensor, further: bool) -> tuple[Tensor, Tensor]:
-        """Hand relevance down to A (B, h, r, N) and, if it is to go further, to the block's input (B, N, D).
-
-        `relevance` is that of the output of the first r tokens, (B, r, D): the rest have none.
-        """
-        rows = relevance.shape[1]
-        kept, through = _share_sum(relevance, self.added[:, :rows], self.enriched[:, :rows])
-        relevance = kept + self.fc1.down(self.fc2.down(through))
-        kept, through = _share_sum(relevance, self.entering[:, :rows], self.attended[:, :rows])
-        by_output = _heads(self.proj.down(through), self.query.shape[1])
-        matrix = self.matrix.detach()[:, :, :rows]
-        share = _divide(by_output, matrix @ self.value)
-        by_matrix = matrix * (share @ self.value.mT) / 2
-        if not further:
-            return by_matrix, relevance
-        by_value = self.value * (matrix.mT @ share) / 2
-        query = self.query[:, :, :rows]
-        share = _divide(by_matrix, query @ self.key.mT)
-        by_query, by_key = query * (share @ self.key) / 2, self.key * (share.mT @ query) / 2
-        tokens = self.value.shape[2] - rows
-        by_qkv = [_tokens(F.pad(by_query, (0, 0, 0, tokens))), _tokens(by_key), _tokens(by_value)]
-        return by_matrix, F.pad(kept, (0, 0, 0, tokens)) + self.qkv.down(torch.cat(by_qkv, -1))
 
 
 class _Operands(EagerAttention):
@@ -211,33 +127,6 @@ class _Operands(EagerAttention):
         """Keep query, key and value beside A."""
         super().keep(query, key, value, matrix)
         self.operands.append((query.detach(), key.detach(), value.detach()))
-
-
-def _share_sum(relevance: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Share the relevance of a + b between a and b (B, r, D)."""
-    share = _divide(relevance, a + b)
-    by_a, by_b = a * share, b * share
-    sum_a, sum_b, total = (t.sum((1, 2), keepdim=True) for t in (by_a, by_b, relevance))
-    both = sum_a.abs() + sum_b.abs()
-    return (
-        by_a * _divide(_divide(sum_a.abs(), both) * total, sum_a),
-        by_b * _divide(_divide(sum_b.abs(), both) * total, sum_b),
-    )
-
-
-def _divide(a: Tensor, b: Tensor) -> Tensor:
-    """Divide, with 0 where b is 0: nothing contributed there."""
-    return torch.where(b == 0, 0, a / (b + _EPSILON))
-
-
-def _heads(tokens: Tensor, heads: int) -> Tensor:
-    """Part (B, N, h·d) into heads (B, h, N, d)."""
-    return tokens.reshape(*tokens.shape[:2], heads, -1).transpose(1, 2)
-
-
-def _tokens(heads: Tensor) -> Tensor:
-    """Put heads (B, h, N, d) together as (B, N, h·d)."""
-    return heads.transpose(1, 2).flatten(2)
 
 
 @contextmanager
@@ -269,7 +158,7 @@ def _find_head(recording: Recording, seen: dict[nn.Module, tuple[Tensor, Tensor]
     if len(found) != 1:
         raise _refusal(recording.parts, f"is followed by {len(found)} linear layers on its class token, not by one")
     x, y = seen[found[0]]
-    return _Head(_Linear(found[0], x.unsqueeze(1), y.unsqueeze(1)), y)
+    return _Head(LinearRelevance(found[0], x.unsqueeze(1), y.unsqueeze(1)), y)
 
 
 def _reaches(tensor: Tensor, logits: Tensor) -> bool:
@@ -289,7 +178,7 @@ def _check_only_way(recording: Recording, head: _Head, tokens: Tensor, logits: T
             raise _refusal(recording.parts, "is read by more than a linear head")
 
 
-def _plain_blocks(parts: ViTParts) -> list[_BlockParts]:
+def _plain_blocks(parts: ViTParts) -> list[BlockParts]:
     """Find the parts of each block; raise `ModelError` for a model that has more to it than the rules are made for."""
     check_class_token(parts, "lrp")
     backbone = parts.backbone
@@ -300,7 +189,7 @@ def _plain_blocks(parts: ViTParts) -> list[_BlockParts]:
     return [_inspect_block(parts, number, unwrap(block)) for number, block in enumerate(parts.blocks)]
 
 
-def _inspect_block(parts: ViTParts, number: int, block: Any) -> _BlockParts:
+def _inspect_block(parts: ViTParts, number: int, block: Any) -> BlockParts:
     if type(block) is not Block or type(block.attn) is not Attention or type(block.mlp) is not Mlp:
         kinds = [type(block).__name__] + [type(getattr(block, name, None)).__name__ for name in ("attn", "mlp")]
         raise _refusal(parts, f"has a {kinds[0]} with {kinds[1]} and {kinds[2]} as block {number}")
@@ -310,7 +199,7 @@ def _inspect_block(parts: ViTParts, number: int, block: Any) -> _BlockParts:
     for name, layer in layers.items():
         if type(layer) is not nn.Linear:
             raise _refusal(parts, f"has a {type(layer).__name__} as {name} of block {number}; merge adapters first")
-    return _BlockParts(block, block.ls1, block.norm2, block.ls2, **layers)
+    return BlockParts(block, block.ls1, block.norm2, block.ls2, **layers)
 
 
 def _refusal(parts: ViTParts, found: str) -> ModelError:

@@ -12,7 +12,7 @@ from agcam.metrics.faithfulness.perturbation import (
     CurvePair,
     difference,
     half_mean,
-    perturbed,
+    pair_rows,
     perturbed_logits,
     pixel_counts,
     prepare,
@@ -70,16 +70,11 @@ class ABPC(CurvePair):
     """
 
     def __init__(self, model: nn.Module, batch_size: int = 32, **kwargs: Any) -> None:
-        super().__init__(model, _VALUES, _CURVES, batch_size, **kwargs)
-
-    def update(self, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
-        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalized, for the classes `targets` (B,) int64."""
-        if len(images):
-            self.add_pair(abpc_curves(self.model, images, heatmaps, targets, self.batch_size))
+        super().__init__(model, abpc_curves, _VALUES, _CURVES, batch_size, **kwargs)
 
 
 def _rows(inputs: MetricInputs) -> Tensor:
-    return torch.cat(abpc_curves(*perturbed(inputs), inputs.batch_size, inputs.multilabel)).T
+    return pair_rows(partial(abpc_curves, multilabel=inputs.multilabel), inputs)
 
 
 _VALUES = (

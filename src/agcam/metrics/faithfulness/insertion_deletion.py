@@ -15,7 +15,7 @@ from agcam.errors import InputError
 from agcam.metrics.faithfulness.perturbation import (
     CurvePair,
     half_area,
-    perturbed,
+    pair_rows,
     perturbed_logits,
     pixel_counts,
     prepare,
@@ -104,19 +104,12 @@ class InsertionDeletion(CurvePair):
     def __init__(self, model: nn.Module, steps: int = STEPS, batch_size: int = 32, **kwargs: Any) -> None:
         if steps < 1:
             raise InputError(f"steps must be 1 or more, found {steps}")
-        super().__init__(model, _values(steps), _curves(steps), batch_size, **kwargs)
-        self.steps = steps
-
-    def update(self, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
-        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalized, for the classes `targets` (B,) int64."""
-        if len(images):
-            options = (self.steps, self.batch_size)
-            self.add_pair(insertion_deletion_curves(self.model, images, heatmaps, targets, *options))
+        curves_of = partial(insertion_deletion_curves, steps=steps)
+        super().__init__(model, curves_of, _values(steps), _curves(steps), batch_size, **kwargs)
 
 
 def _rows(inputs: MetricInputs) -> Tensor:
-    options = (STEPS, inputs.batch_size, inputs.multilabel)
-    return torch.cat(insertion_deletion_curves(*perturbed(inputs), *options)).T
+    return pair_rows(partial(insertion_deletion_curves, multilabel=inputs.multilabel), inputs)
 
 
 def _values(steps: int) -> tuple[Value, ...]:

@@ -16,6 +16,8 @@ from agcam.metrics.maps import min_max, upsample
 from agcam.metrics.means import RowMeans
 from agcam.metrics.spec import Curve, Value, parts
 
+PairOf = Callable[..., tuple[Tensor, Tensor]]
+"""A function from (model, images, heatmaps, targets, batch_size=…) to two curves (F, B)."""
 Fill = Callable[[Tensor, Tensor], Tensor]
 """A function from rows (n,) int64 of the batch and removed pixels (n, H, W) bool to those images, refilled."""
 
@@ -139,19 +141,27 @@ class CurvePair(RowMeans):
 
     Args:
         model: gives logits (n, C) for images (n, 3, H, W); neither copied nor moved nor saved with the metric.
+        pair_of: makes both curves (F, B) of (model, images, heatmaps, targets, batch_size=…).
         values: made of the mean row (2 F,).
         curves: both, with F points each.
         batch_size: images in a forward pass.
     """
 
     def __init__(
-        self, model: nn.Module, values: Sequence[Value], curves: Sequence[Curve], batch_size: int, **kwargs: Any
+        self,
+        model: nn.Module,
+        pair_of: PairOf,
+        values: Sequence[Value],
+        curves: Sequence[Curve],
+        batch_size: int,
+        **kwargs: Any,
     ) -> None:
         super().__init__(sum(len(curve.x) for curve in curves), values, curves, **kwargs)
         if batch_size < 1:
             raise InputError(f"batch_size must be 1 or more, found {batch_size}")
         # in a tuple, so that torch does not register it as a submodule
         self._held = (model,)
+        self.pair_of = pair_of
         self.batch_size = batch_size
 
     @property
@@ -159,14 +169,16 @@ class CurvePair(RowMeans):
         """The model that scores the perturbed images."""
         return self._held[0]
 
-    def add_pair(self, pair: tuple[Tensor, Tensor]) -> None:
-        """Add two curves (F, B) of a batch of images."""
-        self.add(torch.cat(pair).T)
+    def update(self, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
+        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalized, for the classes `targets` (B,) int64."""
+        if len(images):
+            self.add(torch.cat(self.pair_of(self.model, images, heatmaps, targets, batch_size=self.batch_size)).T)
 
 
-def perturbed(inputs: MetricInputs) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
-    """Return the inputs of every pair of curves: model, images, heatmaps, targets."""
-    return inputs.model, inputs.images, inputs.heatmaps, inputs.targets
+def pair_rows(pair_of: PairOf, inputs: MetricInputs) -> Tensor:
+    """Return the rows (B, 2 F) that `pair_of` makes of the benchmark's inputs: both curves of each image."""
+    pair = pair_of(inputs.model, inputs.images, inputs.heatmaps, inputs.targets, batch_size=inputs.batch_size)
+    return torch.cat(pair).T
 
 
 def half_mean(half: int, rows: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from agcam.metrics.faithfulness.perturbation import (
     CurvePair,
     half_area,
-    perturbed,
+    pair_rows,
     perturbed_logits,
     pixel_counts,
     prepare,
@@ -77,18 +77,16 @@ class PositiveNegative(CurvePair):
     """
 
     def __init__(self, model: nn.Module, baseline: Tensor | None = None, batch_size: int = 32, **kwargs: Any) -> None:
-        super().__init__(model, _VALUES, _CURVES, batch_size, **kwargs)
-        self.baseline = baseline
+        hits_of = partial(positive_negative_hits, baseline=baseline)
+        super().__init__(model, hits_of, _VALUES, _CURVES, batch_size, **kwargs)
 
     def update(self, images: Tensor, heatmaps: Tensor, labels: Tensor) -> None:
         """Score heatmaps (B, h, w) of images (B, 3, H, W), normalized, whose classes are `labels` (B,) int64."""
-        if len(images):
-            options = (self.baseline, self.batch_size)
-            self.add_pair(positive_negative_hits(self.model, images, heatmaps, labels, *options))
+        super().update(images, heatmaps, labels)
 
 
 def _rows(inputs: MetricInputs) -> Tensor:
-    return torch.cat(positive_negative_hits(*perturbed(inputs), batch_size=inputs.batch_size)).T
+    return pair_rows(positive_negative_hits, inputs)
 
 
 _VALUES = (

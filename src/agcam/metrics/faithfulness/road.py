@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from agcam.errors import InputError
@@ -15,7 +14,7 @@ from agcam.metrics.faithfulness.perturbation import (
     CurvePair,
     difference,
     half_mean,
-    perturbed,
+    pair_rows,
     perturbed_logits,
     pixel_counts,
     prepare,
@@ -98,20 +97,12 @@ class ROAD(CurvePair):
             raise InputError(
                 f"fractions must be in (0, 1), so that some pixels are removed and some left, found {list(fractions)}"
             )
-        super().__init__(model, _VALUES, _curves(tuple(fractions)), batch_size, **kwargs)
-        self.fractions = tuple(fractions)
-        self.noise = noise
-        self.seed = seed
-
-    def update(self, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
-        """Score heatmaps (B, h, w) of images (B, 3, H, W), normalized, for the classes `targets` (B,) int64."""
-        if len(images):
-            options = (self.fractions, self.noise, self.seed, self.batch_size)
-            self.add_pair(road_hits(self.model, images, heatmaps, targets, *options))
+        hits_of = partial(road_hits, fractions=tuple(fractions), noise=noise, seed=seed)
+        super().__init__(model, hits_of, _VALUES, _curves(tuple(fractions)), batch_size, **kwargs)
 
 
 def _rows(inputs: MetricInputs) -> Tensor:
-    return torch.cat(road_hits(*perturbed(inputs), batch_size=inputs.batch_size)).T
+    return pair_rows(road_hits, inputs)
 
 
 _VALUES = (

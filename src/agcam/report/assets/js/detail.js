@@ -1,4 +1,4 @@
-// A closer look at one image: picture and heat side by side, all methods, all epochs, figures, and pixels taken away.
+// A closer look at one image: picture and heatmap side by side, all methods, all epochs, values, and pixel removal.
 
 const dialog = find("#detail");
 let current = null;
@@ -63,9 +63,9 @@ function look(image, view) {
     lastPart(image.name) === image.name ? null : fact("Image", "", short(image.name, 500)),
     image.truth.length ? fact("Shows", "What the data set says.", image.truth.map((n) => short(n, 500)).join(", ")) : null,
     fact("Model says", "Its most probable class.", short(view.predicted, 500)),
-    outcome ? fact("Verdict", "“Looks elsewhere”: the class is right, but the hottest point lies outside of the object.", make("span", { className: `verdict ${outcome}` }, verdicts[outcome])) : null,
+    outcome ? fact("Verdict", "“Looks elsewhere”: the class is right, but the hottest point lies outside the object.", make("span", { className: `verdict ${outcome}` }, verdicts[outcome])) : null,
     fact("Heatmap of", "The class that the heatmap explains, and the probability that the model gives it.", `${short(view.explained, 500)} (${percent(view.p)})`),
-    view.boxes.length || view.mask !== null ? null : fact("Object", "", "No box or outline of this class is known here, so nothing says where it is."));
+    view.boxes.length || view.mask !== null ? null : fact("Object", "", "No box or outline of this class is known here."));
   return make("section", { className: "look" },
     stage("plain", "What the model saw", { opacity: 0 }),
     stage("hot", `Where it looked, by ${short(report.methods[state.method].label)}`, {}),
@@ -123,7 +123,7 @@ function figureTable(view) {
   const rows = report.figures.map((figure, n) => [figure, view.figures.map((mine) => mine[n])]).filter(([, values]) => values.some((v) => v !== null));
   const title = make("h3", {}, "Figures of this image", why("A single image says little about a method; the table of all images says more."));
   if (!rows.length) {
-    const reason = view.boxes.length || view.mask !== null ? "No figure was measured for single images here." : "Nobody has marked where the object is, so nothing says how well the heatmap meets it.";
+    const reason = view.boxes.length || view.mask !== null ? "No figure was measured for single images here." : "The object has no box or outline, so the heatmap cannot be compared with it.";
     return [make("section", {}, title, make("p", { className: "empty" }, reason))];
   }
   const head = make("tr", {}, make("th", { scope: "col" }, "Figure"), ...report.methods.map((m, n) => make("th", { scope: "col", className: n === state.method ? "chosen" : "" }, make("span", { className: "method" }, ...breakable(short(m.label, 60))))));

@@ -1,4 +1,4 @@
-// Every “?” opens a few plain words beside it; Esc or a click elsewhere closes them.
+// Every “?” opens an explanation beside it; Esc or a click elsewhere closes it.
 
 const tip = find("#tip");
 let asked = null; // the button whose words are shown, and how far down it was then

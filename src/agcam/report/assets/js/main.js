@@ -1,4 +1,4 @@
-// Start: fill the controls, hide those without a purpose and say why, connect everything.
+// Start: fill the controls, hide those without a use and say why, connect everything.
 
 const everyView = (test) => report.images.some((image) => image.frames.some((all) => all?.some(test)));
 const hasBoxes = everyView((view) => view.boxes.length > 0);
@@ -20,7 +20,7 @@ function startTheme() {
     const isDark = theme ? theme === "dark" : dark.matches;
     if (theme) document.documentElement.dataset.theme = theme;
     button.textContent = isDark ? "Light" : "Dark";
-    button.setAttribute("aria-label", isDark ? "Switch to light colours" : "Switch to dark colours");
+    button.setAttribute("aria-label", isDark ? "Switch to light colors" : "Switch to dark colors");
     button.setAttribute("aria-pressed", String(isDark));
   };
   button.addEventListener("click", () => {
@@ -51,7 +51,7 @@ function startControls() {
   for (const field of document.querySelectorAll("[data-only]")) field.hidden = !useful[field.dataset.only];
   if (!hasBoxes && !hasMasks) {
     find("#absent").hidden = false;
-    find("#absent").textContent = "These data have no boxes or outlines, so there are no figures of “where” and no “wrong reason”.";
+    find("#absent").textContent = "These data have no boxes or outlines, so nothing is compared with the object, and no image is “right for the wrong reason”.";
     find('#outcome [value="reason"]').disabled = true;
   }
   bind(document);

@@ -1,4 +1,4 @@
-// Watch the class fade: pixels go by the heatmap's rank, the probability comes from the image's measured curve.
+// Remove pixels by the heatmap's rank, and show the probability from the image's measured curve.
 
 const ORDERS = { morf: "hottest pixels first", lerf: "coldest pixels first" };
 const measured = () => Object.keys(ORDERS).filter((name) => report.curves.some((curve) => curve.name === name));
@@ -8,7 +8,7 @@ function removalPlayer(image, view, which) {
   const curves = view.curves[state.method] ?? {};
   const map = heatmap(view, state.method);
   const title = make("h3", {}, "Take pixels away", why(
-    "If the heatmap is right about what the model uses, the probability falls at once when the hottest pixels go, and stays high when the coldest go. Removed pixels take the average colour. The probabilities were measured with the model, in steps of a tenth of the picture.",
+    "If the heatmap is right about what the model uses, the probability falls at once when the hottest pixels are removed, and stays high when the coldest are. Removed pixels take the mean color. The probabilities were measured with the model, in steps of a tenth of the picture.",
   ));
   const missing = emptyPlayer(map, curves);
   if (missing) return make("section", {}, title, make("p", { className: "empty" }, missing));
@@ -74,12 +74,12 @@ function removalPlayer(image, view, which) {
 }
 
 function emptyPlayer(map, curves) {
-  if (!map) return "This method has no heatmap for this image, so there is no order in which pixels could go.";
+  if (!map) return "This method has no heatmap for this image, so there is no order in which to remove pixels.";
   if (Object.keys(ORDERS).some((name) => curves[name])) return "";
   if (report.kind !== "benchmark") {
-    return "What happens when pixels go is measured by “explain.py benchmark”; a report of its results shows it here.";
+    return "“agcam benchmark” measures how the probability changes when pixels are removed; the report of its results shows it here.";
   }
   return measured().length
     ? "The curve of this image was not measured by this method."
-    : "This benchmark did not measure what happens when pixels go; the metric “abpc” does.";
+    : "This benchmark did not measure how the probability changes when pixels are removed; the metric “abpc” does.";
 }

@@ -1,4 +1,4 @@
-// What is chosen, and the controls that show and change it. A control says by data-bind which choice is its own.
+// The choices, and the controls that show and change them. A control names its choice by data-bind.
 
 const state = {
   method: 0,
@@ -59,8 +59,8 @@ function viewOf(image, frame = state.frame) {
   return all.find((view) => view.explained === asked) ?? all[0] ?? null;
 }
 
-/** "right", "wrong", "reason" (right, but the peak lies outside of the object), or "" where nobody knows.
- *  Where images show several classes, right is who gives the explained class more than one half. */
+/** "right", "wrong", "reason" (right, but the peak lies outside the object), or "" where the truth is unknown.
+ *  Where images show several classes, right means that the explained class, if present, gets more than one half. */
 function outcomeOf(image, view, method = state.method) {
   if (!image.truth.length) return "";
   const present = image.truth.includes(view.explained);

@@ -1,4 +1,4 @@
-"""Turn plain JSON back into the dataclasses that wrote it."""
+"""Turn dataclasses into plain values that JSON can hold, and back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from agcam.io.text import quoted
+
+
+def to_json(value: Any) -> Any:
+    """Return `value` with dataclasses as dictionaries, NumPy's numbers as Python's, and NaN and infinity as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_json({f.name: getattr(value, f.name) for f in fields(value)})
+    if isinstance(value, dict):
+        return {str(key): to_json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def from_json(kind: Any, value: Any, where: str = "it") -> Any:

@@ -1,0 +1,45 @@
+"""Make the timm ViT that a classifier fine-tunes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from agcam.errors import ModelError
+from agcam.training.model_options import check_backbone_args
+from agcam.training.weights import are_restored, load_weights
+
+
+def make_backbone(options: Mapping[str, Any], classes: int) -> Any:
+    """Make the backbone with a head for `classes` classes, and load the weights that it starts from.
+
+    Args:
+        options: those of `ViTClassifier`.
+        classes: how many.
+
+    Returns:
+        A module of timm's, which has attributes of its own.
+
+    Raises:
+        ModelError: if timm cannot make it, or the weights do not fit.
+    """
+    check_backbone_args(options["backbone_args"] or {})
+    size = {"img_size": options["image_size"]} if options["image_size"] else {}
+    args = {"num_classes": classes, "drop_path_rate": options["drop_path"], **size, **(options["backbone_args"] or {})}
+    try:
+        fetch = options["pretrained"] and not are_restored()
+        backbone = timm.create_model(options["backbone"], pretrained=fetch, **args)
+    except Exception as error:  # timm raises whatever its model's constructor or the network raises
+        why = " ".join(str(error).split())
+        hint = "; it may have a fixed size: leave out model.image_size" if size and _of_size(why) else ""
+        raise ModelError(f"timm cannot make {options['backbone']!r} with {args}: {why[:300]}{hint}") from error
+    if options["weights"] and not are_restored():
+        load_weights(backbone, Path(options["weights"]).expanduser())
+    return backbone
+
+
+def _of_size(message: str) -> bool:
+    return "img_size" in message or "size mismatch" in message or "image size" in message.lower()
