@@ -229,7 +229,7 @@ class ExplanationCallback(L.Callback):
         if not tape.has_recording:
             name = type(pl_module).__name__
             raise ModelError(
-                f"{name}: its {_stage(trainer)} step did not run {name}'s forward, so that there is nothing to explain; "
+                f"{name}: its {_stage(trainer)} step did not run {name}'s forward: nothing to explain; "
                 "call self(images) in validation_step and test_step, not its backbone or a part of it. To train "
                 "without explanations: --explain false"
             )

@@ -109,6 +109,7 @@ OTHER_OPTIONS = (
     "model.input",
     "model.multilabel",
     "explanation",
+    "explanation.batch",
     "on-nan",
     "trainer",
     "weights_only",
