@@ -224,3 +224,11 @@ def test_a_head_that_nobody_can_see_is_refused(module: Users, said: str, tmp_pat
     with pytest.raises(ModelError, match=said):
         validate(tmp_path, loader(), module)
     assert not module.backbone._forward_hooks
+
+
+def test_what_cannot_be_explained_is_said_before_the_first_epoch(tmp_path: Path) -> None:
+    module = OwnHead("parts")
+    fitting = trainer(tmp_path, ExplanationCallback(), logger=False, max_epochs=1, num_sanity_val_steps=1)
+    with pytest.raises(ModelError, match="call self"):
+        fitting.fit(module, loader(), loader())
+    assert fitting.global_step == 0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import lightning as L
@@ -12,6 +11,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
+from agcam.callbacks.batch_reader import BatchReader
 from agcam.callbacks.drift_memory import REMEMBERED, DriftMemory
 from agcam.callbacks.gallery import evenly_spaced, explained_images, show
 from agcam.callbacks.image_selection import GalleryBy, ImageSelection
@@ -19,13 +19,9 @@ from agcam.callbacks.scoring import FIGURES, WITHOUT_OBJECTS, GroundTruth, Scori
 from agcam.callbacks.self_check import check_explainable, explained_module
 from agcam.data.batch import Batch, join_batches, owned
 from agcam.data.ground_truth import labeled_targets, predicted_targets
-from agcam.data.plain_batch import Dealing, as_batch, batch_length, dataset_length, read_dealing
 from agcam.errors import InputError, ModelError
 from agcam.explainers.explain import explain_recording
-from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.joined import join_recordings, joinable
-from agcam.explainers.model_info import ModelInfo, read_model_info
-from agcam.explainers.raw_images import warn_of_raw_images
 from agcam.explainers.recorder import Recording, Tape
 from agcam.explainers.registry import find_method
 from agcam.io.explained_images import ExplainedImage
@@ -97,11 +93,8 @@ class ExplanationCallback(L.Callback):
         self.ground_truth: GroundTruth = ground_truth
         self.selection = ImageSelection(gallery, gallery_by)
         self.scoring = {method: Scoring(threshold, protocol) for method in methods}
-        self.batch = batch
+        self._reader = BatchReader(batch)
         self._tape: Tape | None = None
-        self._info = ModelInfo()
-        self._dealing = Dealing(0, 1, None, in_order=False)
-        self._seen = 0
         self._waiting: list[tuple[Recording, Batch]] = []
         self._batches = float("inf")
         self._remembered: set[int] = set()
@@ -191,26 +184,25 @@ class ExplanationCallback(L.Callback):
         return not fitting or epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
 
     def _reset(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self._due(trainer):
+        if not (trainer.sanity_checking or self._due(trainer)):
             return
-        loader: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+        loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
         num_batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+        dataset, length = self._reader.begin(trainer, pl_module, loaders)
+        if trainer.sanity_checking:
+            return
         for scoring in self.scoring.values():
             scoring.to(pl_module.device).means.reset()
-        loader, self._seen = _first_loader(loader), 0
         self._batches = min(self.max_batches, num_batches[0])
-        self._info = read_model_info(pl_module, inspect_vit(pl_module).backbone)
-        self._dealing = read_dealing(loader, trainer.global_rank, trainer.world_size)
-        length, batch_size = dataset_length(loader), getattr(loader, "batch_size", None) or 1
-        known = math.inf if length is None else length
-        explained = explained_images(known, self._batches, batch_size, trainer.world_size)
+        explained = explained_images(length, self._batches, self._reader.batch_size, trainer.world_size)
         explained = self.selection.size if math.isinf(explained) else explained
-        self.selection.begin(_stage(trainer), getattr(loader, "dataset", None), int(explained))
+        self.selection.begin(_stage(trainer), dataset, int(explained))
         fitting = trainer.state.fn == TrainerFn.FITTING
         self._remembered = evenly_spaced(int(explained), REMEMBERED) if fitting else set()
 
     def _listen(self, trainer: L.Trainer, pl_module: L.LightningModule, batch_idx: int, dataloader_idx: int) -> None:
-        if self._due(trainer) and batch_idx < self.max_batches and dataloader_idx == 0:
+        due = trainer.sanity_checking or self._due(trainer)  # what cannot be explained is said before the first epoch
+        if due and batch_idx < self.max_batches and dataloader_idx == 0:
             self._tape = Tape(explained_module(pl_module)).__enter__()
 
     def _stop(self) -> Tape | None:
@@ -234,7 +226,11 @@ class ExplanationCallback(L.Callback):
                 "without explanations: --explain false"
             )
         recording = tape.recording
-        batch = self._at_the_door(batch, recording)
+        batch = self._reader.read(batch, recording)
+        if trainer.sanity_checking:
+            return
+        if not self._reader.in_order:
+            self._remembered = set()
         if self._waiting and not joinable(self._waiting[0][0], recording):
             self._explain(trainer, pl_module)
         self._waiting.append((recording, batch))
@@ -242,38 +238,6 @@ class ExplanationCallback(L.Callback):
         # not at the end of the epoch: a callback that averages weights may have put others in place by then
         if full or batch_idx + 1 >= self._batches:
             self._explain(trainer, pl_module)
-
-    def _at_the_door(self, found: Any, recording: Recording) -> Batch:
-        """Make agcam's batch of what the loader gave, and learn from its labels what the model does not say.
-
-        Raises:
-            InputError: if that cannot be done, or the model was run on other images than those of the batch.
-        """
-        found = found if self.batch is None else self.batch(found)
-        plain, count = not isinstance(found, Batch), batch_length(found)
-        if count != len(recording.logits):
-            raise InputError(
-                f"the batch has {count} images, the last forward of the evaluation step had {len(recording.logits)}; "
-                "explained are the images of a forward: run the model on those of the batch last"
-            )
-        if not plain:
-            return as_batch(found, None, 0)
-        if self._seen == 0:
-            known = read_model_info(recording.model, recording.parts.backbone, recording.direct_images)
-            self._info = replace(self._info, mean=known.mean, std=known.std)
-            warn_of_raw_images(recording.images, self._info)
-        if not self._dealing.in_order and self._seen == 0:
-            self._remembered = set()
-            rank_zero_warn(
-                "the images of this loader are not in the order of their data set, as far as its sampler tells: drift "
-                "is not logged, and the gallery need not show the same images every epoch; give batches an index "
-                "(agcam.data.batch.Batch), or take shuffle=False"
-            )
-        batch = as_batch(found, self._dealing.positions(self._seen, count), recording.logits.shape[1])
-        self._seen += count
-        if not self._info.knows_multilabel:  # where the module does not say, the form of its labels does
-            self._info = replace(self._info, multilabel=batch.label.dim() == 2)
-        return replace(batch, index=batch.index.to(batch.label.device))
 
     def _explain(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Explain and score what waits."""
@@ -286,7 +250,7 @@ class ExplanationCallback(L.Callback):
         else:
             targets, pairs = predicted_targets(batch, first)
         pairs = pairs.keep(owned(batch.index, trainer.global_rank, trainer.world_size)[pairs.image])
-        probability = self._info.probabilities(recording.logits.float())[pairs.image, pairs.object]
+        probability = self._reader.info.probabilities(recording.logits.float())[pairs.image, pairs.object]
         wanted_pairs = self.selection.wants(_stage(trainer), batch.index[pairs.image].tolist(), probability.tolist())
 
         single = batch.label.dim() == 1
@@ -310,7 +274,7 @@ class ExplanationCallback(L.Callback):
             explanations[method] = explanation
             figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
         if any(wanted_pairs):
-            self.selection.add(show(self._info, batch, pairs.keep(wanted), explanations, figures))
+            self.selection.add(show(self._reader.info, batch, pairs.keep(wanted), explanations, figures))
 
     def _log(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._due(trainer):
@@ -319,7 +283,7 @@ class ExplanationCallback(L.Callback):
         for number, (method, scoring) in enumerate(self.scoring.items()):
             prefix = f"{stage}/loc" if number == 0 else f"{stage}/loc_{method}"
             figures = scoring.compute()
-            if number == 0 and "count" not in figures and not self._seen:  # plain batches have no objects
+            if number == 0 and "count" not in figures and not self._reader.seen:  # plain batches have no objects
                 rank_zero_warn(f"no {self.ground_truth} in the explained batches: {prefix}/iou … are not logged")
             # computed over all processes already: the same number on each
             pl_module.log_dict({f"{prefix}/{name}": value.float() for name, value in figures.items()}, sync_dist=True)
@@ -327,17 +291,10 @@ class ExplanationCallback(L.Callback):
         explained = self.selection.end(stage)
         if trainer.is_global_zero and explained:
             info: dict[str, Any] = {"stage": stage, "epoch": trainer.current_epoch, "step": trainer.global_step}
-            if self._info.mean is not None:  # what a pixel becomes where perturbations remove it
-                info["fill"] = [round(255 * value) for value in self._info.mean]
+            if self._reader.info.mean is not None:  # what a pixel becomes where perturbations remove it
+                info["fill"] = [round(255 * value) for value in self._reader.info.mean]
             log_panel(trainer.loggers, self._writer, run_dir(trainer) / "explanations", explained, info)
             self._last = (explained, info)
-
-
-def _first_loader(loaders: Any) -> Any:
-    """Return the only loader, or the first of several, whatever holds them."""
-    while isinstance(loaders, Mapping | list | tuple) and len(loaders):
-        loaders = next(iter(loaders.values() if isinstance(loaders, Mapping) else loaders))
-    return loaders
 
 
 def _stage(trainer: L.Trainer) -> Stage:
