@@ -25,6 +25,7 @@ from agcam.errors import InputError
 from agcam.explainers.find_vit import inspect_vit
 from agcam.io.lock import locked_folder
 from agcam.training.loaded import LoadedModel, load_timm, load_trained
+from agcam.training.zero_shot import load_clip
 
 
 @debuggable
@@ -71,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
         "heatmaps (.npz, patch grid, float32), and one predictions.json.",
     )
     images.set_defaults(run=_images)
-    _add_model(images)
+    _add_model(images, texts=True)
     images.add_argument(
         "--input", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help="what to explain"
     )
@@ -89,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def _add_model(parser: argparse.ArgumentParser, texts: bool = False) -> None:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument(
         "--checkpoint",
@@ -102,6 +103,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pretrained", action="store_true", help="with --backbone: load timm's weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1, …")
+    if texts:
+        model.add_argument(
+            "--clip",
+            metavar="NAME",
+            help="a CLIP or SigLIP that explains texts: MODEL/WEIGHTS of open_clip, or hf:NAME of transformers",
+        )
+        parser.add_argument("--text", nargs="+", default=[], metavar="TEXT", help="with --clip: what to look for")
 
 
 def _images(options: argparse.Namespace) -> int:
@@ -130,7 +138,14 @@ def _images(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> LoadedModel:
-    if options.checkpoint is not None:
+    clip, texts = getattr(options, "clip", None), getattr(options, "text", [])
+    if texts and clip is None:
+        raise InputError("--text goes with --clip; --targets names the classes of other models")
+    if clip is not None:
+        if options.pretrained:
+            raise InputError("--pretrained goes with --backbone; --clip names its own weights")
+        subject = load_clip(clip, texts)
+    elif options.checkpoint is not None:
         if options.pretrained:
             raise InputError("--pretrained goes with --backbone; a checkpoint brings its own weights")
         subject = load_trained(options.checkpoint)
