@@ -56,7 +56,7 @@ def _add_images(commands: Any) -> None:
         "heatmaps (.npz, patch grid, float32), and one predictions.json.",
     )
     images.set_defaults(run="agcam.cli.images:run")
-    _add_model(images)
+    _add_model(images, texts=True)
     images.add_argument(
         "--input", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help="what to explain"
     )
@@ -166,7 +166,7 @@ def _add_report(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print where it was written as JSON")
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def _add_model(parser: argparse.ArgumentParser, texts: bool = False) -> None:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument(
         "--checkpoint",
@@ -179,6 +179,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pretrained", action="store_true", help="with --backbone: load timm's weights")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, … (a GPU if there is one)")
+    if texts:
+        model.add_argument(
+            "--clip",
+            metavar="NAME",
+            help="a CLIP or SigLIP that explains texts: MODEL/WEIGHTS of open_clip, or hf:NAME of transformers",
+        )
+        parser.add_argument("--text", nargs="+", default=[], metavar="TEXT", help="with --clip: what to look for")
 
 
 def _metrics_help() -> str:

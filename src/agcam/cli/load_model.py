@@ -9,6 +9,7 @@ import torch
 
 from agcam.errors import InputError
 from agcam.training.loaded import LoadedModel, load_timm, load_trained
+from agcam.training.zero_shot import load_clip
 
 
 def choose_device(options: argparse.Namespace) -> str:
@@ -26,7 +27,14 @@ def load_model(options: argparse.Namespace) -> LoadedModel:
     Raises:
         AgcamError: if it cannot be opened, or not be put on the device.
     """
-    if options.checkpoint is not None:
+    clip, texts = getattr(options, "clip", None), getattr(options, "text", [])
+    if texts and clip is None:
+        raise InputError("--text goes with --clip; --targets names the classes of other models")
+    if clip is not None:
+        if options.pretrained:
+            raise InputError("--pretrained goes with --backbone; --clip names its own weights")
+        subject = load_clip(clip, texts)
+    elif options.checkpoint is not None:
         if options.pretrained:
             raise InputError("--pretrained goes with --backbone; a checkpoint brings its own weights")
         subject = load_trained(options.checkpoint)
