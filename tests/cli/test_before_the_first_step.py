@@ -230,7 +230,7 @@ def test_settings_of_numpy_are_kept_as_plain_numbers(tmp_path: Path) -> None:
 def test_a_setting_that_a_checkpoint_could_not_give_back_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agcam.training.classifier.load_weights", lambda *_: None)
+    monkeypatch.setattr("agcam.training.backbone.load_weights", lambda *_: None)
     steps, trainer = Steps(), trainer_of(tmp_path)
     trainer.callbacks.append(steps)  # type: ignore[attr-defined]  # Lightning's list of callbacks
     with pytest.raises(

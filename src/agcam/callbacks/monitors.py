@@ -123,4 +123,4 @@ def _reason(name: str, names: list[str], explained: bool) -> str:
     if name.startswith("val/loc") and "val/loc/iou" not in names and not name.endswith(WITHOUT_OBJECTS):
         return "the validation images have no objects of the kind that --explanation.ground_truth names"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"perhaps {near[0]} is meant" if near else "no metric has a similar name"
+    return f"did you mean {near[0]}?" if near else "no metric has a similar name"
