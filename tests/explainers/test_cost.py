@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import agcam.explainers.methods.agcam as agcam_module
 from agcam import explain
-from agcam.explainers.recorder import Recording, record
+from agcam.explainers.recorder import record
+from agcam.explainers.recording import Recording
 
 BATCH, WIDTH, DEPTH, HEADS, FLOAT = 2, 48, 2, 3, 4
 

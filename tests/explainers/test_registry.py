@@ -14,7 +14,7 @@ import agcam.explainers.methods
 from agcam import InputError, explain, methods, register_method
 from agcam.explainers import registry
 from agcam.explainers.methods.rollout import rollout
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import controls, find_method, is_control, registered
 
 

@@ -16,7 +16,7 @@ from agcam.errors import InputError
 from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.model_info import ModelInfo, read_model_info
 from agcam.explainers.raw_images import warn_of_raw_images
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 
 
 class BatchReader:

@@ -22,7 +22,8 @@ from agcam.data.ground_truth import labeled_targets, predicted_targets
 from agcam.errors import InputError, ModelError
 from agcam.explainers.explain import explain_recording
 from agcam.explainers.joined import join_recordings, joinable
-from agcam.explainers.recorder import Recording, Tape
+from agcam.explainers.recorder import Tape
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import find_method
 from agcam.io.explained_images import ExplainedImage
 from agcam.metrics.localization.localization import Localization, Protocol

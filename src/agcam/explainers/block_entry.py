@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from agcam.explainers.own_thread import after_forward, answered, before_forward
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.self_check import mismatch
 
 Switch = Callable[[bool], None]

@@ -14,7 +14,7 @@ from agcam.errors import InputError
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import eager_forward, with_gradients
 from agcam.explainers.patch_grid import covered_pixels
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 
 Reduction = Literal["sum", "abs"]
 Forward = Callable[[Tensor], Tensor]

@@ -9,7 +9,8 @@ from torch import Tensor
 from agcam.errors import ModelError
 from agcam.evaluating import evaluating
 from agcam.explainers.narrowing import narrowed
-from agcam.explainers.recorder import AttentionCall, Recording, record
+from agcam.explainers.recorder import record
+from agcam.explainers.recording import AttentionCall, Recording
 from agcam.explainers.replay import replayed
 from agcam.explainers.self_check import check_output, mismatch
 from agcam.explainers.vit_parts import ViTParts

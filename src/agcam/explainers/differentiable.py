@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from agcam.errors import AgcamError
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.self_check import check_no_quantized_weights, mismatch
 
 _HALF = (torch.bfloat16, torch.float16)

@@ -14,7 +14,7 @@ from agcam.explainers.differentiable import needs_conversion, working_dtype
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.outputs import OutputReader
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.self_check import check_gradient, check_no_quantized_weights, check_output, mismatch
 from agcam.explainers.vit_parts import check_fit, traceable, unwrap, without_checkpointing
 from agcam.explainers.watching import Run, Watch

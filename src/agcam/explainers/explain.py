@@ -18,7 +18,8 @@ from agcam.explainers.outputs import OutputReader, Score
 from agcam.explainers.patch_dictionary import images_of_patches
 from agcam.explainers.patch_grid import covered_pixels
 from agcam.explainers.raw_images import warn_of_raw_images
-from agcam.explainers.recorder import Recording, record
+from agcam.explainers.recorder import record
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import MethodSpec, find_method
 from agcam.explainers.self_check import check_output, explaining_gradients, no_classifier
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from agcam.explainers.differentiable import differentiable, explaining_failures, needs_conversion
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import run_eagerly
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 
 
 @contextmanager

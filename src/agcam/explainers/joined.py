@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from agcam.errors import InputError
-from agcam.explainers.recorder import AttentionCall, Recording
+from agcam.explainers.recording import AttentionCall, Recording
 
 
 def join_recordings(recordings: Sequence[Recording]) -> Recording:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from agcam.errors import ModelError
-from agcam.explainers.recorder import AttentionCall, Recording, record
+from agcam.explainers.recorder import record
+from agcam.explainers.recording import AttentionCall, Recording
 from agcam.explainers.replay import replayed
 from agcam.explainers.self_check import check_output
 

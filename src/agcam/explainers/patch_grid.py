@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.self_check import mismatch
 
 

@@ -27,7 +27,7 @@ from agcam.explainers.differentiable import (
     working_dtype,
 )
 from agcam.explainers.own_thread import answered, before_forward
-from agcam.explainers.recorder import AttentionCall, Recording
+from agcam.explainers.recording import AttentionCall, Recording
 from agcam.explainers.self_check import check_gradient, check_output, mismatch
 from agcam.explainers.vit_parts import ViTParts, traceable, without_checkpointing
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from agcam.errors import ModelError
 from agcam.explainers.own_thread import OwnThreadHook
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 
 
 def check_output(recording: Recording, read: list[Tensor], logits: Tensor) -> None:

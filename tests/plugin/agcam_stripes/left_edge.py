@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import agcam
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 
 
 @agcam.register_method(control=True, class_specific=False, help="A control: always hot at the left edge.")

@@ -13,7 +13,7 @@ from agcam.errors import InputError
 from agcam.explainers.chosen import Chosen, choose
 from agcam.explainers.full_gradient import full_gradients
 from agcam.explainers.patch_grid import patch_columns
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
 from agcam.explainers.replay import replay
 from agcam.explainers.self_check import mismatch

@@ -8,7 +8,7 @@ from torch import Tensor
 from agcam.explainers.class_token import check_calls, check_class_row, check_class_token
 from agcam.explainers.eager_forward import each_gradient
 from agcam.explainers.patch_grid import on_patches
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
 from agcam.explainers.replay import replay
 

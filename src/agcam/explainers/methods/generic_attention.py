@@ -11,7 +11,7 @@ from agcam.explainers.class_token import check_calls, check_class_row, check_cla
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import each_gradient, eager_forward, with_gradients
 from agcam.explainers.patch_grid import on_patches
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
 
 

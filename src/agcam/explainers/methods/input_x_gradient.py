@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from agcam.explainers.captum_attribution import Reduction, attribute_by, import_captum
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from agcam.errors import InputError
 from agcam.explainers.captum_attribution import Reduction, attribute_by, import_captum
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
 
 

@@ -17,7 +17,7 @@ from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import eager_forward, with_gradients
 from agcam.explainers.own_thread import after_forward
 from agcam.explainers.patch_grid import on_patches
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
 from agcam.explainers.replay import logits_of_rows
 from agcam.explainers.self_check import check_classes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from agcam.explainers.noise import uniform
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
 
 

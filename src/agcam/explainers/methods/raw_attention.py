@@ -8,7 +8,7 @@ from torch import Tensor
 from agcam.explainers.chosen import Chosen, choose
 from agcam.explainers.differentiable import working_dtype
 from agcam.explainers.patch_grid import on_patches
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
 from agcam.explainers.self_check import mismatch
 

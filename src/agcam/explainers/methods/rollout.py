@@ -14,7 +14,7 @@ from agcam.explainers.differentiable import working_dtype
 from agcam.explainers.eager_attention import EagerAttention
 from agcam.explainers.eager_forward import eager_forward
 from agcam.explainers.patch_grid import on_patches
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
 
 HeadFusion = Literal["mean", "max", "min"]
