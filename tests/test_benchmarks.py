@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
+import torch
+
+import agcam
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = ["--rounds", "1", "--count", "2", "--pixels", "300", "200"]
@@ -100,3 +104,16 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     assert rows["agcam.explain"]["slope"] < 200
     assert rows["explain.py images"]["slope"] < 4000  # its predictions.json is written in the end
     assert rows["fit with the callback"]["slope"] < 300_000
+
+
+def test_the_maps_of_some_blocks_add_up_to_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", img_size=48, depth=3, embed_dim=24, num_heads=2).eval()
+    images, few = torch.rand(2, 3, 48, 48), "layers:agcam_of_blocks"
+    below = agcam.explain(model, images, method=few, stop=1).heatmaps
+    above = agcam.explain(model, images, method=few, start=1).heatmaps
+    every = agcam.explain(model, images).heatmaps
+    torch.testing.assert_close(below + above, every)
+    assert bool((below > 0).any())
+    assert bool((above > 0).any())

@@ -103,13 +103,13 @@ def by_objects(model: nn.Module, batch: Batch, maps: Tensor, against_masks: bool
     names = ("pixel_accuracy", "iou", "dice", "precision", "recall")
     found = named(overlaps[0], *names, prefix="localization/") | named(overlaps[1], *names, prefix="leem2024/")
 
-    for metric, name in (
+    for metric, *names in (
         (MaxBoxAcc(), "max_box_acc"),
-        (MaxBoxAccV2(), "max_box_acc_v2"),
+        (MaxBoxAccV2(), "max_box_acc_v2", "box_acc_v2"),
         (GTKnownLoc(), "gt_known_loc"),
     ):
         metric.update(maps, boxes, SIZE)
-        found |= named(metric.compute(), name)
+        found |= named(metric.compute(), *names)
     top1 = Top1Loc()
     top1.update(maps, boxes, SIZE, correct)
     pxap, segmentation = PxAP(thresholds=100), Segmentation()

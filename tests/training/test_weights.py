@@ -63,12 +63,30 @@ def test_a_head_that_does_not_fit_is_made_anew_and_said_so(
 
 
 def test_anything_else_that_does_not_fit_is_an_error_that_names_it(tmp_path: Path) -> None:
-    save_file(state(depth=3), tmp_path / "w.safetensors")
-    with pytest.raises(ModelError, match=r"12 weights do not fit VisionTransformer; 'blocks\.2\.attn\.proj\.bias'"):
+    save_file(state(depth=1), tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match=r"12 weights do not fit VisionTransformer; 'blocks\.1\.attn\.proj\.bias'"):
         classifier(tmp_path / "w.safetensors")
     save_file(state(embed_dim=64), tmp_path / "w.safetensors")
     with pytest.raises(ModelError, match=r"is \(64,\) in the file, the model has \(32,\)|has \(32, "):
         classifier(tmp_path / "w.safetensors")
+
+
+def test_a_model_of_a_given_depth_takes_the_first_blocks_of_a_deeper_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = state(depth=4)
+    save_file(weights, tmp_path / "w.safetensors")
+    loaded = classifier(tmp_path / "w.safetensors").backbone.state_dict()
+    assert all(torch.equal(loaded[key], weights[key]) for key in loaded)
+    assert "the model has 2 blocks; the file's 2 above them are left out" in caplog.text
+
+
+def test_a_deeper_model_than_is_asked_for_by_name_does_not_fit(tmp_path: Path) -> None:
+    save_file(state(depth=13), tmp_path / "w.safetensors")
+    args = {key: value for key, value in ARGS.items() if key != "depth"}
+    names = {"class_names": ["a", "b"], "multilabel": False}
+    with pytest.raises(ModelError, match=r"12 weights do not fit VisionTransformer; 'blocks\.12\.attn\.proj\.bias'"):
+        ViTClassifier(MODEL, weights=str(tmp_path / "w.safetensors"), image_size=32, backbone_args=args, **names)
 
 
 @pytest.mark.parametrize(("file", "patch"), [(32, 8), (48, 8), (64, 16)])

@@ -37,7 +37,7 @@ def make_backbone(options: Mapping[str, Any], classes: int) -> Any:
         hint = "; it may have a fixed size: leave out model.image_size" if size and _of_size(why) else ""
         raise ModelError(f"timm cannot make {options['backbone']!r} with {args}: {why[:300]}{hint}") from error
     if options["weights"] and not are_restored():
-        load_weights(backbone, Path(options["weights"]).expanduser())
+        load_weights(backbone, Path(options["weights"]).expanduser(), "depth" in (options["backbone_args"] or {}))
     return backbone
 
 

@@ -48,7 +48,8 @@ class ViTClassifier(LightningModule):
         weights: load a local file instead: safetensors, a state dict, or an agcam checkpoint. Weights for another
             image or patch size are resampled as timm would.
         image_size: side of the input in pixels; None takes the backbone's. Position embeddings are resampled to it.
-        backbone_args: further arguments of `timm.create_model`, such as {embed_dim: 96}.
+        backbone_args: further arguments of `timm.create_model`, such as {embed_dim: 96}. With a `depth`, `weights` may
+            be those of a deeper model: its first blocks are taken.
         lr: peak learning rate of the head and the last block.
         weight_decay: of AdamW; biases and norms are left out.
         layer_decay: factor of the learning rate from each block to the one below; 1 for none.

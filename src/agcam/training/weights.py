@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from agcam.training.foreign_classes import foreign_classes, how_to_convert
 from agcam.training.weight_names import backbone_weights, first_names
 
 log = logging.getLogger(__name__)
+_BLOCK = re.compile(r"blocks\.(\d{1,4})\.")
 _HEADS = ("head.", "head_dist.", "fc.")
 _PARTS = ("hyper_parameters", "state_dict", "callbacks")
 _restored = ContextVar("weights are restored from a checkpoint", default=False)
@@ -146,13 +148,18 @@ def read_weights(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: not a readable safetensors file ({brief(error)})") from error
 
 
-def load_weights(backbone: nn.Module, path: Path) -> None:
+def load_weights(backbone: nn.Module, path: Path, shallower: bool = False) -> None:
     """Load a weights file into a timm model.
 
     The file may hold them in dictionaries and under names with a prefix, as training scripts save them. Weights made
     for another image or patch size, or named as their authors name them, go through the filter with which
     timm loads its own pretrained weights: it resamples position and patch embeddings. A head that is
     missing or does not fit keeps its initial weights. The log reports both.
+
+    Args:
+        backbone: filled in place.
+        path: the file.
+        shallower: the model was given a depth: blocks of the file above its last one are left out, and the log says so.
 
     Raises:
         ModelError: if anything but the head is missing, unknown or of another shape; the message names it.
@@ -163,6 +170,8 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     if not state:
         raise ModelError(f"{path}: no weights found; expected a state dict of tensors")
     _check_weights(state, path)
+    if shallower:
+        state = _lower_blocks(state, own, path)
     names = set(state)
     misfit, unknown = _misfit(state, own)
     if (misfit - heads) | unknown:
@@ -212,6 +221,16 @@ def _misfit(state: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[set[str],
     """Name the model's weights that a state cannot fill, and those of the state that the model lacks."""
     misfit = {key for key in own if key not in state or state[key].shape != own[key].shape}
     return misfit, {key for key in state if key not in own and not key.startswith(_HEADS)}
+
+
+def _lower_blocks(state: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Leave out the blocks above the model's last one: `blocks.N.…`, N from 0."""
+    number = {key: int(found[1]) for key in {*state, *own} if (found := _BLOCK.match(key))}
+    last = max((number[key] for key in own if key in number), default=-1)
+    above = {number[key] for key in state if number.get(key, -1) > last}
+    if last >= 0 and above:
+        log.warning("%s: the model has %d blocks; the file's %d above them are left out", path, last + 1, len(above))
+    return {key: value for key, value in state.items() if last < 0 or number.get(key, -1) <= last}
 
 
 def _resampled(state: dict[str, Tensor], backbone: nn.Module, path: Path) -> dict[str, Tensor]:
