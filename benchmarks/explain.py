@@ -85,9 +85,9 @@ def _variants(model: nn.Module, images: Tensor, options: argparse.Namespace) -> 
         with torch.inference_mode(), precision():
             return model(images)
 
-    def ours(targets: Any) -> agcam.Explanation:
+    def ours(targets: Any, method: str = "agcam") -> agcam.Explanation:
         with precision():
-            return agcam.explain(model, images, targets)
+            return agcam.explain(model, images, targets, method)
 
     def other(method: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         with precision():
@@ -104,6 +104,7 @@ def _variants(model: nn.Module, images: Tensor, options: argparse.Namespace) -> 
         "agcam, 1 class, half the batch at a time": halves,
         "agcam, 20 classes": partial(ours, twenty),
         "agcam, all classes": partial(ours, "all"),
+        "contrast_cam, 1 class": partial(ours, None, "contrast_cam"),
         "eager": partial(other, eager),
         "one image at a time": partial(other, one_image_at_a_time),
     }

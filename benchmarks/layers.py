@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from agcam.explainers.methods.agcam import agcam
-from agcam.explainers.recorder import Recording
+from agcam.explainers.recording import Recording
 
 
 def agcam_of_blocks(recording: Recording, targets: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from small_models import random_images, small_model
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import agcam.explainers.methods.agcam as agcam_module
+import agcam.explainers.skip_gradients as skip_gradients
 from agcam import explain
 from agcam.explainers.recorder import record
 from agcam.explainers.recording import Recording
@@ -83,7 +83,7 @@ def test_many_classes_go_through_in_chunks(monkeypatch: pytest.MonkeyPatch) -> N
     expected = explain(model, random_images(), "all").heatmaps
     counts = count(model)
     two_classes = 2 * BATCH * (WIDTH * DEPTH + HEADS * 17)  # gradients by o, and one block's by A
-    monkeypatch.setattr(agcam_module, "_ELEMENTS_PER_PASS", two_classes)
+    monkeypatch.setattr(skip_gradients, "_ELEMENTS_PER_PASS", two_classes)
     torch.testing.assert_close(explain(model, random_images(), "all").heatmaps, expected)
     assert (counts.forwards, len(counts.tokens), counts.backwards) == (1, 2, 3)
 

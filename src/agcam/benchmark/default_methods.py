@@ -9,6 +9,7 @@ DEFAULT = (
     "attention_gradcam",
     "gradcam",
     "legrad",
+    "contrast_cam",
     "agcam:feature_map=softmax",
     "agcam:gradient=full",
     "random",

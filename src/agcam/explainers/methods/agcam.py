@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
@@ -15,15 +15,13 @@ from agcam.explainers.full_gradient import full_gradients
 from agcam.explainers.patch_grid import patch_columns
 from agcam.explainers.recording import Recording
 from agcam.explainers.registry import register_method
-from agcam.explainers.replay import replay
 from agcam.explainers.self_check import mismatch
+from agcam.explainers.skip_gradients import gradients_along_skips
 
 FeatureMap = Literal["sigmoid", "softmax", "none"]
 Gradient = Literal["skip", "full"]
 Reduction = Literal["sum", "mean", "max"]
 
-# bounds the gradients held at once (elements): 1,000 classes of a ViT-B batch go through in several passes
-_ELEMENTS_PER_PASS = 2**24
 _REDUCTIONS: dict[str, Callable[..., Tensor]] = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax}
 
 
@@ -85,9 +83,13 @@ def agcam(
     _check_one_of("head_reduction", head_reduction, _REDUCTIONS)
     _check_one_of("layer_reduction", layer_reduction, _REDUCTIONS)
     blocks = _calls_by_block(recording, layers)
-    source = _gradients_along_skips if gradient == "skip" else full_gradients
-    maps = []
-    with source(recording, targets, [call for calls in blocks for call in calls]) as chunks:
+    used, maps = [call for calls in blocks for call in calls], []
+    source: AbstractContextManager[Iterator[Iterable[Tensor]]]
+    if gradient == "skip":
+        source = gradients_along_skips(recording, lambda logits: logits.gather(1, targets), used)
+    else:
+        source = full_gradients(recording, targets, used)
+    with source as chunks:
         for gradients in chunks:
             with torch.no_grad():
                 maps.append(_combine(recording, blocks, gradients, feature_map, heads, head_reduction, layer_reduction))
@@ -108,38 +110,6 @@ def _calls_by_block(recording: Recording, layers: Chosen) -> list[list[int]]:
     chosen = choose("layers", layers, blocks, f"blocks of {recording.parts.name}")
     each = calls // blocks
     return [list(range(block * each, (block + 1) * each)) for block in chosen]
-
-
-@contextmanager
-def _gradients_along_skips(
-    recording: Recording, targets: Tensor, used: list[int]
-) -> Iterator[Iterator[Iterator[Tensor]]]:
-    """Yield, for each chunk of targets and each used call, ∂y / ∂A: (T, B, h, R, N), made when asked for."""
-    with replay(recording) as tape:
-        chosen, outputs = tape.logits.gather(1, targets), [tape.outputs[call] for call in used]
-        values = [recording.calls[call].value for call in used]
-        by_outputs = sum(output.numel() for output in outputs)
-        by_attention = max(o.shape[:3].numel() * v.shape[2] for o, v in zip(outputs, values, strict=True))
-        count, size = targets.shape[1], max(1, _ELEMENTS_PER_PASS // (by_outputs + by_attention))
-        yield (
-            map(_by_attention, _gradients(chosen[:, start : start + size], outputs, start + size >= count), values)
-            for start in range(0, count, size)
-        )
-
-
-def _by_attention(by_output: Tensor, value: Tensor) -> Tensor:
-    """Make ∂y / ∂A (T, B, h, R, N) from ∂y / ∂o (T, B, h, R, d) and V (B, h, N, d)."""
-    return torch.einsum("tbhrd,bhnd->tbhrn", by_output, value.to(by_output.dtype))
-
-
-def _gradients(chosen: Tensor, outputs: list[Tensor], last: bool) -> list[Tensor]:
-    """Differentiate chosen[:, t] by the outputs for every t in one batched backward: a list of (T, B, h, R, d)."""
-    count = chosen.shape[1]
-    if count == 1:
-        found = torch.autograd.grad(chosen.sum(), outputs, retain_graph=not last)
-        return [g.unsqueeze(0) for g in found]
-    seeds = torch.eye(count, dtype=chosen.dtype, device=chosen.device).unsqueeze(1).expand(-1, len(chosen), -1)
-    return list(torch.autograd.grad(chosen, outputs, seeds, retain_graph=not last, is_grads_batched=True))
 
 
 def _combine(
