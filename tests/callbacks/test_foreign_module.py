@@ -232,3 +232,22 @@ def test_what_cannot_be_explained_is_said_before_the_first_epoch(tmp_path: Path)
     with pytest.raises(ModelError, match="call self"):
         fitting.fit(module, loader(), loader())
     assert fitting.global_step == 0
+
+
+class WithLabels(OwnHead):
+    """As models of transformers: labels, where they are given, make the loss."""
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        logits = self.head(self.backbone(images))
+        return {"logits": logits} if labels is None else {"loss": F.cross_entropy(logits, labels), "logits": logits}
+
+    def _loss(self, batch: Any) -> Tensor:
+        return self(*batch)["loss"]  # type: ignore[no-any-return]  # a module's call is of any type
+
+
+def test_a_forward_may_take_labels_too(tmp_path: Path) -> None:
+    module = WithLabels()
+    _, shown = validate(tmp_path, loader(), module)
+    expected = agcam.explain(module.eval(), IMAGES, LABELS)
+    maps = torch.stack([torch.from_numpy(entry.heatmaps["agcam"]) for entry in shown])
+    torch.testing.assert_close(maps, expected.heatmaps[:, 0], rtol=1e-4, atol=1e-6)

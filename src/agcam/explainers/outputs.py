@@ -59,7 +59,8 @@ class OutputReader:
             return returned
         if _is_model_output(returned) and isinstance(entries.get("logits"), Tensor):
             return entries["logits"]
-        tensors = [value for value in entries.values() if isinstance(value, Tensor)]
+        # a single number, such as the loss, is of no image
+        tensors = [value for value in entries.values() if isinstance(value, Tensor) and value.dim() > 0]
         if len(tensors) == 1:
             return tensors[0]
         training = "; it is in training mode, call model.eval() first" if parts.backbone.training else ""

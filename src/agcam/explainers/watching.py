@@ -44,18 +44,22 @@ class Run:
 
     @property
     def images(self) -> Tensor:
-        """What the model was called with: images (B, 3, H, W) alone.
+        """The images (B, 3, H, W) that the model was called with first; labels may follow them.
+
+        The model is run again with the images alone. Whether that is the same is what its output tells.
 
         Raises:
             ModelError: if it was something else.
         """
         images = self.args[0] if self.args else None
-        if len(self.args) == 1 and isinstance(images, Tensor) and images.dim() == 4:
+        if isinstance(images, Tensor) and images.dim() == 4:
             return images
         found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        further = f" and {len(self.args) - 1} further arguments" if len(self.args) > 1 else ""
         assert self.parts is not None
-        raise ModelError(f"{self.parts.name}: recording needs images (B, 3, H, W), found {found}{further}")
+        raise ModelError(
+            f"{self.parts.name}: recording needs images (B, 3, H, W), found {found if self.args else 'none'}; call the "
+            "model with the images as its first argument, not by name"
+        )
 
 
 class Watch:
