@@ -133,7 +133,7 @@ def test_every_method_gives_the_map_of_timms_vit(library: str, named: str) -> No
     images, method = random_images().double(), named.split(" ")[0]
     score = scores if library == "open_clip" else None  # its tower has no classes
     found = explain(theirs, images, [[1, 3], [4, 0]], method=method, score=score, **OPTIONS.get(named, {}))
-    expected = explain(ours, images, [[1, 3], [4, 0]], method=method, **OPTIONS.get(named, {}))
+    expected = explain(ours, images, [[1, 3], [4, 0]], method=method, score=score, **OPTIONS.get(named, {}))
     torch.testing.assert_close(found.logits, expected.logits, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.heatmaps, expected.heatmaps, rtol=1e-5, atol=1e-7)
     assert expected.heatmaps.std() > 0

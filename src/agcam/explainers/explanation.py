@@ -11,7 +11,6 @@ from torch import Tensor
 
 from agcam.errors import InputError
 from agcam.explainers.model_info import ModelInfo
-from agcam.metrics.maps import place, upsample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +50,8 @@ class Explanation:
         """The heatmaps as they cover the image, for metrics: `heatmaps` where the patches do, else (B, T, H, W)."""
         if self.image_size is None or self.extent is None:
             return self.heatmaps
+        from agcam.metrics.maps import place  # torchmetrics with all that it imports, which explaining does not need
+
         return place(self.heatmaps, self.image_size, self.extent)
 
     def upsample(self, size: tuple[int, int] | None = None) -> Tensor:
@@ -68,6 +69,8 @@ class Explanation:
         Raises:
             InputError: for a size that is none, or none where that of the images is unknown.
         """
+        from agcam.metrics.maps import upsample  # as above
+
         wanted = size or self.image_size
         if wanted is None or len(wanted) != 2 or min(wanted) < 1:
             raise InputError(f"size must be height and width in pixels, such as (224, 224), found {wanted}")
