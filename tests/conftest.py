@@ -47,6 +47,12 @@ def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["train.py"])
 
 
+@pytest.fixture(autouse=True)
+def _usual_algorithms() -> None:
+    """Lightning's `deterministic: true` holds for the whole process: tests that follow would round otherwise."""
+    torch.use_deterministic_algorithms(False)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _no_open_run() -> Iterator[None]:
     """A W&B run that a module leaves open would take in the runs of the next one."""

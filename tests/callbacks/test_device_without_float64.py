@@ -87,9 +87,7 @@ def test_a_benchmark_measures_what_it_measures_on_the_cpu() -> None:
     for label, columns in alone.rows.items():
         assert {"localization", "max_box_acc", "pxap", "segmentation", "abpc"} < columns.keys()
         for name, rows in columns.items():
-            # average precision: rounding breaks the ties of a symmetric map one way or the other
-            near = 5e-3 if name == "segmentation" else 1e-5
-            np.testing.assert_allclose(there.rows[label][name], rows, rtol=near, atol=near, err_msg=name)
+            np.testing.assert_allclose(there.rows[label][name], rows, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("method", methods())

@@ -43,6 +43,10 @@ def validate(folder: Path, data: Any, module: Users, **options: Any) -> tuple[di
     return dict(figures), read_panel(panel)[0]
 
 
+def maps_of(shown: list[Any]) -> Tensor:
+    return torch.stack([torch.from_numpy(entry.heatmaps["agcam"]) for entry in shown])
+
+
 FORMS = {
     "a pair": (None, lambda batch: batch),
     "a dictionary": (as_dictionary, lambda batch: (batch["image"], batch["label"])),
@@ -59,8 +63,7 @@ def test_batches_of_any_form_are_explained_as_agcam_explain_does(form: str, tmp_
     assert [entry.name for entry in shown] == [f"image {n}" for n in range(11)]
     assert [entry.index for entry in shown] == list(range(11))
     assert [entry.explained for entry in shown] == [f"class {n}" for n in LABELS.tolist()]
-    maps = torch.stack([torch.from_numpy(entry.heatmaps["agcam"]) for entry in shown])
-    torch.testing.assert_close(maps, expected.heatmaps[:, 0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(maps_of(shown), expected.heatmaps[:, 0], rtol=1e-4, atol=1e-6)
     probabilities = expected.logits.softmax(1)[range(11), LABELS].tolist()
     assert [entry.probability for entry in shown] == pytest.approx(probabilities, abs=1e-5)
     assert figures["val/loc/entropy"] == pytest.approx(float(map_entropy(expected.heatmaps[:, 0]).mean()), rel=1e-5)
@@ -211,8 +214,7 @@ def test_a_head_beside_the_backbone_is_explained_as_agcam_explain_does(tmp_path:
     module = OwnHead()
     _, shown = validate(tmp_path, loader(), module)
     expected = agcam.explain(module.eval(), IMAGES, LABELS)
-    maps = torch.stack([torch.from_numpy(entry.heatmaps["agcam"]) for entry in shown])
-    torch.testing.assert_close(maps, expected.heatmaps[:, 0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(maps_of(shown), expected.heatmaps[:, 0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(expected.logits, module(IMAGES))
 
 
@@ -249,5 +251,4 @@ def test_a_forward_may_take_labels_too(tmp_path: Path) -> None:
     module = WithLabels()
     _, shown = validate(tmp_path, loader(), module)
     expected = agcam.explain(module.eval(), IMAGES, LABELS)
-    maps = torch.stack([torch.from_numpy(entry.heatmaps["agcam"]) for entry in shown])
-    torch.testing.assert_close(maps, expected.heatmaps[:, 0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(maps_of(shown), expected.heatmaps[:, 0], rtol=1e-4, atol=1e-6)

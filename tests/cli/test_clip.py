@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from agcam.cli.explain import main
+from agcam.errors import ModelError
 from agcam.training.zero_shot import load_clip
 
 TEXTS = ["a kingfisher", "a heron", "a duck"]
@@ -86,6 +88,27 @@ def test_each_text_is_explained(library: str, request: pytest.FixtureRequest, ph
     assert heatmaps.shape == (3, 4, 4)
     assert heatmaps.max((1, 2)).min() > 0
     assert all((out / found["overlay"]).is_file() for found in prediction["classes"])
+
+
+def test_images_are_resized_as_the_model_was_trained(
+    of_transformers: str, of_siglip: str, of_open_clip: str, tmp_path: Path
+) -> None:
+    assert load_clip(of_transformers, TEXTS).input_config.resize == "center_crop"
+    assert load_clip(of_open_clip, TEXTS).input_config.resize == "center_crop"
+    folder = shutil.copytree(of_siglip.removeprefix("hf:"), tmp_path / "siglip")
+    transformers.SiglipImageProcessor(resample=2).save_pretrained(folder)
+    found = load_clip(f"hf:{folder}", TEXTS).input_config
+    assert (found.resize, found.interpolation) == ("squash", "bilinear")
+    folder = shutil.copytree(of_open_clip.removeprefix("local-dir:"), tmp_path / "open_clip")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    for mode, expected in (("squash", "squash"), ("longest", "")):
+        config["preprocess_cfg"]["resize_mode"] = mode
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        if expected:
+            assert load_clip(f"local-dir:{folder}", TEXTS).input_config.resize == expected
+        else:
+            with pytest.raises(ModelError, match="resized by 'longest'"):
+                load_clip(f"local-dir:{folder}", TEXTS)
 
 
 def test_logits_are_those_of_open_clip(of_open_clip: str) -> None:

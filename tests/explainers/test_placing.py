@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,24 @@ def test_pixel_attributions_are_summed_over_their_own_patches(size: int) -> None
         for x in range(found.shape[2]):
             expected = pixels[:, 16 * y : 16 * y + 16, 16 * x : 16 * x + 16].sum((1, 2))
             torch.testing.assert_close(found[:, y, x], expected, rtol=1e-3, atol=1e-5)
+
+
+class Cropped(torch.nn.Module):
+    """A model that makes images of another size before its ViT."""
+
+    def __init__(self, margin: int) -> None:
+        super().__init__()
+        self.vit, self.margin = small_model(img_size=32, patch_size=8), margin
+
+    def forward(self, images: Tensor) -> Tensor:
+        side = images.shape[-1] - self.margin
+        return self.vit(images[..., self.margin : side, self.margin : side])  # type: ignore[no-any-return]  # of any type
+
+
+def test_a_model_that_changes_the_size_of_its_images_is_warned_of() -> None:
+    images = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(UserWarning, match="makes 32×32 pixels of its images, 40×40"):
+        assert agcam.explain(Cropped(4).eval(), images).extent == (40, 40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agcam.explain(Cropped(0).eval(), images[..., 4:36, 4:36])

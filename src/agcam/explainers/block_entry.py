@@ -44,7 +44,7 @@ def run_with_tokens(recording: Recording, tokens: Tensor, switch: Switch) -> Any
             stack.enter_context(answered(layer, "forward", _hand_on_nothing))
         stack.callback(before_forward(parts.blocks[0], enter).remove)
         stack.callback(after_forward(parts.blocks[-1], leave).remove)
-        returned = recording.model(_images(recording))
+        returned = recording.model(recording.ordinary_images)
     if entered != 1:
         raise mismatch(recording, f"its ViT ran {entered} times when it was run again, and once before")
     return returned
@@ -61,7 +61,7 @@ def run_from_last_block(recording: Recording, rows: Tensor) -> Any:
         for layer in [*_below(recording), *parts.blocks[:-1]]:
             stack.enter_context(answered(layer, "forward", _hand_on))
         stack.enter_context(answered(parts.blocks[-1], "forward", instead))
-        return recording.model(_images(recording))
+        return recording.model(recording.ordinary_images)
 
 
 def _below(recording: Recording) -> list[nn.Module]:
@@ -75,10 +75,6 @@ def _hand_on_nothing(tokens: Tensor, *_: Any, **__: Any) -> Tensor:
 
 def _hand_on(tokens: Tensor, *_: Any, **__: Any) -> Tensor:
     return tokens
-
-
-def _images(recording: Recording) -> Tensor:
-    return recording.images.clone() if recording.images.is_inference() else recording.images
 
 
 def _tokens(output: Any) -> Tensor:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
 from agcam.errors import ModelError
 from agcam.evaluating import evaluating
-from agcam.explainers.narrowing import narrowed
+from agcam.explainers.narrowing import narrowed, of_rows
 from agcam.explainers.recorder import record
-from agcam.explainers.recording import AttentionCall, Recording
+from agcam.explainers.recording import Recording
 from agcam.explainers.replay import replayed
 from agcam.explainers.self_check import check_output, mismatch
 from agcam.explainers.vit_parts import ViTParts
@@ -68,7 +66,7 @@ def read_rows(recording: Recording) -> Recording:
     unpooled = parts.rows == slice(None) and (recording.entrance == "forward_features" or parts.pools_nothing)
     if not unpooled or getattr(parts.backbone, "cls_token", None) is None:
         return recording
-    alone = _class_row(recording)
+    alone = of_rows(recording, CLASS_TOKEN)
     try:
         with replayed(alone) as (again, of_row):
             same = _same([found.logits, *read], [of_row.logits, *again])
@@ -82,20 +80,6 @@ def check_calls(recording: Recording, found: int, method: str) -> None:
     blocks = len(recording.parts.blocks)
     if found != blocks:
         raise mismatch(recording, f"{method} needs one attention a block, its {blocks} blocks made {found}")
-
-
-def _class_row(recording: Recording) -> Recording:
-    def row(tensor: Tensor | None) -> Tensor | None:
-        return tensor if tensor is None or tensor.shape[-2] == 1 else tensor[..., CLASS_TOKEN, :]
-
-    calls = [
-        AttentionCall(
-            call.value, call.output[:, :, CLASS_TOKEN], row(call.row_scores), row(call.query), call.key, row(call.bias)
-        )
-        for call in recording.calls
-    ]
-    parts = replace(recording.parts, rows=CLASS_TOKEN)
-    return replace(recording, parts=parts, tokens=recording.tokens[:, CLASS_TOKEN], calls=calls)
 
 
 def _same(one: list[Tensor], other: list[Tensor]) -> bool:

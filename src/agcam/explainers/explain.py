@@ -16,7 +16,7 @@ from agcam.explainers.explanation import Explanation
 from agcam.explainers.model_info import read_model_info
 from agcam.explainers.outputs import OutputReader, Score
 from agcam.explainers.patch_dictionary import images_of_patches
-from agcam.explainers.patch_grid import covered_pixels
+from agcam.explainers.patch_grid import covered_pixels, warn_of_another_size
 from agcam.explainers.raw_images import warn_of_raw_images
 from agcam.explainers.recorder import record
 from agcam.explainers.recording import Recording
@@ -84,6 +84,7 @@ def explain(
                 returned = model(given)
             check_output(recording, *recording.interpret(returned))
     warn_of_raw_images(images, explanation.model_info, stacklevel=3)
+    warn_of_another_size(recording, stacklevel=3)
     return explanation
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from threading import RLock
 from typing import TypeVar, overload
 
 from torch import nn
 
 from agcam.errors import InputError
 from agcam.explainers.vit_parts import ViTParts
-from agcam.io.plugins import Plugins
+from agcam.io.plugins import OwnModules, Plugins
 
 _BUILT_IN = "agcam.explainers.families"
 
@@ -45,8 +42,7 @@ class Family:
 
 
 _REGISTERED: dict[str, Family] = {}
-_loaded: set[str] = set()
-_loading = RLock()
+_OWN = OwnModules(_BUILT_IN)
 
 
 @overload
@@ -95,7 +91,7 @@ def register_family(
 
 def families() -> list[Family]:
     """Return all families of ViTs that are explained: registered ones and those of packages first, then agcam's own."""
-    _load_built_in()
+    _OWN.load()
     _PLUGINS.load()
     ours = [family for family in _REGISTERED.values() if family.source.startswith(_BUILT_IN)]
     others = [family for family in _REGISTERED.values() if family not in ours]
@@ -110,21 +106,11 @@ def defined_in(module: nn.Module, library: str) -> bool:
 def _add(family: Family) -> None:
     if not family.name.isidentifier():
         raise InputError(f"a family cannot be called {family.name!r} ({family.source}); use letters and underscores")
-    _load_built_in()  # so that whoever comes second is a stranger, never one of ours
+    _OWN.load()  # so that whoever comes second is a stranger, never one of ours
     known = _REGISTERED.get(family.name)
     if known is not None and known.source != family.source:
         raise InputError(f"{known.source} and {family.source} are both called {family.name!r}; rename one")
     _REGISTERED[family.name] = family  # run again, as in a notebook, it replaces what it declared before
-
-
-def _load_built_in() -> None:
-    """Import every module of agcam's own families, once; each registers one."""
-    with _loading:  # another thread waits until all are there
-        if not _loaded:
-            _loaded.add(_BUILT_IN)  # first: what the modules register asks for this, too
-            package = import_module(_BUILT_IN)
-            for module in pkgutil.iter_modules(package.__path__, f"{_BUILT_IN}."):
-                import_module(module.name)
 
 
 def _register_plugin(name: str, function: Recognize) -> None:

@@ -33,7 +33,7 @@ def narrowed(recording: Recording) -> Recording:
     parts = recording.parts
     if parts.rows.stop is None and parts.num_prefix_tokens and not parts.pools_by_attention:
         for rows in parts.row_choices:
-            narrow = _of_rows(recording, rows)
+            narrow = of_rows(recording, rows)
             same = _reproduces(narrow)
             if same is None:  # positions or the like belong to all tokens
                 narrow = _among_all(recording, rows)
@@ -59,7 +59,7 @@ def _reproduces(recording: Recording) -> bool | None:
     return True
 
 
-def _of_rows(recording: Recording, rows: slice) -> Recording:
+def of_rows(recording: Recording, rows: slice) -> Recording:
     """Leave the rows, in the tokens and in each attention call."""
 
     def row(tensor: Tensor | None) -> Tensor | None:
@@ -75,7 +75,7 @@ def _of_rows(recording: Recording, rows: slice) -> Recording:
 
 def _among_all(recording: Recording, rows: slice) -> Recording:
     """Leave the rows, and run all tokens: those of the other rows stay as they were."""
-    narrow = _of_rows(recording, rows)
+    narrow = of_rows(recording, rows)
     calls = [
         replace(call, others=whole.output[:, :, rows.stop :])
         for call, whole in zip(narrow.calls, recording.calls, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from torch import Tensor
 
 from agcam.explainers.recording import Recording
@@ -21,6 +23,23 @@ def covered_pixels(recording: Recording, shape: tuple[int, int]) -> tuple[int, i
     height, width = recording.input_size or size
     covered = recording.grid[0] * patch[0], recording.grid[1] * patch[1]
     return round(covered[0] * size[0] / height), round(covered[1] * size[1] / width)
+
+
+def warn_of_another_size(recording: Recording, stacklevel: int = 2) -> None:
+    """Warn if the model gives its ViT images of another size: whether by resizing or by a crop cannot be seen.
+
+    Args:
+        recording: of a forward.
+        stacklevel: of `warnings.warn`.
+    """
+    size = (int(recording.images.shape[-2]), int(recording.images.shape[-1]))
+    if recording.input_size not in (None, size):
+        (height, width), (h, w) = size, recording.input_size
+        warnings.warn(
+            f"the model makes {h}×{w} pixels of its images, {height}×{width}, before its ViT; heatmaps are laid over "
+            "the whole image, which is right if it resizes them. If it crops them, give it images of that size",
+            stacklevel=stacklevel,
+        )
 
 
 def patch_columns(recording: Recording, columns: Tensor) -> Tensor:

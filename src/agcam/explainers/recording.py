@@ -83,6 +83,11 @@ class Recording:
     input_size: tuple[int, int] | None = None
 
     @property
+    def ordinary_images(self) -> Tensor:
+        """The images as a tensor that autograd takes: one of inference mode is copied."""
+        return self.images.clone() if self.images.is_inference() else self.images
+
+    @property
     def has_forward(self) -> bool:
         """Whether a forward was recorded, or the recording is still empty."""
         return bool(self.read)

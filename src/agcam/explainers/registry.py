@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib import import_module
-from threading import RLock
 from typing import Any, Literal, TypeVar, overload
 
 from agcam.errors import InputError
-from agcam.io.plugins import Plugins, import_object
+from agcam.io.plugins import OwnModules, Plugins, import_object
 
 _BUILT_IN = "agcam.explainers.methods"
 
@@ -56,8 +53,7 @@ class MethodSpec:
 
 
 _REGISTERED: dict[str, MethodSpec] = {}
-_loaded: set[str] = set()
-_loading = RLock()
+_OWN = OwnModules(_BUILT_IN)
 
 
 @overload
@@ -129,7 +125,7 @@ def register_method(
 
 def methods() -> list[str]:
     """Return the names of all methods: agcam's own, then registered ones and those of installed packages."""
-    _load_built_in()
+    _OWN.load()
     _PLUGINS.load()
     ours = sorted(name for name, spec in _REGISTERED.items() if spec.source.startswith(_BUILT_IN))
     return list(dict.fromkeys([*ours, *_REGISTERED]))
@@ -143,7 +139,7 @@ def controls() -> list[str]:
 def registered(label: str) -> MethodSpec | None:
     """Return what is registered for a label such as "rollout:head_fusion=max". No code that it may name is imported."""
     name, _, rest = label.partition(":")
-    _load_built_in()
+    _OWN.load()
     if name not in _REGISTERED:
         _PLUGINS.load()
     source = f"{name}:{rest.partition(':')[0]}"
@@ -194,7 +190,7 @@ def _add(spec: MethodSpec) -> None:
         )
     if spec.needs not in ("recording", "forward"):
         raise InputError(f"method {spec.name}: needs must be 'recording' or 'forward', found {spec.needs!r}")
-    _load_built_in()  # so that whoever comes second is a stranger, never one of ours
+    _OWN.load()  # so that whoever comes second is a stranger, never one of ours
     known = _REGISTERED.get(spec.name)
     if known is not None and known.source != spec.source:
         raise InputError(f"{known.source} and {spec.source} are both called {spec.name!r}; rename one")
@@ -203,23 +199,13 @@ def _add(spec: MethodSpec) -> None:
 
 def _declared(function: Any, name: str) -> MethodSpec:
     _check_callable(function, name)
-    _load_built_in()
+    _OWN.load()
     return next((spec for spec in _REGISTERED.values() if spec.function is function), MethodSpec(name, function))
 
 
 def _check_callable(function: Any, name: str) -> None:
     if not callable(function):
         raise InputError(f"a method must be a function, {name} is a {type(function).__name__}")
-
-
-def _load_built_in() -> None:
-    """Import every module of agcam's own methods, once; each registers one."""
-    with _loading:  # another thread waits until all are there
-        if not _loaded:
-            _loaded.add(_BUILT_IN)  # first: what the modules register asks for this, too
-            package = import_module(_BUILT_IN)
-            for module in pkgutil.iter_modules(package.__path__, f"{_BUILT_IN}."):
-                import_module(module.name)
 
 
 def _register_plugin(name: str, function: Any) -> None:

@@ -131,9 +131,8 @@ def run_answered(recording: Recording, answer: Callable[[], Tensor]) -> Any:
         with torch.inference_mode(False), torch.enable_grad():
             return answer()
 
-    images = recording.images.clone() if recording.images.is_inference() else recording.images
     with answered(recording.parts.backbone, recording.entrance, instead):
-        returned = recording.model(images)
+        returned = recording.model(recording.ordinary_images)
     if answers != 1:
         raise mismatch(recording, f"its ViT ran {answers} times when it was run again, and once before")
     return returned

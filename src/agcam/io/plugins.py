@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pkgutil
 import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
+from threading import RLock
 from typing import Any
 
 from agcam.errors import InputError, brief
@@ -29,6 +31,29 @@ def import_object(kind: str, text: str) -> Any:
             f"{kind} {text!r} cannot be imported ({type(error).__name__}: {brief(error)}); expected "
             f"package.module:name of an installed package, or of a folder that PYTHONPATH names"
         ) from error
+
+
+class OwnModules:
+    """Import every module of one of agcam's packages, once; each registers what it declares.
+
+    Args:
+        package: its name.
+    """
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+        self._loaded = False
+        self._lock = RLock()
+
+    def load(self) -> None:
+        """Import them, unless that was done before; another thread waits until all are there."""
+        with self._lock:
+            if self._loaded:
+                return
+            self._loaded = True  # first: what the modules register asks for this, too
+            package = import_module(self._package)
+            for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+                import_module(module.name)
 
 
 class Plugins:

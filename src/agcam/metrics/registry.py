@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 from collections.abc import Collection, Sequence
-from functools import cache
 
 from agcam.errors import InputError
-from agcam.io.plugins import Plugins, import_object
+from agcam.io.plugins import OwnModules, Plugins, import_object
 from agcam.metrics.spec import MetricSpec
 
 _REGISTERED: dict[str, MetricSpec] = {}
+_OWN = OwnModules("agcam.metrics")
 
 
 def register_metric(spec: MetricSpec) -> MetricSpec:
@@ -38,7 +36,7 @@ def register_metric(spec: MetricSpec) -> MetricSpec:
 
 def registered() -> dict[str, MetricSpec]:
     """Return agcam's own metrics and those that this program registered, by name, in the order of the tables."""
-    _import_own()
+    _OWN.load()
     return dict(sorted(_REGISTERED.items(), key=lambda entry: entry[1].order))
 
 
@@ -47,7 +45,7 @@ def metric_specs() -> dict[str, MetricSpec]:
 
     One that cannot be loaded is left out, with a warning.
     """
-    _import_own()  # first, so that whoever takes a name twice is a stranger
+    _OWN.load()  # first, so that whoever takes a name twice is a stranger
     _PLUGINS.load()
     return registered()
 
@@ -84,14 +82,6 @@ def parse_metrics(names: Sequence[str]) -> list[MetricSpec]:
 def default_metrics() -> list[str]:
     """Return the names of the metrics that are measured by default: all but the slow ones."""
     return [spec.name for spec in metric_specs().values() if not spec.slow]
-
-
-@cache
-def _import_own() -> None:
-    """Import every file of `agcam.metrics`: each registers what it declares."""
-    package = importlib.import_module("agcam.metrics")
-    for module in pkgutil.walk_packages(package.__path__, "agcam.metrics."):
-        importlib.import_module(module.name)
 
 
 def _check_names(specs: Collection[MetricSpec]) -> None:

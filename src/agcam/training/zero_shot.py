@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
-from agcam.data.input_config import InputConfig, Interpolation
+from agcam.data.input_config import InputConfig
 from agcam.errors import InputError, ModelError, brief
 from agcam.training.loaded import LoadedModel
 
@@ -85,14 +86,22 @@ def _load_open_clip(name: str, texts: list[str]) -> LoadedModel:
     clip = open_clip.create_model(model_name, pretrained=weights or None, require_pretrained=True).eval()
     tokens = open_clip.get_tokenizer(model_name)(texts)
     config = open_clip.get_model_preprocess_cfg(clip)
-    size = config["size"]
-    interpolation = config.get("interpolation", "bicubic")
+    size, mode = config["size"], config.get("resize_mode", "shortest")
+    if mode not in ("shortest", "squash"):
+        raise ModelError(f"{name} wants its images resized by {mode!r}; agcam knows 'shortest' and 'squash'")
     return _classifier(
         clip.visual,
         clip.encode_text(tokens),
         clip,
         texts,
-        _input_config(size if isinstance(size, int) else size[-1], config["mean"], config["std"], interpolation),
+        InputConfig(
+            size if isinstance(size, int) else size[-1],
+            tuple(config["mean"]),
+            tuple(config["std"]),
+            "bilinear" if config.get("interpolation") == "bilinear" else "bicubic",
+            crop_pct=1.0,
+            resize="squash" if mode == "squash" else "center_crop",
+        ),
     )
 
 
@@ -108,8 +117,16 @@ def _load_transformers(name: str, texts: list[str]) -> LoadedModel:
     else:
         tokens = tokenizer(texts, return_tensors="pt", truncation=True, padding=True)
     processor = transformers.AutoImageProcessor.from_pretrained(name)
-    size = int(clip.config.vision_config.image_size)
-    config = _input_config(size, processor.image_mean, processor.image_std, "bicubic")
+    size, crops = int(clip.config.vision_config.image_size), bool(getattr(processor, "do_center_crop", False))
+    kept = processor.crop_size.height / processor.size.shortest_edge if crops else 1.0
+    config = InputConfig(
+        size,
+        tuple(processor.image_mean),
+        tuple(processor.image_std),
+        "bilinear" if int(processor.resample) == Image.Resampling.BILINEAR else "bicubic",
+        crop_pct=kept,
+        resize="center_crop" if crops else "squash",
+    )
     embeddings = _embedding(clip.get_text_features(**tokens))
     return _classifier(_ImageFeatures(clip), embeddings, clip, texts, config)
 
@@ -119,11 +136,6 @@ def _classifier(encode: nn.Module, embeddings: Tensor, clip: Any, texts: list[st
     bias = getattr(clip, "logit_bias", None)
     model = ZeroShotClassifier(encode, embeddings, float(clip.logit_scale.exp()), 0.0 if bias is None else float(bias))
     return LoadedModel(model.eval(), texts, config, multilabel=bias is not None)
-
-
-def _input_config(size: int, mean: Any, std: Any, interpolation: str) -> InputConfig:
-    known: Interpolation = "bilinear" if interpolation == "bilinear" else "bicubic"
-    return InputConfig(size, tuple(mean), tuple(std), known, crop_pct=1.0, resize="center_crop")
 
 
 def _embedding(found: Any) -> Tensor:
