@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from agcam.module_tree import all_modules
+
 
 @dataclass
 class _Held:
@@ -25,7 +27,7 @@ _held: dict[tuple[int, str], _Held] = {}
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put `model` into evaluation mode, and restore the mode of each module afterwards."""
-    with switched(model.modules(), "training", False):
+    with switched(all_modules(model), "training", False):
         yield
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from operations import Operations
 from small_models import random_images, small_model
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import agcam.explainers.skip_gradients as skip_gradients
 from agcam import explain
@@ -96,23 +96,25 @@ def test_the_full_gradient_takes_a_second_forward_and_a_backward_for_each_class(
 
 
 def operations(model: nn.Module, images: Tensor, explaining: bool) -> int:
-    with FlopCounterMode(display=False) as counter:
+    with Operations() as counter:
         if explaining:
             explain(model, images, 3)
         else:
             with torch.inference_mode():
                 model(images)
-    return int(counter.get_total_flops())
+    return counter.total
 
 
-def test_a_class_token_costs_few_operations() -> None:
+def test_a_class_token_costs_fewer_operations_than_a_plain_forward() -> None:
     model, images = small_model(img_size=64), random_images(64, 64)
+    explain(model, images)  # the first explanation of a model is compared with a whole forward
+    left_out = 2 * BATCH * 64 * 9 * WIDTH**2  # projection and MLP of the other rows in the last block
     replayed = BATCH * DEPTH * 9 * WIDTH**2  # the row's projection and MLP; no query, key or value
     head = BATCH * WIDTH * 5
     scores_and_gradient = 2 * BATCH * DEPTH * 65 * WIDTH
     most = 2 * (2 * (replayed + head) + scores_and_gradient)  # forward and backward; two operations a product
     extra = operations(model, images, explaining=True) - operations(model, images, explaining=False)
-    assert 0 < extra <= most
+    assert extra <= most - left_out < 0
 
 
 def matrix(recording: Recording) -> int:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 from agcam.errors import AgcamError
 from agcam.explainers.recording import Recording
 from agcam.explainers.self_check import check_no_quantized_weights, mismatch
+from agcam.module_tree import all_tensors
 
 _HALF = (torch.bfloat16, torch.float16)
 _set_grad_enabled = torch._C._set_grad_enabled  # what torch.no_grad calls, and function modes see
@@ -74,8 +75,7 @@ def working_dtype(tensor: Tensor) -> torch.dtype:
 
 def needs_conversion(recording: Recording) -> bool:
     """Return whether a weight is in half precision, or was made in inference mode, where autograd cannot follow."""
-    tensors = (*recording.model.parameters(), *recording.model.buffers())
-    return any(tensor.dtype in _HALF or tensor.is_inference() for tensor in tensors)
+    return any(tensor.dtype in _HALF or tensor.is_inference() for tensor in all_tensors(recording.model))
 
 
 def differentiable_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

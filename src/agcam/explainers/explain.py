@@ -13,12 +13,12 @@ from agcam.evaluating import evaluating
 from agcam.explainers.class_token import read_rows
 from agcam.explainers.eager_forward import empty_recording
 from agcam.explainers.explanation import Explanation
+from agcam.explainers.lean_forward import record_lean
 from agcam.explainers.model_info import read_model_info
 from agcam.explainers.outputs import OutputReader, Score
 from agcam.explainers.patch_dictionary import images_of_patches
 from agcam.explainers.patch_grid import covered_pixels, warn_of_another_size
 from agcam.explainers.raw_images import warn_of_raw_images
-from agcam.explainers.recorder import record
 from agcam.explainers.recording import Recording
 from agcam.explainers.registry import MethodSpec, find_method
 from agcam.explainers.self_check import check_output, explaining_gradients, no_classifier
@@ -77,7 +77,7 @@ def explain(
     check_image_batch(images)
     reader = OutputReader(output, score)
     with evaluating(model):
-        recording = (empty_recording if spec.needs == "forward" else record)(model, images, reader, vit)
+        recording = (empty_recording if spec.needs == "forward" else record_lean)(model, images, reader, vit)
         explanation = _explain(recording, targets, spec, options)
         if given is not images:
             with torch.no_grad():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from torch import nn
 
 from agcam.errors import InputError, ModelError
 from agcam.explainers.families.timm import missing_parts
 from agcam.explainers.family_registry import Family, families
 from agcam.explainers.vit_parts import ViTParts, model_name, refusal, unwrap
+from agcam.module_tree import named_modules
+
+_found: WeakKeyDictionary[nn.Module, tuple[object, frozenset[str]]] = WeakKeyDictionary()
 
 
 def inspect_vit(model: nn.Module, vit: str | None = None) -> ViTParts:
@@ -24,7 +29,7 @@ def inspect_vit(model: nn.Module, vit: str | None = None) -> ViTParts:
     model = unwrap(model)
     found = _recognized(model)
     if vit is not None:
-        modules = dict(model.named_modules())
+        modules = dict(named_modules(model))
         if vit not in modules:
             known = ", ".join(repr(path) for path in found) or "none"
             raise InputError(f"{model_name(model)} has no module {vit!r}; its ViTs are {known}")
@@ -42,13 +47,20 @@ def inspect_vit(model: nn.Module, vit: str | None = None) -> ViTParts:
 
 
 def _recognized(model: nn.Module) -> dict[str, ViTParts | ModelError]:
-    known = families()
-    return {
+    """Return the ViTs in a model by their paths. Which modules are looked at is remembered for each model."""
+    known, modules = families(), named_modules(model)
+    made_of = (tuple(known), tuple((path, id(module), type(module)) for path, module in modules))
+    before, paths = _found.get(model, (None, frozenset()))
+    found = {
         path: parts
-        for path, module in model.named_modules()
+        for path, module in modules
         # what a compiled ViT wraps is the same one
-        if "_orig_mod" not in vars(module).get("_modules", {}) and (parts := _recognize(module, known)) is not None
+        if (before != made_of or path in paths)
+        and "_orig_mod" not in module._modules
+        and (parts := _recognize(module, known)) is not None
     }
+    _found[model] = made_of, frozenset(found)
+    return found
 
 
 def _recognize(module: nn.Module, known: list[Family]) -> ViTParts | ModelError | None:

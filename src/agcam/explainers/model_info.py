@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from agcam.module_tree import all_modules
+
 PerChannel = tuple[float, ...]
 
 
@@ -49,7 +51,7 @@ def read_model_info(model: nn.Module, backbone: nn.Module, direct_images: bool =
         direct_images: whether the ViT sees the images themselves, not what the model makes of them.
     """
     named = ("input_config", "class_names", "multilabel")
-    knowing: Any = next((module for module in model.modules() if any(hasattr(module, name) for name in named)), None)
+    knowing: Any = next((module for module in all_modules(model) if any(hasattr(module, name) for name in named)), None)
     config, names = getattr(knowing, "input_config", None), getattr(knowing, "class_names", None)
     mean, std = getattr(config, "mean", None), getattr(config, "std", None)
     if (mean is None or std is None) and direct_images:

@@ -35,6 +35,12 @@ def after_forward(module: nn.Module, hook: Callable[..., Any], always: bool = Fa
     return module.register_forward_hook(OwnThreadHook(hook), always_call=always)
 
 
+def somebody_listens(module: nn.Module) -> bool:
+    """Return whether a hook is called before or after the module's forward in this thread."""
+    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    return any(not isinstance(hook, OwnThreadHook) or hook.thread == get_ident() for hook in hooks)
+
+
 class _Answers:
     """A module's method that is answered in some threads; in the others it runs as it is."""
 
@@ -46,6 +52,12 @@ class _Answers:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer, or run the method."""
         return self.by_thread.get(get_ident(), self.original)(*args, **kwargs)
+
+
+def method_of(module: nn.Module, method: str) -> Callable[..., Any]:
+    """Return a method of `module` as it is called in this thread, whatever is answered in it later or elsewhere."""
+    found = getattr(module, method)
+    return found.by_thread.get(get_ident(), found.original) if isinstance(found, _Answers) else found
 
 
 @contextmanager

@@ -9,14 +9,14 @@ from torch import Tensor
 from agcam.explainers.model_info import ModelInfo
 
 _FACTOR, _LEAST = 4.0, 16.0
-_STRIDE = 4
+_STRIDE = 8
 
 
 def warn_of_raw_images(images: Tensor, info: ModelInfo, stacklevel: int = 2) -> None:
     """Warn if images reach far beyond what normalized ones can, as those with values 0 … 255 do.
 
     A pixel in [0, 1] becomes (pixel - mean) / std. Several times the largest of these cannot come from a normalized
-    image, whatever it shows. Every fourth pixel is looked at. Images in [0, 1] are let pass: a bright image can be
+    image, whatever it shows. Every eighth row is looked at. Images in [0, 1] are let pass: a bright image can be
     normalized to that. Python shows a warning of one place once.
 
     Args:
@@ -27,7 +27,8 @@ def warn_of_raw_images(images: Tensor, info: ModelInfo, stacklevel: int = 2) -> 
     if info.mean is None or info.std is None:
         return
     reach = max(max(abs(m), abs(1 - m)) / s for m, s in zip(info.mean, info.std, strict=True))
-    most = float(images[:, :, ::_STRIDE, ::_STRIDE].detach().abs().max())
+    least, largest = images.detach()[:, :, ::_STRIDE].aminmax()
+    most = max(-float(least), float(largest))
     if most > max(_FACTOR * reach, _LEAST):
         mean, std = ([round(value, 3) for value in values] for values in (info.mean, info.std))
         warnings.warn(

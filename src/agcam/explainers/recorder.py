@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from agcam.errors import ModelError
 from agcam.explainers.find_vit import inspect_vit
+from agcam.explainers.last_block import rows_skipped
 from agcam.explainers.outputs import OutputReader
 from agcam.explainers.recording import AttentionCall, Recording
 from agcam.explainers.vit_parts import ViTParts, traceable, unwrap
@@ -61,6 +62,7 @@ class Tape:
         reader: what of the model's output is explained.
         vit: the name of the ViT among the model's modules, where there are several.
         parts: of the ViT, where they were found before.
+        lean: whether the rows of the last block that the ViT's head does not read are left out (see `can_skip`).
 
     Raises:
         ModelError: if the model has no ViT that agcam knows how to walk.
@@ -72,10 +74,12 @@ class Tape:
         reader: OutputReader | None = None,
         vit: str | None = None,
         parts: ViTParts | None = None,
+        *,
+        lean: bool = False,
     ) -> None:
         self.model = unwrap(model)
         self.parts = parts or inspect_vit(model, vit)
-        self._reader, self._vit = reader or OutputReader(), vit
+        self._reader, self._vit, self._lean = reader or OutputReader(), vit, lean
         self._recording: Recording | None = None
         self._running: Recording | None = None
         self._listener = _Listener(self._keep)
@@ -103,6 +107,8 @@ class Tape:
             stack.enter_context(traceable(self.parts))
             stack.enter_context(watch.watching())
             stack.enter_context(self._listener)
+            if self._lean:
+                stack.enter_context(rows_skipped(self.parts, self._fits_last_block))
             self._stack = stack.pop_all()
         return self
 
@@ -117,6 +123,11 @@ class Tape:
         self._running = Recording(self.model, run.parts, run.images, _own(run.parts.entering(args)))
         self._running.reader, self._running.vit = self._reader, self._vit
         self._listener.listening = True
+
+    def _fits_last_block(self) -> bool:
+        """Return whether the ViT's own head follows, after one attention call in each block."""
+        running, parts = self._running, self.parts
+        return running is not None and running.parts is parts and len(running.calls) == len(parts.blocks) - 1
 
     def _leave_vit(self) -> None:
         self._listener.listening = False

@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from agcam.explainers.answers import Answers
 from agcam.explainers.block_entry import run_from_last_block, run_with_tokens
 from agcam.explainers.differentiable import (
     DifferentiableMode,
@@ -29,7 +28,7 @@ from agcam.explainers.differentiable import (
 from agcam.explainers.own_thread import answered, before_forward
 from agcam.explainers.recording import AttentionCall, Recording
 from agcam.explainers.self_check import check_gradient, check_output, mismatch
-from agcam.explainers.vit_parts import ViTParts, traceable, without_checkpointing
+from agcam.explainers.vit_parts import traceable, without_checkpointing
 
 
 @dataclass(frozen=True)
@@ -38,37 +37,6 @@ class Replay:
 
     logits: Tensor
     outputs: list[Tensor]
-
-
-class _Answer(TorchFunctionMode):
-    """Answers attention calls from the tape; skips projections whose results nobody reads."""
-
-    def __init__(self, outputs: list[Tensor], parts: ViTParts) -> None:
-        super().__init__()
-        self.answers: Iterator[Tensor] = iter(outputs)
-        self.listening = True
-        # the weights are kept beside their ids, which could otherwise be given to another tensor
-        self.unread = {id(weight): weight for weight in parts.unread_weights()}
-
-    def switch(self, listening: bool) -> None:
-        """Answer from now on, or no more."""
-        self.listening = listening
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run `func`, or answer in its place."""
-        kwargs = kwargs or {}
-        if not self.listening:
-            return func(*args, **kwargs)
-        if func is F.scaled_dot_product_attention:
-            return next(self.answers)
-        if func is F.linear:
-            weight = args[1] if len(args) > 1 else kwargs["weight"]
-            if id(weight) in self.unread:
-                x = args[0] if args else kwargs["input"]
-                return x.new_zeros(*x.shape[:-1], weight.shape[0])
-        return func(*args, **kwargs)
 
 
 @contextmanager
@@ -101,7 +69,7 @@ def replayed(recording: Recording) -> Iterator[tuple[list[Tensor], Replay]]:
         # the clones leave inference mode: its tensors cannot enter autograd
         outputs = [call.output.clone().to(dtype).requires_grad_() for call in recording.calls]
         tokens = recording.tokens.clone().to(dtype)
-        answer = _Answer([_answer(call, output) for call, output in zip(recording.calls, outputs, strict=True)], parts)
+        answer = Answers([_answer(call, output) for call, output in zip(recording.calls, outputs, strict=True)], parts)
 
         def walk() -> Tensor:
             with answer:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from agcam.errors import ModelError
 from agcam.explainers.own_thread import OwnThreadHook
 from agcam.explainers.recording import Recording
+from agcam.module_tree import named_modules
 
 
 def check_output(recording: Recording, read: list[Tensor], logits: Tensor) -> None:
@@ -78,7 +79,7 @@ def _no_gradient(recording: Recording) -> ModelError:
 
 def check_no_quantized_weights(recording: Recording) -> None:
     """Raise `ModelError` if the model has modules of torch.ao's quantization, whose gradient autograd takes for 0."""
-    for name, module in recording.model.named_modules():
+    for name, module in named_modules(recording.model):
         if ".quantized" in type(module).__module__:
             raise ModelError(
                 f"{recording.parts.name} cannot be explained: {name} is a quantized {type(module).__name__}, through "

@@ -35,15 +35,28 @@ def gradients_along_skips(
         ModelError: if the forward cannot be reproduced from the recording.
     """
     with replay(recording) as tape:
-        chosen, outputs = explained(tape.logits), [tape.outputs[call] for call in used]
-        values = [recording.calls[call].value for call in used]
-        by_outputs = sum(output.numel() for output in outputs)
-        by_attention = max(o.shape[:3].numel() * v.shape[2] for o, v in zip(outputs, values, strict=True))
-        count, size = chosen.shape[1], max(1, _ELEMENTS_PER_PASS // (by_outputs + by_attention))
-        yield (
-            map(_by_attention, _gradients(chosen[:, start : start + size], outputs, start + size >= count), values)
-            for start in range(0, count, size)
-        )
+        outputs, values = [tape.outputs[call] for call in used], [recording.calls[call].value for call in used]
+        yield gradients_by_attention(explained(tape.logits), outputs, values)
+
+
+def gradients_by_attention(chosen: Tensor, outputs: list[Tensor], values: list[Tensor]) -> Iterator[Iterator[Tensor]]:
+    """Differentiate by the attention matrices of calls whose outputs are leaves; the graph is used up.
+
+    Args:
+        chosen: y (B, T), a function of the outputs.
+        outputs: o (B, h, R, d) of each call.
+        values: V (B, h, N, d) of each call.
+
+    Returns:
+        For each chunk of targets in turn, for each call, made when asked for: ∂y / ∂A (T, B, h, R, N).
+    """
+    by_outputs = sum(output.numel() for output in outputs)
+    by_attention = max(o.shape[:3].numel() * v.shape[2] for o, v in zip(outputs, values, strict=True))
+    count, size = chosen.shape[1], max(1, _ELEMENTS_PER_PASS // (by_outputs + by_attention))
+    return (
+        map(_by_attention, _gradients(chosen[:, start : start + size], outputs, start + size >= count), values)
+        for start in range(0, count, size)
+    )
 
 
 def _by_attention(by_output: Tensor, value: Tensor) -> Tensor:

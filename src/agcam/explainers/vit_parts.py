@@ -17,6 +17,7 @@ from agcam.evaluating import switched
 from agcam.explainers.eager_stance import running_eagerly
 from agcam.explainers.multihead_attention import visible_attention
 from agcam.explainers.patch_embedding import PatchEmbedding
+from agcam.module_tree import all_modules
 
 _KNOWN = "agcam explains Vision Transformers of timm, transformers, torchvision and open_clip (see agcam.families())"
 # the projections inside attention modules whose results an answered attention call does not read
@@ -172,7 +173,7 @@ def without_checkpointing(model: nn.Module) -> AbstractContextManager[None]:
 
     It would run the blocks once more in backward, when no mode is there to compute or answer their attention.
     """
-    checkpointing = [module for module in model.modules() if hasattr(module, "grad_checkpointing")]
+    checkpointing = [module for module in all_modules(model) if hasattr(module, "grad_checkpointing")]
     return switched(checkpointing, "grad_checkpointing", False)
 
 

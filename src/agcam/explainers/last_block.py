@@ -1,0 +1,108 @@
+"""A ViT without those rows of its last block that its head does not read: about 7 % of a forward with 12 blocks.
+
+A head that reads the class token needs one row of the last block. Of the other tokens it needs keys and values alone;
+their queries, attention outputs, projections and MLPs are what a plain forward computes for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.overrides import TorchFunctionMode
+
+from agcam.explainers.answers import Answers
+from agcam.explainers.own_thread import answered, method_of, somebody_listens
+from agcam.explainers.vit_parts import ViTParts
+from agcam.module_tree import all_modules
+
+
+class _AttentionReachedError(Exception):
+    """Ends a block's forward at its attention call."""
+
+    def __init__(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.args, self.kwargs = query, key, value, args, kwargs
+
+
+class _UntilAttention(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run `func`, unless it is the attention call."""
+        if func is F.scaled_dot_product_attention:
+            raise _AttentionReachedError(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def can_skip(model: nn.Module, parts: ViTParts) -> bool:
+    """Return whether rows of the ViT's last block may be left out: nobody could see that they are missing.
+
+    Somebody's hook in the model could. So could code that reads further rows, which is known for timm's heads alone.
+    """
+    if parts.head is None or parts.rows.stop is None or parts.class_attention or parts.pools_by_attention:
+        return False
+    inside = {id(module) for module in parts.blocks[-1].modules()}
+    if sum(id(attention) in inside for attention in parts.attentions) != 1:
+        return False
+    return not _hooked(model)
+
+
+@contextmanager
+def rows_skipped(parts: ViTParts, wanted: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Leave out what is not read of the last block, in this thread; the block returns the rows that are read, and NaN.
+
+    Args:
+        parts: of a ViT for which `can_skip` holds.
+        wanted: asked at each run of the block, which runs as it is where the answer is False.
+    """
+    block = parts.blocks[-1]
+    whole = method_of(block, "forward")
+
+    def forward(tokens: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not wanted():
+            return whole(tokens, *args, **kwargs)
+        return _read_rows(partial(whole, tokens, *args, **kwargs), whole, tokens, parts)
+
+    with answered(block, "forward", forward):
+        yield
+
+
+def _read_rows(
+    whole: Callable[[], Any], forward: Callable[[Tensor], Tensor], tokens: Tensor, parts: ViTParts
+) -> Tensor:
+    """Return the rows that are read of the block's output, and one of NaN behind them: (B, R + 1, D)."""
+    try:
+        with _UntilAttention():
+            output: Tensor = whole()
+    except _AttentionReachedError as found:
+        call = found
+    else:
+        return output  # it attends by no call that could be seen
+    rows = parts.rows
+    with Answers([_attend(call, rows)], parts):
+        narrow = forward(tokens[:, rows])
+    # whoever reads another row finds NaN, which shows in the logits
+    return torch.cat([narrow, torch.full_like(narrow[:, :1], torch.nan)], 1)
+
+
+def _attend(call: _AttentionReachedError, rows: slice) -> Tensor:
+    """Answer the attention call for the rows alone."""
+    names = ("attn_mask", "dropout_p", "is_causal")
+    options = dict(zip(names, call.args, strict=False)) | call.kwargs
+    mask = options.pop("attn_mask", None)
+    if mask is not None and mask.shape[-2] > 1:
+        mask = mask[..., rows, :]
+    return F.scaled_dot_product_attention(call.query[:, :, rows], call.key, call.value, mask, **options)
+
+
+def _hooked(model: nn.Module) -> bool:
+    """Return whether anything is called before or after some module of the model, or of all models."""
+    everywhere = (torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)
+    return any(everywhere) or any(map(somebody_listens, all_modules(model)))

@@ -1,0 +1,93 @@
+"""Forwards without the rows of the last block that nobody reads, compared with a whole forward once a model.
+
+Whether a block's row depends on other tokens beyond attention, and whether somebody reads further rows, is a property
+of the model's code. So the first forward of a model is run as it is as well, and its output compared, once for each
+precision and device. Later ones are guarded by NaN in place of a row that is left out: whoever reads it returns NaN,
+and the forward is run whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from agcam.errors import ModelError
+from agcam.explainers.find_vit import inspect_vit
+from agcam.explainers.last_block import can_skip
+from agcam.explainers.outputs import OutputReader
+from agcam.explainers.own_thread import method_of
+from agcam.explainers.recorder import Tape, record
+from agcam.explainers.recording import Recording
+from agcam.explainers.self_check import check_output
+from agcam.explainers.vit_parts import ViTParts, unwrap
+from agcam.module_tree import all_modules
+
+_compared: WeakKeyDictionary[nn.Module, dict[Hashable, bool]] = WeakKeyDictionary()
+
+
+def record_lean(
+    model: nn.Module, images: Tensor, reader: OutputReader | None = None, vit: str | None = None
+) -> Recording:
+    """Run one forward as `record` does, without the rows of the last block that its ViT's head does not read.
+
+    What is recorded is the same. Forwards that cannot do without these rows are run whole.
+
+    Raises:
+        InputError: if the model cannot take images of this size, type or device.
+        ModelError: if the model cannot be explained, with the reason.
+    """
+    parts, bare = inspect_vit(model, vit), unwrap(model)
+    if not can_skip(bare, parts):
+        return record(model, images, reader, vit, parts)
+    known, kind = _compared.setdefault(bare, {}), _kind(bare, parts, images)
+    if known.get(kind, True):
+        recording = _lean(model, images, reader, vit, parts)
+        if recording is not None:
+            if kind in known or _reproduces(recording):
+                known[kind] = True
+                return recording
+            known[kind] = False
+    return record(model, images, reader, vit, parts)
+
+
+def _lean(
+    model: nn.Module, images: Tensor, reader: OutputReader | None, vit: str | None, parts: ViTParts
+) -> Recording | None:
+    """Record without unread rows; None where somebody has read them."""
+    tape = Tape(model, reader, vit, parts, lean=True)
+    try:
+        with tape, torch.inference_mode():
+            tape.model(images)
+    except (IndexError, RuntimeError, ValueError):  # of code that counts on all rows
+        return None
+    recording = tape.recording
+    finite = all(bool(torch.isfinite(tensor).all()) for tensor in (recording.logits, *recording.read))
+    return recording if finite else None
+
+
+def _reproduces(recording: Recording) -> bool:
+    """Return whether a whole forward returns what was recorded."""
+    with torch.inference_mode():
+        read, logits = recording.interpret(recording.model(recording.images))
+    try:
+        check_output(replace(recording, read=read, logits=logits), recording.read, recording.logits)
+    except ModelError:
+        return False
+    return True
+
+
+def _kind(model: nn.Module, parts: ViTParts, images: Tensor) -> Hashable:
+    """Return what a comparison holds for: the code of the model's modules, precision and device."""
+    device = images.device.type
+    # an id, as a bound method would keep the model alive
+    code = tuple((type(m), type(m).forward, id(_own_forward(m))) for m in all_modules(model))
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return id(parts.backbone), images.dtype, images.device, autocast, code
+
+
+def _own_forward(module: nn.Module) -> object:
+    return method_of(module, "forward") if "forward" in vars(module) else None
