@@ -11,8 +11,8 @@ from small_models import error, random_images, small_model
 from torch import Tensor, nn
 
 from agcam import explain
-from agcam.errors import ModelError
-from agcam.explainers.lean_forward import record_lean
+from agcam.errors import InputError, ModelError
+from agcam.explainers.lean_forward import LeanModel, record_lean
 from agcam.explainers.recorder import record
 
 WIDTH, BATCH = 48, 2
@@ -155,3 +155,55 @@ def test_half_precision_and_autocast_are_explained_as_before() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = explain(model, images, 1).heatmaps
     assert error(found, expected) < 0.1
+
+
+def test_methods_asked_at_once_share_one_forward_and_equal_those_asked_alone() -> None:
+    model, images = small_model(), random_images()
+    names = ["agcam", "raw_attention", "contrast_cam", "attention_gradcam", "rollout", "center"]
+    record_lean(model, images)
+    with Operations() as together:
+        found = explain(model, images, [1, 2], methods=names[:4])
+    with Operations() as one:
+        explain(model, images, [1, 2], method="raw_attention")
+    assert together.total < 2 * one.total
+    found = explain(model, images, [1, 2], methods=names)
+    assert list(found) == names
+    for name, explanation in found.items():
+        alone = explain(model, images, [1, 2], method=name)
+        torch.testing.assert_close(explanation.heatmaps, alone.heatmaps, rtol=1e-5, atol=1e-6)
+        assert explanation.method == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"methods": "agcam"}, "methods must be a list of methods"),
+        ({"methods": []}, "methods must be a list of methods"),
+        ({"methods": ["agcam"], "method": "rollout"}, "goes with no method='rollout'"),
+        ({"methods": ["agcam"], "feature_map": "softmax"}, "goes with no feature_map"),
+        ({"methods": ["agcam", "grad"]}, "unknown method 'grad'"),
+    ],
+)
+def test_methods_that_make_no_sense_are_refused(asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        explain(small_model(), random_images(), **asked)
+
+
+def test_perturbation_metrics_run_a_lean_model_with_the_same_logits() -> None:
+    model, images = small_model(), random_images()
+    lean = LeanModel(model).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(lean(images), model(images))  # the first one is compared
+        with Operations() as counted:
+            lean(images)
+        with Operations() as whole:
+            model(images)
+    assert counted.total < whole.total
+
+
+@pytest.mark.parametrize("kind", [ReadsAPatch, lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))])
+def test_a_lean_model_runs_any_other_as_it_is(kind: Any) -> None:
+    model, images = kind().eval(), random_images()
+    with torch.no_grad():
+        for _ in range(2):
+            assert torch.equal(LeanModel(model)(images), model(images))

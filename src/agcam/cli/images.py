@@ -27,7 +27,7 @@ from agcam.evaluating import evaluating
 from agcam.explainers.explain import check_image_batch, explain_recording
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.find_vit import inspect_vit
-from agcam.explainers.recorder import record
+from agcam.explainers.lean_forward import record_lean
 from agcam.io.atomic import whole_file, write_whole
 from agcam.io.image_files import find_image_files, say_left_out
 from agcam.io.images import SUFFIXES, read_image
@@ -158,7 +158,7 @@ def explain_images(
 def _explain(subject: LoadedModel, images: Tensor, wanted: list[int], top: int) -> Explanation:
     check_image_batch(images)
     with evaluating(subject.model):
-        recording = record(subject.model, images)
+        recording = record_lean(subject.model, images)
         if wanted:
             return explain_recording(recording, torch.tensor(wanted).expand(len(images), -1))
         return explain_recording(recording, recording.logits.topk(top, dim=1).indices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -24,19 +24,45 @@ from agcam.explainers.registry import MethodSpec, find_method
 from agcam.explainers.self_check import check_output, explaining_gradients, no_classifier
 
 Targets = int | Tensor | Sequence[Any] | Literal["all"] | None
+Method = str | Callable[..., Any]
 
 
+@overload
 def explain(
     model: nn.Module,
     images: Tensor | Mapping[str, Any],
     targets: Targets = None,
-    method: str | Callable[..., Any] = "agcam",
+    method: Method = "agcam",
     *,
+    methods: None = None,
     output: str | int | None = None,
     score: Score | None = None,
     vit: str | None = None,
     **options: Any,
-) -> Explanation:
+) -> Explanation: ...
+@overload
+def explain(
+    model: nn.Module,
+    images: Tensor | Mapping[str, Any],
+    targets: Targets = None,
+    *,
+    methods: Sequence[Method],
+    output: str | int | None = None,
+    score: Score | None = None,
+    vit: str | None = None,
+) -> dict[str, Explanation]: ...
+def explain(
+    model: nn.Module,
+    images: Tensor | Mapping[str, Any],
+    targets: Targets = None,
+    method: Method | None = None,
+    *,
+    methods: Sequence[Method] | None = None,
+    output: str | int | None = None,
+    score: Score | None = None,
+    vit: str | None = None,
+    **options: Any,
+) -> Explanation | dict[str, Explanation]:
     """Explain what a model with a ViT in it computes, by heatmaps. The model is left as it was found.
 
     The whole model is explained: what it does to the images before its ViT, and its own heads after it. Threads may
@@ -47,6 +73,7 @@ def explain(
         >>> explanation = agcam.explain(model, images)  # images (4, 3, 224, 224), normalised
         >>> explanation.heatmaps.shape  # a map of the predicted class for each image
         torch.Size([4, 1, 14, 14])
+        >>> both = agcam.explain(model, images, methods=["agcam", "raw_attention"])  # of one forward pass
         >>> why = agcam.explain(model, images, score=lambda logits: logits[:, 3] - logits[:, 7])  # why 3 rather than 7
 
     Args:
@@ -55,7 +82,9 @@ def explain(
         images: (B, 3, H, W), as the model expects them, on its device; for a NaFlex model of timm also the dictionary
             of patches that it takes, of images with one patch grid.
         targets: the classes to explain: `None` (the predicted class), an int, (B,), (B, T), or `"all"`.
-        method: one of `methods()`; "my_package.module:function"; or a function as `register_method` describes it.
+        method: one of `methods()`, "agcam" if left out; "my_package.module:function"; or a function as
+            `register_method` describes it.
+        methods: several methods instead of one, without options: those that work from a recording share one forward.
         output: the key or number of what is explained, where the model returns several tensors.
         score: a differentiable function of the output, to (B,) or (B, T), that is explained in place of its logits;
             `similarity` makes one. The targets are then its columns, `None` all of them.
@@ -66,26 +95,54 @@ def explain(
             `readout`; for Captum's `reduction` and `steps`.
 
     Returns:
-        logits (or scores), targets and heatmaps of the batch.
+        logits (or scores), targets and heatmaps of the batch; with `methods` a dictionary of them by method.
 
     Raises:
         InputError: for images, targets, a method or options that make no sense; the message names the value.
         ModelError: for a model that cannot be explained, with the reason.
     """
-    spec = find_method(method, options)
+    chosen = _several(methods, method, options) if methods is not None else [find_method(method or "agcam", options)]
+    found = _explain_by(model, images, targets, chosen, options, OutputReader(output, score), vit)
+    return found[0] if methods is None else {spec.name: each for spec, each in zip(chosen, found, strict=True)}
+
+
+def _several(methods: Sequence[Method], method: Method | None, options: dict[str, Any]) -> list[MethodSpec]:
+    if isinstance(methods, str) or not methods:
+        raise InputError(f"methods must be a list of methods, such as ['agcam', 'rollout'], found {methods!r}")
+    if method is not None or options:
+        others = ", ".join([*([f"method={method!r}"] if method is not None else []), *options])
+        raise InputError(
+            f"methods={list(methods)!r} goes with no {others}; explain by that method in a call of its own"
+        )
+    return list({spec.name: spec for spec in map(find_method, methods)}.values())
+
+
+def _explain_by(
+    model: nn.Module,
+    images: Tensor | Mapping[str, Any],
+    targets: Targets,
+    methods: Sequence[MethodSpec],
+    options: dict[str, Any],
+    reader: OutputReader,
+    vit: str | None,
+) -> list[Explanation]:
     given, images = images, images_of_patches(images) if isinstance(images, Mapping) else images
     check_image_batch(images)
-    reader = OutputReader(output, score)
+    recorded = any(spec.needs == "recording" for spec in methods)
+    explanations: list[Explanation] = []
     with evaluating(model):
-        recording = (empty_recording if spec.needs == "forward" else record_lean)(model, images, reader, vit)
-        explanation = _explain(recording, targets, spec, options)
+        recording = (record_lean if recorded else empty_recording)(model, images, reader, vit)
+        for spec in methods:
+            if explanations and not recorded:
+                recording = empty_recording(model, images, reader, vit)
+            explanations.append(_explain(recording, targets, spec, options))
         if given is not images:
             with torch.no_grad():
                 returned = model(given)
             check_output(recording, *recording.interpret(returned))
-    warn_of_raw_images(images, explanation.model_info, stacklevel=3)
-    warn_of_another_size(recording, stacklevel=3)
-    return explanation
+    warn_of_raw_images(images, explanations[0].model_info, stacklevel=4)
+    warn_of_another_size(recording, stacklevel=4)
+    return explanations
 
 
 def explain_recording(

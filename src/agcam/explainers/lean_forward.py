@@ -10,20 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from agcam.errors import ModelError
+from agcam.errors import AgcamError, ModelError
 from agcam.explainers.find_vit import inspect_vit
-from agcam.explainers.last_block import can_skip
+from agcam.explainers.last_block import can_skip, rows_skipped
 from agcam.explainers.outputs import OutputReader
 from agcam.explainers.own_thread import method_of
 from agcam.explainers.recorder import Tape, record
 from agcam.explainers.recording import Recording
-from agcam.explainers.self_check import check_output
-from agcam.explainers.vit_parts import ViTParts, unwrap
+from agcam.explainers.self_check import check_output, same_output
+from agcam.explainers.vit_parts import ViTParts, traceable, unwrap
 from agcam.module_tree import all_modules
 
 _compared: WeakKeyDictionary[nn.Module, dict[Hashable, bool]] = WeakKeyDictionary()
@@ -52,6 +53,49 @@ def record_lean(
                 return recording
             known[kind] = False
     return record(model, images, reader, vit, parts)
+
+
+class LeanModel(nn.Module):
+    """The logits of a model, without the rows of its ViT's last block that nobody reads.
+
+    For what runs one model often, as perturbation metrics do. A model that cannot do without these rows runs as it is.
+
+    Args:
+        model: gives logits (B, C) for images (B, 3, H, W).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Any:
+        """Return what the model returns for images (B, 3, H, W)."""
+        try:
+            parts = inspect_vit(self.model)
+        except AgcamError:  # no ViT, or several
+            return self.model(images)
+        bare = unwrap(self.model)
+        if not can_skip(bare, parts):
+            return self.model(images)
+        known, kind = _compared.setdefault(bare, {}), ("logits", _kind(bare, parts, images))
+        if known.get(kind, True):
+            logits = _lean_logits(self.model, parts, images)
+            if logits is not None:
+                if kind in known:
+                    return logits
+                whole = self.model(images)
+                known[kind] = isinstance(whole, Tensor) and same_output(whole, logits)
+                return logits if known[kind] else whole
+        return self.model(images)
+
+
+def _lean_logits(model: nn.Module, parts: ViTParts, images: Tensor) -> Tensor | None:
+    with traceable(parts), rows_skipped(parts):
+        try:
+            logits = model(images)
+        except (IndexError, RuntimeError, ValueError):  # as in `_lean`
+            return None
+    return logits if isinstance(logits, Tensor) and bool(torch.isfinite(logits).all()) else None
 
 
 def _lean(

@@ -22,10 +22,7 @@ def check_output(recording: Recording, read: list[Tensor], logits: Tensor) -> No
         read: the tensors read of the second one's output.
         logits: (B, C), or the scores, of the second one.
     """
-    precision = recording.calls[0].output.dtype if recording.calls else recording.logits.dtype
-    tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(precision, 0.1)
-    if tolerance == 1e-3 and torch.get_float32_matmul_precision() != "highest":
-        tolerance = 0.1
+    tolerance = _tolerance(recording.calls[0].output.dtype if recording.calls else recording.logits.dtype)
     parts = recording.parts
     narrow = parts.runs_itself and recording.has_classes and (parts.rows.stop is not None or parts.pools_by_attention)
     if len(read) != len(recording.read):
@@ -46,6 +43,19 @@ def check_output(recording: Recording, read: list[Tensor], logits: Tensor) -> No
             raise mismatch(
                 recording, f"its logits differ by {difference:.2g} (scale {scale:.2g}) when its blocks are run again"
             )
+
+
+def same_output(one: Tensor, other: Tensor) -> bool:
+    """Return whether two outputs of one shape and precision are the same, as far as the precision can tell."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool((one - other).abs().max() <= _tolerance(one.dtype) * one.abs().max() + 1e-6)
+
+
+def _tolerance(precision: torch.dtype) -> float:
+    if precision == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+        return 0.1
+    return {torch.float64: 1e-8, torch.float32: 1e-3}.get(precision, 0.1)
 
 
 def check_classes(recording: Recording, method: str) -> None:

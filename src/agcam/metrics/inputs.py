@@ -31,6 +31,7 @@ class MetricInputs:
         explain: explains another model by the same method: from model, images (n, 3, H, W) and targets (n,) to heatmaps
             (n, h, w).
         batch_size: images in a forward pass.
+        scorer: gives the logits of `model` at less cost, for metrics that run it often; None where there is none.
     """
 
     model: nn.Module
@@ -46,6 +47,7 @@ class MetricInputs:
     multilabel: bool = False
     explain: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None
     batch_size: int = 32
+    scorer: nn.Module | None = None
 
     def keep(self, rows: Tensor) -> MetricInputs:
         """Return only the pairs at rows (n,) int64."""

@@ -177,7 +177,8 @@ class CurvePair(RowMeans):
 
 def pair_rows(pair_of: PairOf, inputs: MetricInputs) -> Tensor:
     """Return the rows (B, 2 F) that `pair_of` makes of the benchmark's inputs: both curves of each image."""
-    pair = pair_of(inputs.model, inputs.images, inputs.heatmaps, inputs.targets, batch_size=inputs.batch_size)
+    model = inputs.scorer or inputs.model
+    pair = pair_of(model, inputs.images, inputs.heatmaps, inputs.targets, batch_size=inputs.batch_size)
     return torch.cat(pair).T
 
 
