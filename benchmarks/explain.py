@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 import agcam
 
+_TOGETHER = ["agcam", "contrast_cam", "raw_attention", "attention_gradcam"]
 _SLOW = {"eager", "one image at a time", "Captum IG, 20 steps", "agcam, all classes"}
 
 
@@ -85,9 +86,13 @@ def _variants(model: nn.Module, images: Tensor, options: argparse.Namespace) -> 
         with torch.inference_mode(), precision():
             return model(images)
 
-    def ours(targets: Any, method: str = "agcam") -> agcam.Explanation:
+    def ours(targets: Any, method: str = "agcam", **chosen: Any) -> agcam.Explanation:
         with precision():
-            return agcam.explain(model, images, targets, method)
+            return agcam.explain(model, images, targets, method, **chosen)
+
+    def together() -> dict[str, agcam.Explanation]:
+        with precision():
+            return agcam.explain(model, images, methods=_TOGETHER)
 
     def other(method: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         with precision():
@@ -105,6 +110,10 @@ def _variants(model: nn.Module, images: Tensor, options: argparse.Namespace) -> 
         "agcam, 20 classes": partial(ours, twenty),
         "agcam, all classes": partial(ours, "all"),
         "contrast_cam, 1 class": partial(ours, None, "contrast_cam"),
+        "LeGrad, class token's readout": partial(ours, None, "legrad", readout="class"),
+        "raw attention": partial(ours, None, "raw_attention"),
+        "attention Grad-CAM": partial(ours, None, "attention_gradcam"),
+        "agcam, contrast_cam, raw attention, attention Grad-CAM at once": together,
         "eager": partial(other, eager),
         "one image at a time": partial(other, one_image_at_a_time),
     }

@@ -117,3 +117,11 @@ def test_the_maps_of_some_blocks_add_up_to_those_of_all(monkeypatch: pytest.Monk
     torch.testing.assert_close(below + above, every)
     assert bool((below > 0).any())
     assert bool((above > 0).any())
+
+
+@pytest.mark.slow
+def test_perturbation_metrics_are_measured_beside_their_forwards(tmp_path: Path) -> None:
+    arguments = ["--model", "vit_tiny_patch16_224", "--images", "1", "--rounds", "1", "--output", str(tmp_path)]
+    printed = run("perturbation.py", *arguments)
+    assert printed == (tmp_path / "perturbation_vit_tiny_patch16_224.md").read_text() + "\n"
+    assert [line.split(" | ")[0] for line in printed.splitlines()[4:6]] == ["| ABPC", "| insertion and deletion"]

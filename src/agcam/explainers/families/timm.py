@@ -14,6 +14,7 @@ from agcam.evaluating import switched
 from agcam.explainers.family_registry import register_family
 from agcam.explainers.patch_embedding import PatchEmbedding
 from agcam.explainers.vit_parts import ViTParts, refusal
+from agcam.module_tree import all_modules
 
 
 @register_family(
@@ -134,7 +135,7 @@ def _patches(backbone: nn.Module, embedding: Any) -> PatchEmbedding:
 
 def _attentions(blocks: list[nn.Module]) -> list[nn.Module]:
     # every attention of timm has this switch
-    return [module for block in blocks for module in block.modules() if hasattr(module, "fused_attn")]
+    return [module for block in blocks for module in all_modules(block) if hasattr(module, "fused_attn")]
 
 
 def _embedding(backbone: nn.Module) -> Any:

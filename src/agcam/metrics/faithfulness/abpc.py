@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from agcam.metrics.faithfulness.perturbation import (
     CurvePair,
+    blank_logits,
     difference,
     half_mean,
     pair_rows,
@@ -36,7 +37,8 @@ def abpc_curves(
         images: (B, 3, H, W), normalized: zero is the mean color.
         heatmaps: (B, h, w), any units, upsampled to the image and ranked by `rank_pixels`.
         targets: (B,) int64, the ground-truth classes.
-        batch_size: images in a forward pass. The curves share their ends, so an image costs 20 forward passes.
+        batch_size: images in a forward pass. The curves share their ends, and zeroed images are all the same: an image
+            costs 19 forward passes, a batch one more.
         multilabel: take the target's sigmoid instead of its softmax.
 
     Returns:
@@ -49,7 +51,8 @@ def abpc_curves(
     images, most, least = prepare(images, heatmaps, targets)
     counts = pixel_counts((images.shape[2], images.shape[3]), FRACTIONS)
     fill = replace_by(images, torch.zeros(()))
-    lerf = probabilities(perturbed_logits(model, fill, least, counts, batch_size), targets, multilabel)
+    first, blank = perturbed_logits(model, fill, least, counts[:-1], batch_size), blank_logits(model, images)
+    lerf = probabilities(torch.cat([first, blank]), targets, multilabel)
     between = probabilities(perturbed_logits(model, fill, most, counts[1:-1], batch_size), targets, multilabel)
     return lerf, torch.cat([lerf[:1], between, lerf[-1:]])
 

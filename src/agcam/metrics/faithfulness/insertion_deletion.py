@@ -14,6 +14,7 @@ from torchvision.transforms.v2.functional import gaussian_blur  # type: ignore[i
 from agcam.errors import InputError
 from agcam.metrics.faithfulness.perturbation import (
     CurvePair,
+    blank_logits,
     half_area,
     pair_rows,
     perturbed_logits,
@@ -49,7 +50,8 @@ def insertion_deletion_curves(
         heatmaps: (B, h, w), any units.
         targets: (B,) int64.
         steps: the fractions are 0, 1/steps, … 1. RISE moves 224 pixels a step, which is 224 steps.
-        batch_size: images in a forward pass.
+        batch_size: images in a forward pass. Both curves hold the image itself, and zeroed images are all the same: an
+            image costs 2 · steps forward passes, a batch one more.
         multilabel: take the target's sigmoid instead of its softmax.
 
     Returns:
@@ -69,7 +71,9 @@ def insertion_deletion_curves(
     # inserting the first n pixels is removing the others, the last ones first
     backwards, hidden = height * width - 1 - most, [height * width - count for count in counts]
     inserted = perturbed_logits(model, replace_by(images, blurred), backwards, hidden, batch_size)
-    deleted = perturbed_logits(model, replace_by(images, torch.zeros(())), most, counts, batch_size)
+    zeroed, some = replace_by(images, torch.zeros(())), counts[1:-1]
+    between = [perturbed_logits(model, zeroed, most, some, batch_size)] if some else []
+    deleted = torch.cat([inserted[-1:], *between, blank_logits(model, images)])
     return probabilities(inserted, targets, multilabel), probabilities(deleted, targets, multilabel)
 
 
@@ -92,7 +96,7 @@ class InsertionDeletion(CurvePair):
 
     Args:
         model: gives logits (n, C) for normalized images (n, 3, H, W); used in evaluation mode and left as found.
-        steps: the fractions are 0, 1/steps, … 1; an image costs 2 (steps + 1) forward passes.
+        steps: the fractions are 0, 1/steps, … 1; an image costs 2 · steps forward passes, a batch one more.
         batch_size: images in a forward pass.
 
     Examples:

@@ -104,6 +104,12 @@ def perturbed_logits(
     return torch.cat(answers).view(len(counts), len(places), -1)
 
 
+def blank_logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits (1, B, C) of images (B, 3, H, W) of which every pixel is zeroed: the model runs on one."""
+    everything = torch.zeros(1, *images.shape[2:], dtype=torch.long, device=images.device)
+    return perturbed_logits(model, replace_by(images[:1], torch.zeros(())), everything, [1]).expand(-1, len(images), -1)
+
+
 def probabilities(logits: Tensor, targets: Tensor, multilabel: bool = False) -> Tensor:
     """Return the probability (F, B) of the targets (B,) in logits (F, B, C): softmax, or sigmoid if `multilabel`."""
     _check_range(logits, targets)
