@@ -8,6 +8,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from agcam.training.loaded import LoadedModel
 from agcam.visualization import overlay as render
 
 log = logging.getLogger(__name__)
+_WRITERS = 2
 _VIEW_SIDE = 448
 
 
@@ -126,30 +128,40 @@ def explain_images(
     stems = _unique_stems(paths)
     transform = Transform(subject.input_config)
     device = next(subject.model.parameters()).device
-    for group in _groups(paths, batch_size):
-        originals, tensors = {}, []
-        for path in group:
-            try:
-                image = read_image(path)
-            except DataError as error:
-                outcome.errors.append(str(error))
-                done(path)
-                continue
-            originals[path] = image
-            tensors.append(transform(Example(image, (), None, None, None, path.name), torch.tensor(0), 0).image)
-        if not originals:
-            continue
-        images = torch.stack(tensors).to(device)
-        count = min(top, len(subject.class_names))
-        explanation = _explain(subject, images, wanted, count)
-        probabilities = (
-            explanation.logits.float().sigmoid() if subject.multilabel else explanation.logits.float().softmax(1)
-        )
-        for row, (path, image) in enumerate(originals.items()):
-            view = visible_part(image, subject.input_config)
-            prediction = _write(output, stems[path], view, explanation, probabilities, row, subject.class_names)
-            outcome.predictions.append({"image": without_home(name_of_file(path))} | prediction)
+    waiting: list[tuple[Path, Future[dict[str, Any]]]] = []
+
+    def collect() -> None:
+        for path, written in waiting:
+            outcome.predictions.append({"image": without_home(name_of_file(path))} | written.result())
             done(path)
+        waiting.clear()
+
+    # drawing and encoding take as long as a small model: they run beside the next batch
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        for group in _groups(paths, batch_size):
+            originals, tensors = {}, []
+            for path in group:
+                try:
+                    image = read_image(path)
+                except DataError as error:
+                    outcome.errors.append(str(error))
+                    done(path)
+                    continue
+                originals[path] = image
+                tensors.append(transform(Example(image, (), None, None, None, path.name), torch.tensor(0), 0).image)
+            if not originals:
+                continue
+            images = torch.stack(tensors).to(device)
+            explanation = _explain(subject, images, wanted, min(top, len(subject.class_names)))
+            logits = explanation.logits.float()
+            probabilities = logits.sigmoid() if subject.multilabel else logits.softmax(1)
+            collect()
+            placed = explanation.placed.cpu().numpy()
+            for row, (path, image) in enumerate(originals.items()):
+                view, stem = visible_part(image, subject.input_config), stems[path]
+                found = (explanation, placed[row], probabilities, row, subject.class_names)
+                waiting.append((path, pool.submit(_write, output, stem, view, *found)))
+        collect()
     text = json.dumps(outcome.predictions, indent=2, ensure_ascii=False)
     write_whole(output / "predictions.json", f"{text}\n".encode())
     return outcome
@@ -169,11 +181,12 @@ def _write(
     stem: str,
     view: np.ndarray,
     explanation: Explanation,
+    placed: np.ndarray,
     probabilities: Tensor,
     row: int,
     class_names: list[str],
 ) -> dict[str, Any]:
-    heatmaps, placed = explanation.heatmaps[row].cpu().numpy(), explanation.placed[row].cpu().numpy()
+    heatmaps = explanation.heatmaps[row].cpu().numpy()
     targets = explanation.targets[row].tolist()
     names = np.array([class_names[t] for t in targets])
     with whole_file(output / f"{stem}.npz") as part, part.open("wb") as raw:

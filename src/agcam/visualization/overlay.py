@@ -16,7 +16,9 @@ COLORMAP = "inferno"
 """Even steps of heat look like even steps of light, to color-blind eyes too."""
 SIGNED_COLORMAP = "RdBu_r"
 """Of maps with negative values: red speaks for the class, blue against it, 0 is neutral."""
-_COLORS, _SIGNED_COLORS = (mpl.colormaps[name](np.arange(256))[:, :3] * 255 for name in (COLORMAP, SIGNED_COLORMAP))
+_COLORS, _SIGNED_COLORS = (
+    (mpl.colormaps[name](np.arange(256))[:, :3] * 255).astype(np.float32) for name in (COLORMAP, SIGNED_COLORMAP)
+)
 
 
 def overlay(
@@ -42,14 +44,16 @@ def overlay(
     """
     height, width = image.shape[:2]
     scaled = resize_map(heatmap, (height, width), limits)
-    numbers = (scaled * 256).astype(np.int64).clip(max=255)
+    numbers = np.minimum(scaled * 256, 255).astype(np.uint8)
     if is_signed(heatmap, limits):
         colors, opacity = _SIGNED_COLORS[numbers], strength * np.abs(2 * scaled[..., None] - 1)
     else:
         colors, opacity = _COLORS[numbers], strength * (0.35 + 0.65 * scaled[..., None])
-    gray = image.mean(axis=2, keepdims=True)
-    mixed: np.ndarray = (0.35 * image + 0.65 * gray) * (1 - opacity) + colors * opacity
-    return mixed.round().astype(np.uint8)
+    pixels = image.astype(np.float32)
+    pixels *= 0.35
+    pixels += np.float32(0.65 / 3) * image.sum(axis=2, keepdims=True, dtype=np.float32)
+    pixels += (colors - pixels) * opacity
+    return np.rint(pixels, out=pixels).astype(np.uint8)
 
 
 def is_signed(heatmap: np.ndarray, limits: tuple[float, float] | None = None) -> bool:
