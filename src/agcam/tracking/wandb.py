@@ -22,6 +22,8 @@ def begin(logger: WandbLogger) -> None:
     Raises:
         InputError: naming the ways out.
     """
+    if logger._wandb_init.get("anonymous") is None:  # Lightning hands it on, and W&B warns that it has no effect
+        logger._wandb_init.pop("anonymous", None)
     given = logger._wandb_init.get("mode") or os.environ.get("WANDB_MODE")
     mode = "offline" if logger._offline else given or wandb.setup().settings.mode
     if mode in ("online", "shared") and wandb.run is None and not wandb.login(prompt=False):
