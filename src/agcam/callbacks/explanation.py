@@ -273,7 +273,7 @@ class ExplanationCallback(L.Callback):
             maps = explanation.heatmaps[pairs.image, pairs.slot]
             found = scoring.figures(maps, objects, correct, explanation.extent)
             scoring.remember(found, keys, keep, maps)
-            scoring.means.update(found[counted.cpu()], batch.index[pairs.image][counted])
+            scoring.means.update(found[counted.cpu()], pairs.image[counted])
             explanations[method] = explanation
             figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
         if any(wanted_pairs):

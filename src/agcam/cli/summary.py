@@ -25,6 +25,7 @@ from agcam.tracking import places, run_dir
 from agcam.training.classifier import ViTClassifier
 
 _COLUMNS = ("pixel_accuracy", "iou", "dice", "precision", "recall", "pointing_game")
+_HEADS = {"iou": "IoU", "dice": "Dice"}
 _SCORES = ("val/accuracy", "val/top5", "val/mAP", "val/loss")
 
 
@@ -100,7 +101,7 @@ def localization_table(figures: dict[str, float], scoring: dict[str, Scoring]) -
     table = Table(title=title, caption=caption if count else None)
     table.add_column("method", no_wrap=True)
     for name in _COLUMNS:
-        table.add_column(f"{name.replace('_', ' ').replace('iou', 'IoU')} ↑", justify="right")
+        table.add_column(f"{_HEADS.get(name, name.replace('_', ' '))} ↑", justify="right")
     for number, (method, scores) in enumerate(scoring.items()):
         prefix = "val/loc" if number == 0 else f"val/loc_{method}"
         errors = scores.means.standard_errors

@@ -193,7 +193,8 @@ class TrainCLI(LightningCLI):
     def before_lr_find(self) -> None:
         """Check the data, so that a wrong folder leaves no run behind; the other processes wait for the first."""
         if self.trainer.is_global_zero:
-            self.datamodule.check("fit" if self.subcommand in TUNING else self.subcommand)
+            stage = "fit" if self.subcommand in TUNING else self.subcommand
+            self.datamodule.check(stage, self.model.input_config)
 
     before_scale_batch_size = before_lr_find
 

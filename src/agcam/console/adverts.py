@@ -15,7 +15,7 @@ _LOGGERS = (
     "lightning.pytorch",
 )
 _IDLE = (
-    "Tip: ",  # its products
+    "💡 Tip: ",  # its products
     "Seed set to",
     "GPU available: False",
     "TPU available: False",
@@ -30,7 +30,8 @@ def drop_adverts() -> None:
 
     Warnings and errors of both stay; the summary says where the run is.
     """
-    os.environ.setdefault("WANDB_SHOW_INFO", "false")
+    for name, value in (("WANDB_SHOW_INFO", "false"), ("WANDB_QUIET", "true")):
+        os.environ.setdefault(name, value)
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_is_news)
 
@@ -40,7 +41,8 @@ def plain_warnings() -> Iterator[None]:
     """Print warnings within the block as one line without a place in the code; drop deprecations inside libraries."""
     with warnings.catch_warnings():
         format_before = warnings.formatwarning
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(?!agcam\b)")
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.filterwarnings("ignore", category=category, module=r"(?!agcam\b)")
         warnings.formatwarning = _one_line
         try:
             yield

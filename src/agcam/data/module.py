@@ -91,15 +91,20 @@ class ImageDataModule(LightningDataModule, ABC):
         """Whether an image may show several classes; known after `setup`."""
         return self._any_source().multilabel
 
-    def check(self, stage: str) -> None:
+    def check(self, stage: str, model_config: InputConfig) -> None:
         """Fetch the data if that is asked for, and open the splits of a stage ahead of `setup`, which takes them over.
 
         Commands call it before they make run folders and start trackers, on the first process.
+
+        Args:
+            stage: "fit", "validate" or "test".
+            model_config: the model's input, which generated images depend on.
 
         Raises:
             DataError: as `open`.
         """
         self.prepare_data()
+        self.fit_input(model_config)
         for split in _SPLITS.get(stage, ()):
             self._checked[split] = self.open(split)
 
@@ -110,7 +115,10 @@ class ImageDataModule(LightningDataModule, ABC):
         module = self.trainer.lightning_module if self.trainer else None
         model_config = getattr(module, "input_config", None)
         if isinstance(model_config, InputConfig):
+            before = self.input_config
             self.fit_input(model_config)
+            if self.input_config != before:  # generated images depend on it
+                self._checked.clear()
         for split in _SPLITS.get(stage, ()):
             if split not in self._sources:
                 checked = self._checked.pop(split, None)
