@@ -94,7 +94,7 @@ def _open(options: argparse.Namespace) -> Job:
         num_workers=data.num_workers if choose_device(options).startswith("cuda") else 0,
         about={
             "model": without_home(str(options.checkpoint or options.backbone)),
-            "data": f"{type(data).__name__} {split}",
+            "data": f"{data.title} {split}",
             "input": data.input_config.to_dict(),
             "ground_truth": options.ground_truth,
             "batch_size": options.batch_size,

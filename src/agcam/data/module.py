@@ -82,6 +82,11 @@ class ImageDataModule(LightningDataModule, ABC):
         """
 
     @property
+    def title(self) -> str:
+        """What people call the data."""
+        return type(self).__name__
+
+    @property
     def class_names(self) -> list[str]:
         """Names by class index; known after `setup`."""
         return self._any_source().class_names
