@@ -107,7 +107,7 @@ def _measure(
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=folder,
-            callbacks=[ExplanationCallback(ground_truth=truth, every_n_epochs=2), watch],
+            callbacks=[ExplanationCallback(["agcam"], ground_truth=truth, every_n_epochs=2), watch],
         )
         trainer.fit(ViTClassifier(**{"backbone": "vit_tiny_patch16_224", **model}), datamodule=data)
     plain, explained = watch.seconds[2::2], watch.seconds[3::2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,11 @@ def test_perturbation_metrics_are_measured_beside_their_forwards(tmp_path: Path)
     printed = run("perturbation.py", *arguments)
     assert printed == (tmp_path / "perturbation_vit_tiny_patch16_224.md").read_text() + "\n"
     assert [line.split(" | ")[0] for line in printed.splitlines()[4:6]] == ["| ABPC", "| insertion and deletion"]
+
+
+def test_what_starting_takes_is_measured(tmp_path: Path) -> None:
+    printed = run("startup.py", "--rounds", "1", "--output", str(tmp_path))
+    assert printed.endswith((tmp_path / "startup.md").read_text() + "\n")
+    rows = dict(re.findall(r"^\| `(.*)` \| ([\d.]+) \|", printed, re.MULTILINE))
+    assert len(rows) == 6
+    assert all(float(seconds) >= 0 for seconds in rows.values())

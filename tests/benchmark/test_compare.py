@@ -65,6 +65,15 @@ def test_a_tolerance_is_exceeded_or_not() -> None:
     assert not found.worse(0.11)
 
 
+def test_better_is_said_where_it_is_no_chance_whichever_way_is_better() -> None:
+    low, high = (shard(abpc=curves(noise(0) + more, noise(1) + more)) for more in (0.0, 0.1))
+    up, down = by_name(low, high), by_name(high, low)
+    assert [up["lerf_auc"].better, up["morf_auc"].better] == [True, False]
+    assert [down["lerf_auc"].better, down["morf_auc"].better] == [False, True]
+    assert not any(found.better and found.worse(0) for found in (*up.values(), *down.values()))
+    assert not by_name(low, low)["lerf_auc"].better
+
+
 def test_chance_is_not_worse() -> None:
     a, b = shard(abpc=curves(noise(0), noise(1))), shard(abpc=curves(noise(2), noise(1)))
     found = by_name(a, b)["lerf_auc"]
@@ -156,7 +165,10 @@ def test_the_exit_status_is_a_gate(finished: Path, capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert "worse" in shown
     assert "energy_pointing_game ↑" in shown
+    assert "better" not in shown.partition("confidence")[0].replace("better, worse: B", "")
     assert run(finished, *pair, "random", "center") == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "energy_pointing_game" in line)
+    assert " better " in row
     assert run(finished, *pair, "center", "random", "--tolerance", 0.5) == 0
     capsys.readouterr()
     assert run(finished, *pair, "center", "random", "--json") == 1

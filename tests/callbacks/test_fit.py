@@ -200,7 +200,7 @@ def test_a_report_that_cannot_be_written_is_a_line_and_no_failure(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("report ")]
     assert "not written (" in line
     assert "report.html: cannot be written (Is a directory)" in line
-    assert f"agcam report {tmp_path / 'version_0'}" in line
+    assert f" report {tmp_path / 'version_0'}" in line
 
 
 def test_a_run_without_explanations_has_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

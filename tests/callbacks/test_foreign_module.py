@@ -67,7 +67,9 @@ def test_batches_of_any_form_are_explained_as_agcam_explain_does(form: str, tmp_
     probabilities = expected.logits.softmax(1)[range(11), LABELS].tolist()
     assert [entry.probability for entry in shown] == pytest.approx(probabilities, abs=1e-5)
     assert figures["val/loc/entropy"] == pytest.approx(float(map_entropy(expected.heatmaps[:, 0]).mean()), rel=1e-5)
-    assert set(figures) == {"val/loc/entropy"}  # nothing is known of objects
+    assert set(figures) == {
+        f"val/{name}/entropy" for name in ("loc", "loc_random", "loc_center")
+    }  # nothing is known of objects
 
 
 def test_pictures_are_as_bright_as_the_models_normalisation_says(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def stopping(name: str, **args: Any) -> str:
         (stopping("val/accuracy"), ["--data.multilabel=true"], "it belongs to single-label data, and these are not"),
         (best("val/loc/iou"), ["--explain=false"], "explanations are switched off (--explain false)"),
         (best("val/loc/IoU"), [], "did you mean val/loc/iou?"),
-        (best("val/loc_center/iou"), [], "did you mean val/loc/iou?"),
+        (best("val/loc_center/iou"), ["--explanation.methods=agcam"], "did you mean val/loc/iou?"),
         (best("val/loc/iou"), ["--explanation.every_n_epochs=2"], "give ModelCheckpoint every_n_epochs: 2"),
         (best("val/loc/drift"), [], "it is logged not in the first explained epoch"),
         (stopping("val/loss"), ["--trainer.limit_val_batches=0"], "there is no validation"),

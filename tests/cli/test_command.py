@@ -12,7 +12,7 @@ import pytest
 from agcam import __version__
 from agcam.cli.explain_options import METRICS, SLOW_METRICS
 from agcam.cli.main import COMMANDS, main
-from agcam.cli.train_help import DATA_OPTIONS, DEFAULTS, check_option_names
+from agcam.cli.train_help import DATA_OPTIONS, DEFAULTS, GROUP_TITLES, check_option_names
 from agcam.cli.train_help import GROUPS as GROUPS_OF_HELP
 from agcam.console.one_line import print_error
 from agcam.metrics.registry import registered
@@ -89,7 +89,7 @@ def test_the_short_help_says_what_the_full_one_says(capsys: pytest.CaptureFixtur
         described = full.partition(f" --{option} ")[2] if "." in option else full.rpartition(f" --{option} ")[2]
         found = re.search(r"default: (.*?)\)", described)
         assert found is not None
-        assert found[1].strip("(',") == default, option
+        assert re.sub("[(',]", "", found[1]).split() == default.replace(",", "").split(), option
 
 
 def test_every_option_of_agcam_s_own_is_known_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,3 +124,10 @@ def test_output_that_nobody_reads_ends_the_command_quietly(unbuffered: str) -> N
 def test_another_broken_pipe_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert print_error(BrokenPipeError(32, "Broken pipe")) == 1
     assert "BrokenPipeError" in capsys.readouterr().err
+
+
+def test_the_full_list_heads_its_groups_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--help-all"])
+    heads = re.findall(r"^(\S.*):$", capsys.readouterr().out, re.MULTILINE)
+    assert heads == ["options", *GROUP_TITLES.values(), "this command"]

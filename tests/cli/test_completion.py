@@ -17,9 +17,10 @@ ASK = (
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["agcam", ""], set(COMMANDS) - {"export"}),
+        (["agcam", ""], set(COMMANDS)),
         (["explain.py", "benchmark", "--m"], {"--methods", "--metrics"}),
         (["explain.py", "benchmark", "--ground-truth", "m"], {"masks"}),
+        (["agcam", "export", "--o"], {"--output"}),
         (["explain.py", "report", "Make"], {"Makefile"}),
         (["train.py", "fit", "--explanation.gallery"], {"--explanation.gallery", "--explanation.gallery_by"}),
         (["train.py", "v"], {"validate"}),

@@ -28,7 +28,7 @@ def the_error(capsys: pytest.CaptureFixture[str]) -> str:
         ([*VOC, "--data.classes", "[1, 2]"], f'found [1, 2]; {QUOTE}["1", "2"]'),
         ([*VOC, "--data.classes=[1e3, null, a]"], f'{QUOTE}["1e3", "null", "a"]'),
         ([*SHAPES, "--model.class_names=[on, off]"], "--model.class_names: expected a list of text ([a, b]) or null"),
-        ([*SHAPES, "--explanation.methods=gradcam"], "expected a list ([a, b]), found gradcam; write [gradcam]"),
+        ([*VOC, "--data.classes=RBC"], "expected a list of text ([a, b]) or null, found RBC; write [RBC]"),
         ([*SHAPES, "--trainer.max_epochs=x"], "--trainer.max_epochs: expected a whole number or null, found x"),
         ([*SHAPES, "--model.lr=fast"], "--model.lr: expected a number, found fast"),
         ([*SHAPES, "--data.batch_size=1.5"], "--data.batch_size (of Shapes): expected a whole number, found 1.5"),

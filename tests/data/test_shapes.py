@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from agcam.data import Shapes
+from agcam.data.input_config import InputConfig
 from agcam.data.shapes import CLASSES, ShapesDataset
 from agcam.errors import InputError
 
@@ -59,3 +60,12 @@ def test_too_small_images_are_refused() -> None:
 def test_a_split_without_a_number_of_images_is_refused_by_name(size: Any) -> None:
     with pytest.raises(InputError, match=r"data\.val_size must be a number of images, at least 1, found"):
         Shapes(val_size=size)
+
+
+def test_data_that_were_checked_ahead_are_those_of_the_model_s_size() -> None:
+    data = Shapes(train_size=4, val_size=2, num_workers=0)
+    data.check("validate", InputConfig(size=40))
+    checked = data._checked["val"]
+    assert checked[0].image.shape == (40, 40, 3)
+    data.setup("validate")
+    assert data.val_dataloader().dataset.source is checked  # type: ignore[attr-defined]  # a TransformedDataset

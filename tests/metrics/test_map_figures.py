@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agcam import InputError
 from agcam.metrics import ImageMeans, map_drift, map_entropy, reasons
+from agcam.metrics.bootstrap import bootstrap_of_mean
 from metric_cases import random_heatmaps, summed
 
 
@@ -58,6 +59,41 @@ def test_reasons_are_the_two_disagreements() -> None:
     wrong_reason, looking_right = reasons(hits, correct)
     assert wrong_reason.tolist() == [False, False, True, False]
     assert looking_right.tolist() == [False, True, False, False]
+
+
+def test_standard_errors_of_single_rows_are_the_textbook_s() -> None:
+    values = torch.rand(50, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    metric = ImageMeans(["a"])
+    metric.update(values[:20])
+    metric.update(values[20:])
+    metric.compute()
+    assert metric.standard_errors["a"] == pytest.approx(float(values.std(correction=0)) / 50**0.5)
+
+
+def test_standard_errors_of_several_rows_of_an_image_are_those_of_a_bootstrap_over_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.arange(300).repeat_interleave(torch.arange(300) % 4 + 1)
+    values = torch.rand(300, dtype=torch.float64, generator=generator)[images]
+    values += 0.1 * torch.rand(len(images), dtype=torch.float64, generator=generator)
+    whole, parts, naive = ImageMeans(["a"]), [ImageMeans(["a"]), ImageMeans(["a"])], ImageMeans(["a"])
+    whole.update(values[:, None], images)
+    for part, chosen in zip(parts, (images < 100, images >= 100), strict=True):
+        part.update(values[chosen][:, None], images[chosen])
+    naive.update(values[:, None])
+    together = summed(*parts)
+    for metric in (whole, naive, together):
+        metric.compute()
+    low, high = bootstrap_of_mean(values[:, None], lambda mean: mean[..., 0], images)
+    assert whole.standard_errors["a"] == pytest.approx((high - low) / (2 * 1.96), rel=0.1)
+    assert together.standard_errors["a"] == pytest.approx(whole.standard_errors["a"])
+    assert naive.standard_errors["a"] < 0.8 * whole.standard_errors["a"]
+
+
+def test_one_image_has_no_standard_error() -> None:
+    metric = ImageMeans(["a"])
+    metric.update(torch.rand(3, 1), torch.zeros(3))
+    metric.compute()
+    assert metric.standard_errors == {}
 
 
 def test_means_leave_out_what_is_not_known_and_add_up_over_processes() -> None:

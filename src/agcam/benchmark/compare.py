@@ -38,11 +38,18 @@ class Comparison:
 
     def worse(self, tolerance: float) -> bool:
         """Return whether B is worse by more than `tolerance` and the interval excludes zero."""
+        return self._moved(tolerance, upwards=self.higher_is_better is False)
+
+    @property
+    def better(self) -> bool:
+        """Whether B is better and the interval excludes zero."""
+        return self._moved(0.0, upwards=self.higher_is_better is True)
+
+    def _moved(self, tolerance: float, upwards: bool) -> bool:
         if self.higher_is_better is None:
             return False
-        sign = 1 if self.higher_is_better else -1
-        surely = self.difference.high < 0 if self.higher_is_better else self.difference.low > 0
-        return surely and sign * self.difference.difference < -tolerance
+        d = self.difference
+        return d.low > 0 and d.difference > tolerance if upwards else d.high < 0 and d.difference < -tolerance
 
 
 def open_results(folder: Path) -> Shard:

@@ -50,7 +50,8 @@ class ExplanationCallback(L.Callback):
 
     Args:
         methods: names from `agcam.methods()`, or "my_package.module:function" for one that is not registered; the
-            first is the one that is shown. Controls, which know nothing of the image: random, center.
+            first is the one that is shown. By default AG-CAM and the controls, which know nothing of the image:
+            random, center. One name needs no list.
         every_n_epochs: explain every n-th epoch of `fit` and its last; `validate` and `test` always explain.
         max_batches: explain only the first batches of each process; None explains all.
         targets: "labelled" explains the label (in multi-label data every present class), "predicted" the first
@@ -68,7 +69,7 @@ class ExplanationCallback(L.Callback):
 
     def __init__(
         self,
-        methods: Sequence[str] = ("agcam",),
+        methods: Sequence[str] | str = ("agcam", "random", "center"),
         every_n_epochs: int = 1,
         max_batches: int | None = None,
         targets: Literal["labelled", "predicted"] = "labelled",
@@ -80,6 +81,7 @@ class ExplanationCallback(L.Callback):
         gallery_by: GalleryBy = "index",
         batch: Callable[[Any], Any] | None = None,
     ) -> None:
+        methods = [methods] if isinstance(methods, str) else methods
         if not methods:
             raise InputError("explanation.methods is empty; name at least one of agcam.methods()")
         for method in methods:
@@ -271,7 +273,7 @@ class ExplanationCallback(L.Callback):
             maps = explanation.heatmaps[pairs.image, pairs.slot]
             found = scoring.figures(maps, objects, correct, explanation.extent)
             scoring.remember(found, keys, keep, maps)
-            scoring.means.update(found[counted.cpu()])
+            scoring.means.update(found[counted.cpu()], pairs.image[counted])
             explanations[method] = explanation
             figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
         if any(wanted_pairs):

@@ -34,7 +34,9 @@ class FailureCallback(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Report the error before anything can wait for a process that will not answer."""
-        if trainer.state.fn == TrainerFn.FITTING:
+        # an error before the first step is about the options: to start over with the same ones would not help
+        interrupted = not isinstance(exception, Exception)
+        if trainer.state.fn == TrainerFn.FITTING and (interrupted or trainer.global_step):
             exception.how_to_resume = how_to_resume(trainer)  # type: ignore[attr-defined]  # exceptions take attributes
         if isinstance(exception, (KeyboardInterrupt, SIGTERMException)):
             end_at_next()  # Lightning has just made this process ignore the signal

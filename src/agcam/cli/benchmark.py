@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
         wrong += [f"{row.method}: {len(row.broken)} broken heatmaps, named in results.md"] if row.broken else []
         for line in wrong:
             open_console(stderr=options.json).print(line, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"see {options.output / 'results.md'}", soft_wrap=True, highlight=False, markup=False)
+    for what, file in (("table", "results.md"), ("report", "report.html")):
+        console.print(f"{what:<12} {options.output / file}", soft_wrap=True, highlight=False, markup=False)
     return 1 if any(row.failed or row.broken for row in found.rows) else 0
 
 
@@ -93,7 +94,7 @@ def _open(options: argparse.Namespace) -> Job:
         num_workers=data.num_workers if choose_device(options).startswith("cuda") else 0,
         about={
             "model": without_home(str(options.checkpoint or options.backbone)),
-            "data": f"{type(data).__name__} {split}",
+            "data": f"{data.title} {split}",
             "input": data.input_config.to_dict(),
             "ground_truth": options.ground_truth,
             "batch_size": options.batch_size,
@@ -113,16 +114,25 @@ def _write(found: results.Results, shard: Shard, config: BenchmarkConfig, job: J
 def _table(found: results.Results) -> Table:
     """Make a table of the values that fit a terminal."""
     names = [name for name, info in found.values.items() if not info.minor]
-    table = Table(title=f"{found.images:,} images · top-1 accuracy {found.top1_accuracy.value:.3f}")
+    table = Table(
+        title=f"{found.images:,} images · top-1 accuracy {_with_interval(found.top1_accuracy)}",
+        caption="↑ higher is better, ↓ lower is better; [95 % interval over images]",
+        show_lines=True,
+    )
     table.add_column("method", overflow="fold")
     for name in names:
-        table.add_column(name.replace("/", " ").replace("_", " "), justify="right", overflow="fold")
+        head = f"{name.replace('/', ' ').replace('_', ' ')} {tables.arrow(found.values[name].higher_is_better)}"
+        table.add_column(head.rstrip(), justify="right", overflow="fold")
     table.add_column("× forward", justify="right")
     for row in sorted(found.rows, key=lambda r: r.control):
-        cells = [f"{row.values[n].value:.3f}" if n in row.values else "–" for n in names]
+        cells = [_with_interval(row.values[n], "\n") if n in row.values else "–" for n in names]
         cost = f"{row.cost.forwards:.2f}" if row.cost else "–"
         table.add_row(Text(f"{row.method} (control)" if row.control else row.method), *cells, cost)
     return table
+
+
+def _with_interval(estimate: results.Estimate, between: str = " ") -> Text:
+    return Text(f"{estimate.value:.3f}{between}[{estimate.low:.3f}, {estimate.high:.3f}]")
 
 
 def _devices(device: str, count: int) -> list[str]:

@@ -24,20 +24,30 @@ def run(options: argparse.Namespace) -> int:
     a = open_results(options.a)
     b = open_results(options.b) if options.b is not None else a
     found = compare(a, one, b, other, options.values)
-    worse = [c.value for c in found if c.worse(options.tolerance)]
+    verdicts = [_verdict(c, options.tolerance) for c in found]
     if options.json:
-        rows = [vars(c) | {"difference": c.difference._asdict(), "worse": c.value in worse} for c in found]
+        rows = [
+            vars(c) | {"difference": c.difference._asdict()} | {name: v == name for name in ("better", "worse")}
+            for c, v in zip(found, verdicts, strict=True)
+        ]
         print(json.dumps(rows, indent=2))  # noqa: T201  # what was asked for
     else:
-        open_console().print(_comparison(found, worse, f"{options.a} {one}", f"{options.b or options.a} {other}"))
-    return 1 if worse else 0
+        open_console().print(_comparison(found, verdicts, f"{options.a} {one}", f"{options.b or options.a} {other}"))
+    return 1 if "worse" in verdicts else 0
 
 
-def _comparison(found: Sequence[Comparison], worse: Sequence[str], a: str, b: str) -> Table:
-    table = Table(title=Text(f"A: {a}\nB: {b}"))
+def _verdict(c: Comparison, tolerance: float) -> str:
+    return "worse" if c.worse(tolerance) else "better" if c.better else ""
+
+
+def _comparison(found: Sequence[Comparison], verdicts: Sequence[str], a: str, b: str) -> Table:
+    table = Table(
+        title=Text(f"A: {a}\nB: {b}"),
+        caption="better, worse: B than A, with 95 % confidence; ↑ higher is better, ↓ lower is better",
+    )
     for name in ("value", "A", "B", "B − A", "95 % interval", "p", "images", ""):
         table.add_column(name, justify="left" if name == "value" else "right", overflow="fold")
-    for c in found:
+    for c, verdict in zip(found, verdicts, strict=True):
         d = c.difference
         arrow = {True: " ↑", False: " ↓", None: ""}[c.higher_is_better]
         cells = (
@@ -47,5 +57,5 @@ def _comparison(found: Sequence[Comparison], worse: Sequence[str], a: str, b: st
             f"{d.low:+.4f} … {d.high:+.4f}",
             f"{d.p_value:.3f}",
         )
-        table.add_row(c.value + arrow, *cells, str(c.count), "worse" if c.value in worse else "")
+        table.add_row(c.value + arrow, *cells, str(c.count), verdict)
     return table

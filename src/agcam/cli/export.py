@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ from agcam.training.classifier import ViTClassifier
 from agcam.training.export import CLASS_NAMES, CONFIG, WEIGHTS, export
 
 
-def export_command(args: Sequence[str]) -> int:
-    """Run `agcam export`; return its exit status."""
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `agcam export`."""
     parser = OneLineParser(
         "agcam export",
         description=f"Write {WEIGHTS}, {CONFIG} and {CLASS_NAMES} as timm reads them: "
@@ -25,7 +26,12 @@ def export_command(args: Sequence[str]) -> int:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
     add_debug(parser)
-    options = parser.parse_args(args)
+    return parser
+
+
+def export_command(args: Sequence[str]) -> int:
+    """Run `agcam export`; return its exit status."""
+    options = make_parser().parse_args(args)
     model = ViTClassifier.from_checkpoint(options.ckpt_path)
     export(model, options.output)
     names = json.dumps(str(f"local-dir:{options.output}"))

@@ -36,6 +36,14 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, (module, _) in group.items()}
+NO_COMMANDS = {
+    "train": "`agcam fit` trains",
+    "predict": "`agcam images` predicts and explains photographs; `agcam test` scores a checkpoint on a data set",
+    "explain": "`agcam images` explains photographs, `agcam benchmark` compares methods",
+    "evaluate": "`agcam test` and `agcam validate` score a checkpoint on a data set",
+    "resume": "`agcam fit … --ckpt_path last` resumes a run",
+}
+"""What people try, and which command does it."""
 _OF_LIGHTNING_CLI = [name for name in GROUPS["train"] if name != "export"]
 _PRINT_COMPLETION = "--print-completion"
 
@@ -67,10 +75,14 @@ def _run(args: Sequence[str] | None) -> int:
     elif given[0].startswith("-"):  # LightningCLI takes `--config FILE` before the command, too
         module = TRAIN
     else:
-        close = difflib.get_close_matches(given[0], COMMANDS, n=1)
-        hint = f"Did you mean {close[0]}? " if close else ""
-        print(f"error: no command {given[0]!r}. {hint}There are {', '.join(COMMANDS)}", file=sys.stderr)  # noqa: T201  # the command's own voice
-        return 2
+        return _no_command(given[0])
+    if module == TRAIN and given[0].startswith("-") and given[0].partition("=")[0] != _PRINT_COMPLETION:
+        named = [arg for arg in given if arg in COMMANDS or arg in NO_COMMANDS]
+        if not any(name in _OF_LIGHTNING_CLI for name in named):
+            if any(arg in ("-h", "--help") for arg in given):
+                print(usage(name))  # noqa: T201  # what was asked for
+                return 0
+            return _no_command(named[0] if named else "")
     with debugging(given):
         try:
             if module == TRAIN and given[0] in _OF_LIGHTNING_CLI:
@@ -82,6 +94,21 @@ def _run(args: Sequence[str] | None) -> int:
         except Exception as error:  # importing Lightning reads the environment, which may fail
             return print_error(error)
         return int(run(None if args is None else given))
+
+
+def _no_command(given: str) -> int:
+    """Say that there is no such command, or none in its place, and what there is; return the exit status."""
+    if given in COMMANDS:
+        said = f"put the command first: agcam {given} …"
+    elif not given:
+        said = f"no command is named; put one first: {', '.join(COMMANDS)}"
+    else:
+        near = difflib.get_close_matches(given, COMMANDS, n=1)
+        hint = NO_COMMANDS.get(given) or (f"Did you mean {near[0]}?" if near else "")
+        said = f"no command {given!r}. {hint}{'. ' if given in NO_COMMANDS else ' ' * bool(hint)}"
+        said += f"There are {', '.join(COMMANDS)}"
+    print(f"error: {said}", file=sys.stderr)  # noqa: T201  # the command's own voice
+    return 2
 
 
 def usage(name: str) -> str:

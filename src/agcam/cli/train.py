@@ -14,12 +14,13 @@ from typing import Any
 import lightning as L
 from jsonargparse import Namespace
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from agcam import data  # noqa: F401  # so that --data CUB200 is known by its short name
+from agcam.callbacks.epoch_bar import EpochBar
 from agcam.callbacks.exact_resume import ExactResume, tracked_run
 from agcam.callbacks.explanation import ExplanationCallback
 from agcam.callbacks.failure import FailureCallback, check_strategy, exit_status, say_interrupted
@@ -30,15 +31,16 @@ from agcam.callbacks.progress import ProgressLines
 from agcam.callbacks.stopping import StopCallback
 from agcam.cli.explain_options import make_parser as explain_parser
 from agcam.cli.export import export_command
+from agcam.cli.export import make_parser as export_parser
 from agcam.cli.idle_options import warn_of_idle
 from agcam.cli.model_class import classifier_class, config_files, names_class
 from agcam.cli.options import add_replaced, blame, given_to_command, plain_texts, refused
 from agcam.cli.resumed_options import check_callbacks, check_seed, model_beside
-from agcam.cli.summary import SummaryCallback
-from agcam.cli.train_help import FULL_HELP
+from agcam.cli.summary import SummaryCallback, say_pages
+from agcam.cli.train_help import FULL_HELP, GROUP_TITLES
 from agcam.cli.trainer_checks import check_trainer
 from agcam.cli.tuning import TUNING, TuningTrainer
-from agcam.console.adverts import drop_adverts
+from agcam.console.adverts import drop_adverts, plain_warnings
 from agcam.console.completion import add_completion
 from agcam.console.debug import add_debug, debuggable
 from agcam.console.interrupt import TERMINATED, interruptible, status_of
@@ -73,7 +75,7 @@ class TrainCLI(LightningCLI):
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Add completion to the command as a whole."""
         super().setup_parser(*args, **kwargs)
-        add_completion(self.parser, explain_parser)
+        add_completion(self.parser, explain_parser, {"export": export_parser})
         add_debug(self.parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -140,6 +142,13 @@ class TrainCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Do nothing: `parse_arguments` has settled it; in Lightning's own the checkpoint overrules every option."""
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Head the groups of options by what they are about, where Lightning takes the first line of a docstring."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        for name, group in (parser.groups or {}).items():
+            group.title = GROUP_TITLES.get(name, "this command")
+        return parser
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the explanation callback and its switch, and what a loss of NaN does."""
         parser.add_argument(FULL_HELP, action="help", help="list every option, as here, and exit")
@@ -161,7 +170,6 @@ class TrainCLI(LightningCLI):
 
         Weights that training started from are not loaded where a checkpoint replaces them.
         """
-        drop_adverts()
         try:
             with restored_later() if self._get(self.config, "ckpt_path") else nullcontext():
                 super().instantiate_classes()
@@ -169,15 +177,26 @@ class TrainCLI(LightningCLI):
             raise refused(error) from error
 
     def before_fit(self) -> None:
-        """Open the trackers first, so that one that cannot start, or a folder of another run, costs no time."""
+        """Check the data before anything is written; open the trackers, so that one that cannot start costs no time."""
         trainer = self.trainer
+        self.before_lr_find()
         open_trackers(trainer.loggers)
+        if trainer.is_global_zero and not self._get(self.config, "quiet"):
+            say_pages(trainer.loggers)
         protect(trainer)
         if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             # without a logger the folder is the user's own, and pictures are all that goes there
             self._held = lock_folder(run_dir(trainer) / ("" if trainer.loggers else "explanations"))
 
     before_validate = before_test = before_fit
+
+    def before_lr_find(self) -> None:
+        """Check the data, so that a wrong folder leaves no run behind; the other processes wait for the first."""
+        if self.trainer.is_global_zero:
+            stage = "fit" if self.subcommand in TUNING else self.subcommand
+            self.datamodule.check(stage, self.model.input_config)
+
+    before_scale_batch_size = before_lr_find
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Add what no configuration chooses: checkpoints written whole, explanations only where they can be made."""
@@ -186,10 +205,12 @@ class TrainCLI(LightningCLI):
             kwargs |= {"enable_progress_bar": False, "enable_model_summary": False}
         trainer = super().instantiate_trainer(**kwargs)
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it
-        if not watched(Console()):
-            callbacks[:] = [ProgressLines() if type(c) is RichProgressBar else c for c in callbacks]
+        show = EpochBar.like if watched(Console()) else lambda bar: ProgressLines()
+        callbacks[:] = [show(c) if type(c) is RichProgressBar else c for c in callbacks]
+        tables = [c for c in callbacks if type(c) is RichModelSummary and c._max_depth == 1]
+        callbacks[:] = [c for c in callbacks if c not in tables]
         for summary in (c for c in callbacks if isinstance(c, SummaryCallback)):
-            summary.quiet = quiet
+            summary.quiet, summary.describes_model = quiet, bool(tables)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         # first, so that nothing that ends slowly keeps what went wrong from being told
@@ -229,8 +250,9 @@ def main(args: Sequence[str] | None = None) -> int:
     A bad input is one line on stderr, with 2. So is being stopped: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
     given = list(sys.argv[1:] if args is None else args)
+    drop_adverts()
     try:
-        with interruptible():
+        with interruptible(), plain_warnings():
             if given[:1] == ["export"]:
                 return export_command(given[1:])
             TrainCLI(

@@ -16,12 +16,12 @@ FULL_HELP = "--help-all"
 _COLUMN, _WIDTH = 31, 100
 _EXAMPLES = (
     "fit --config configs/cub200.yaml --data.root CUB_200_2011",
-    "fit --data ImageFolder --data.root photos/ --model.pretrained true",
+    "fit --data ImageFolderDataModule --data.root photos/ --model.pretrained true",
     "fit --config configs/cub200.yaml --ckpt_path last     resume an interrupted run",
 )
 _Options = dict[str, tuple[str, str]]
 DATA_OPTIONS: _Options = {
-    "data": ("NAME", "CUB200, VOC2012, ImageNet1k, ImageFolder, Shapes or your own class"),
+    "data": ("NAME", "CUB200, VOC2012, ImageNet1k, ImageFolderDataModule, Shapes or your own class"),
     "data.root": ("DIR", "the folder that holds it"),
     "data.batch_size": ("N", "images in a batch"),
     "data.help": ("NAME", "list all options of a data set"),
@@ -91,7 +91,7 @@ DEFAULTS = {
     "model.weight_decay": "0.05",
     "model.warmup_epochs": "1.0",
     "model.loss": "auto",
-    "explanation.methods": "agcam",
+    "explanation.methods": "agcam, random, center",
     "explanation.every_n_epochs": "1",
     "explanation.targets": "labelled",
     "explanation.ground_truth": "boxes",
@@ -103,6 +103,13 @@ DEFAULTS = {
     "on_nan": "stop",
 }
 """What holds where an option is not given, where that is neither nothing, false nor 0."""
+GROUP_TITLES = {
+    "trainer": "training (Lightning's Trainer)",
+    "model": "the model and how its weights are learned",
+    "data": "the images and what is done to them",
+    "explanation": "where the model looks, and how that is scored",
+}
+"""Heads of the groups of the full list, by the first part of their options' names."""
 OTHER_OPTIONS = (
     "model.backbone_args",
     "model.class_names",

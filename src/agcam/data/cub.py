@@ -57,6 +57,12 @@ class CUB200(ImageDataModule):
         self.archive = ARCHIVE if archive_url is None else ARCHIVE.at(archive_url)
         self.on_error = on_error
 
+    @property
+    def title(self) -> str:
+        """The folder's name where it is not that of CUB-200-2011."""
+        name = (_folder(self.root) or self.root).resolve().name
+        return type(self).__name__ if name == ARCHIVE.folder else f"{name} (CUB format)"
+
     def prepare_data(self) -> None:
         """Fetch and unpack the archive if asked to."""
         if self.download and _folder(self.root) is None:

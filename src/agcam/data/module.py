@@ -71,6 +71,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.cache = None if cache is None else Path(cache).expanduser()
         self.cache_size = cache_size
         self._sources: dict[Split, ExampleDataset] = {}
+        self._checked: dict[Split, ExampleDataset] = {}
 
     @abstractmethod
     def open(self, split: Split) -> ExampleDataset:
@@ -79,6 +80,11 @@ class ImageDataModule(LightningDataModule, ABC):
         Raises:
             DataError: for anything missing or contradictory, naming the file.
         """
+
+    @property
+    def title(self) -> str:
+        """What people call the data."""
+        return type(self).__name__
 
     @property
     def class_names(self) -> list[str]:
@@ -90,6 +96,23 @@ class ImageDataModule(LightningDataModule, ABC):
         """Whether an image may show several classes; known after `setup`."""
         return self._any_source().multilabel
 
+    def check(self, stage: str, model_config: InputConfig) -> None:
+        """Fetch the data if that is asked for, and open the splits of a stage ahead of `setup`, which takes them over.
+
+        Commands call it before they make run folders and start trackers, on the first process.
+
+        Args:
+            stage: "fit", "validate" or "test".
+            model_config: the model's input, which generated images depend on.
+
+        Raises:
+            DataError: as `open`.
+        """
+        self.prepare_data()
+        self.fit_input(model_config)
+        for split in _SPLITS.get(stage, ()):
+            self._checked[split] = self.open(split)
+
     def setup(self, stage: str) -> None:
         """Open the splits that a stage ("fit", "validate", "test") needs and fit the transforms to the model."""
         if self.cache is None and self.cache_size is not None:  # not when it is made: jsonargparse buries messages
@@ -97,10 +120,14 @@ class ImageDataModule(LightningDataModule, ABC):
         module = self.trainer.lightning_module if self.trainer else None
         model_config = getattr(module, "input_config", None)
         if isinstance(model_config, InputConfig):
+            before = self.input_config
             self.fit_input(model_config)
+            if self.input_config != before:  # generated images depend on it
+                self._checked.clear()
         for split in _SPLITS.get(stage, ()):
             if split not in self._sources:
-                source = self.open(split)
+                checked = self._checked.pop(split, None)
+                source = self.open(split) if checked is None else checked
                 if self.cache is not None:
                     size = round(1.5 * self.input_config.size) if self.cache_size is None else self.cache_size
                     source = CachedDataset(source, self.cache, size)

@@ -107,6 +107,12 @@ class VOC2012(ImageDataModule):
         self.archive = ARCHIVE if archive_url is None else ARCHIVE.at(archive_url)
         self.on_error = on_error
 
+    @property
+    def title(self) -> str:
+        """The folder's name where the classes are not VOC's own."""
+        own = self.classes == CLASSES
+        return type(self).__name__ if own else f"{self.root.resolve().name} (VOC format)"
+
     def prepare_data(self) -> None:
         """Fetch and unpack the archive if asked to."""
         if self.download and not any((p / "ImageSets").is_dir() for p in (self.root, self.root / ARCHIVE.folder)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from agcam.data.splitting import choose_split
@@ -106,6 +107,31 @@ def find_split(root: Path, wanted: str) -> Tree | None:
         if tree is not None:
             return tree
     return None
+
+
+def find_below(root: Path, depth: int = 3, most: int = 300) -> list[Path]:
+    """Find the nearest folders below `root` that hold data in VOC format, for a message to whoever named it.
+
+    Args:
+        root: holds none itself.
+        depth: how many folders deep to look.
+        most: how many folders to look at on each level.
+    """
+    level = [root]
+    for _ in range(depth):
+        level = [below for folder in level for below in _folders(folder)][:most]
+        if found := [folder for folder in level if _fits(folder)]:
+            return found
+    return []
+
+
+def _fits(folder: Path) -> bool:
+    try:
+        return any(
+            find(folder) is not None for find in (find_image_sets, find_tree, partial(find_split, wanted="train"))
+        )
+    except DataError:  # of what nobody has asked for
+        return False
 
 
 def annotated(tree: Tree) -> tuple[list[str], list[str]]:

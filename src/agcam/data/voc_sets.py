@@ -15,6 +15,7 @@ from agcam.data.voc_layout import (
     Tree,
     annotated,
     describe,
+    find_below,
     find_image_sets,
     find_split,
     find_tree,
@@ -83,6 +84,10 @@ def list_split(root: Path, split: Split, sets: Sets) -> tuple[Tree, list[Listed]
         return _list_folder(root, split, sets)
     tree = find_tree(root)
     if tree is None:
+        if below := find_below(root):
+            raise DataError(
+                f"{root}: no VOC data here, but below it; name one: --data.root {' or '.join(map(str, below[:5]))}"
+            )
         raise DataError(
             f"{root}: no VOC data here; expected Annotations/, ImageSets/ and JPEGImages/, images with an XML file "
             "each, or train/ and val/ of such, or pass --data.download true; " + describe(root)

@@ -132,15 +132,22 @@ class ImageMeans(Metric):
     full_state_update = False
     sums: Tensor
     counts: Tensor
+    products: Tensor
 
     def __init__(self, names: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.names = tuple(names)
         self.add_state("sums", sums.zeros(len(names)), dist_reduce_fx=sums.merged)
         self.add_state("counts", torch.zeros(len(names), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("products", sums.zeros(3, len(names)), dist_reduce_fx=sums.merged)
+        self.standard_errors: dict[str, float] = {}
 
-    def update(self, values: Tensor) -> None:
+    def update(self, values: Tensor, images: Tensor | None = None) -> None:
         """Add the values (B, F) of a batch of images.
+
+        Args:
+            values: a row for each image, or several for one, all in the same call.
+            images: (B,) a number for each row, the same for rows of one image; without it each row is an image.
 
         Raises:
             InputError: if there are not F of them.
@@ -150,9 +157,25 @@ class ImageMeans(Metric):
         known = ~values.isnan()
         self.sums = sums.plus(self.sums, values.nan_to_num(0.0, torch.inf, -torch.inf))
         self.counts += known.sum(0).to(self.counts)
+        total, number = values.detach().cpu().double().nan_to_num(0.0, torch.inf, -torch.inf), known.cpu().double()
+        if images is not None:
+            rows = torch.unique(images.cpu(), return_inverse=True)[1]
+            empty = total.new_zeros(int(rows.max()) + 1 if len(rows) else 0, total.shape[1])
+            total, number = empty.index_add(0, rows, total), empty.index_add(0, rows, number)
+        self.products = sums.plus(self.products, torch.stack([total * total, total * number, number * number], 1))
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the means by name, except those over no image, and `count`: how many images the first value has."""
+        """Return the means by name, except those over no image, and `count`: how many images the first value has.
+
+        `standard_errors` then holds those of the means, by name: of a ratio of sums over images, so that several rows
+        of an image count as one draw; of two images or more.
+        """
+        mean, count = sums.read(self.sums) / self.counts.cpu(), self.counts.cpu()
+        squares, mixed, numbers = sums.read(self.products)
+        errors = (squares - 2 * mean * mixed + mean**2 * numbers).clamp(min=0).sqrt() / count
+        self.standard_errors = {
+            n: float(errors[k]) for k, n in enumerate(self.names) if float(numbers[k]) < int(count[k]) ** 2
+        }
         means = (sums.read(self.sums) / self.counts.cpu()).float().to(self.device)
         found = {name: means[k] for k, name in enumerate(self.names) if int(self.counts[k])}
         return found | {"count": self.counts[0]}

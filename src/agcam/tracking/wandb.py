@@ -22,8 +22,13 @@ def begin(logger: WandbLogger) -> None:
     Raises:
         InputError: naming the ways out.
     """
+    if logger._wandb_init.get("anonymous") is None:  # Lightning hands it on, and W&B warns that it has no effect
+        logger._wandb_init.pop("anonymous", None)
     given = logger._wandb_init.get("mode") or os.environ.get("WANDB_MODE")
     mode = "offline" if logger._offline else given or wandb.setup().settings.mode
+    # the command's own summary says where an offline run is and how to upload it
+    if mode == "offline" and logger._wandb_init.get("settings") is None:
+        logger._wandb_init["settings"] = {"silent": True}
     if mode in ("online", "shared") and wandb.run is None and not wandb.login(prompt=False):
         raise InputError(
             "W&B has no API key. Log in (wandb login), set WANDB_API_KEY, or record the run on this machine: "

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 
 from agcam.errors import ModelError
+from agcam.explainers.find_vit import inspect_vit
 from agcam.training.model_options import check_backbone_args
 from agcam.training.weights import are_restored, load_weights
 
@@ -34,12 +36,23 @@ def make_backbone(options: Mapping[str, Any], classes: int) -> Any:
         backbone = timm.create_model(options["backbone"], pretrained=fetch, **args)
     except Exception as error:  # timm raises whatever its model's constructor or the network raises
         why = " ".join(str(error).split())
-        hint = "; it may have a fixed size: leave out model.image_size" if size and _of_size(why) else ""
+        hint = _of_size(options["backbone"]) if size and "size" in why else ""
         raise ModelError(f"timm cannot make {options['backbone']!r} with {args}: {why[:300]}{hint}") from error
     if options["weights"] and not are_restored():
         load_weights(backbone, Path(options["weights"]).expanduser(), "depth" in (options["backbone_args"] or {}))
     return backbone
 
 
-def _of_size(message: str) -> bool:
-    return "img_size" in message or "size mismatch" in message or "image size" in message.lower()
+def _of_size(name: str) -> str:
+    """Say what to do about a backbone that takes no image size: is it a ViT at all?"""
+    try:
+        with torch.device("meta"):  # takes no memory
+            inspect_vit(timm.create_model(name))
+    except ModelError:
+        return (
+            "; it is no Vision Transformer: choose one, such as vit_small_patch16_224, or, to train this one without "
+            "explanations, give --explain false and leave out model.image_size"
+        )
+    except Exception:  # whatever its constructor raises on this device
+        return "; it may have a fixed size: leave out model.image_size"
+    return "; it may have a fixed size: leave out model.image_size"

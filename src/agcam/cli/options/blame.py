@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from agcam.cli.options.nearest import near_classes, near_option
+from agcam.cli.options.nearest import near_classes, near_option, relatives_with
 from agcam.cli.options.problem import Problem, read_problem
 from agcam.cli.options.source import Source, find_source, unquoted
 from agcam.cli.options.type_words import LISTS, base_name
@@ -93,8 +93,12 @@ def _sentence(problem: Problem, source: Source | None, given: Given) -> str:
     owner = problem.owner.rpartition(".")[2]
     if problem.kind == "unknown":
         near = near_option(problem.key, given.parser, problem.owner, problem.owner_key)
-        instead = _instead([near], "" if in_file else "--") if near else f"{given.help} lists them"
-        return f"{name}: no such option{of}; {instead}"
+        of_data = problem.owner_key == "data"
+        others = relatives_with(problem.key.rpartition(".")[2], problem.owner) if of_data and not near else []
+        but = f", but of {', '.join(others)}" if others else ""
+        lists = given.help.replace("--help", f"--data.help {owner}") if of_data else given.help
+        instead = _instead([near], "" if in_file else "--") if near else f"{lists} lists them"
+        return f"{name}: no such option{of}{but}; {instead}"
     if problem.kind == "missing":
         return f"{name} is missing{f'; {owner} needs it' if owner else ''}"
     if problem.kind == "class":

@@ -36,6 +36,13 @@ def near_classes(name: str, bases: Sequence[str]) -> list[str]:
     return near or (known if len(known) < 9 else [])
 
 
+def relatives_with(option: str, owner: str) -> list[str]:
+    """Return the loaded classes with the base of class `owner` that have an option, by name."""
+    kind = _load(owner)
+    relatives = _subclasses(kind.__mro__[1]) if kind is not None else []
+    return sorted({r.__name__ for r in relatives if option in _parameters(f"{r.__module__}.{r.__qualname__}")})
+
+
 def _parameters(owner: str) -> Iterable[str]:
     kind = _load(owner)
     if kind is None:
