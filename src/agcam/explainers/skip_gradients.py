@@ -37,11 +37,16 @@ def gradients_along_skips(
     with replay(recording) as tape:
         chosen, outputs = explained(tape.logits), [tape.outputs[call] for call in used]
         values = [recording.calls[call].value for call in used]
+        graph = recording.has_graph
         by_outputs = sum(output.numel() for output in outputs)
         by_attention = max(o.shape[:3].numel() * v.shape[2] for o, v in zip(outputs, values, strict=True))
         count, size = chosen.shape[1], max(1, _ELEMENTS_PER_PASS // (by_outputs + by_attention))
         yield (
-            map(_by_attention, _gradients(chosen[:, start : start + size], outputs, start + size >= count), values)
+            map(
+                _by_attention,
+                _gradients(chosen[:, start : start + size], outputs, start + size >= count, graph),
+                values,
+            )
             for start in range(0, count, size)
         )
 
@@ -51,11 +56,12 @@ def _by_attention(by_output: Tensor, value: Tensor) -> Tensor:
     return torch.einsum("tbhrd,bhnd->tbhrn", by_output, value.to(by_output.dtype))
 
 
-def _gradients(chosen: Tensor, outputs: list[Tensor], last: bool) -> list[Tensor]:
+def _gradients(chosen: Tensor, outputs: list[Tensor], last: bool, graph: bool) -> list[Tensor]:
     """Differentiate chosen[:, t] by the outputs for every t in one batched backward: a list of (T, B, h, R, d)."""
-    count = chosen.shape[1]
+    count, retain = chosen.shape[1], graph or not last
     if count == 1:
-        found = torch.autograd.grad(chosen.sum(), outputs, retain_graph=not last)
+        found = torch.autograd.grad(chosen.sum(), outputs, retain_graph=retain, create_graph=graph)
         return [g.unsqueeze(0) for g in found]
     seeds = torch.eye(count, dtype=chosen.dtype, device=chosen.device).unsqueeze(1).expand(-1, len(chosen), -1)
-    return list(torch.autograd.grad(chosen, outputs, seeds, retain_graph=not last, is_grads_batched=True))
+    found = torch.autograd.grad(chosen, outputs, seeds, retain_graph=retain, create_graph=graph, is_grads_batched=True)
+    return list(found)
