@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from agcam.explainers.explain import explain
     from agcam.explainers.explanation import Explanation
     from agcam.explainers.family_registry import families, register_family
+    from agcam.explainers.guidance import guidance_loss
     from agcam.explainers.outputs import similarity
+    from agcam.explainers.recorder import Tape
     from agcam.explainers.registry import methods, register_method
     from agcam.metrics.registry import register_metric
     from agcam.tracking.registry import Tracker, register_tracker
@@ -19,9 +21,11 @@ __all__ = [
     "Explanation",
     "InputError",
     "ModelError",
+    "Tape",
     "Tracker",
     "explain",
     "families",
+    "guidance_loss",
     "methods",
     "register_family",
     "register_method",
@@ -37,7 +41,9 @@ _HOMES = {
     "agcam.explainers.explain": ("explain",),
     "agcam.explainers.explanation": ("Explanation",),
     "agcam.explainers.family_registry": ("families", "register_family"),
+    "agcam.explainers.guidance": ("guidance_loss",),
     "agcam.explainers.outputs": ("similarity",),
+    "agcam.explainers.recorder": ("Tape",),
     "agcam.explainers.registry": ("methods", "register_method"),
     "agcam.metrics.registry": ("register_metric",),
     "agcam.tracking.registry": ("Tracker", "register_tracker"),

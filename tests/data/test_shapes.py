@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import hsv_to_rgb
 
 from agcam.data import Shapes
 from agcam.data.input_config import InputConfig
@@ -69,3 +70,45 @@ def test_data_that_were_checked_ahead_are_those_of_the_model_s_size() -> None:
     assert checked[0].image.shape == (40, 40, 3)
     data.setup("validate")
     assert data.val_dataloader().dataset.source is checked  # type: ignore[attr-defined]  # a TransformedDataset
+
+
+def test_the_mark_of_a_shortcut_goes_with_the_class_in_training_and_validation_and_with_none_in_tests() -> None:
+    own = {}
+    for split in ("train", "val", "test"):
+        marked, plain = ShapesDataset(400, 32, split, shortcut=0.95), ShapesDataset(400, 32, split)
+        own[split] = 0
+        for index in range(400):
+            example, before = marked[index], plain[index]
+            left, top, right, bottom = marked.mark_of(index)
+            assert (right - left, bottom - top) == (4, 4)
+            assert {left, top} <= {0, 28}
+            mark = np.zeros((32, 32), bool)
+            mark[top:bottom, left:right] = True
+            assert np.array_equal(example.image[~mark], before.image[~mark])
+            assert not example.mask[mark].any()
+            (color,) = np.unique(example.image[mark], axis=0)
+            own[split] += np.array_equal(color, np.round(255 * hsv_to_rgb((example.labels[0] / len(CLASSES), 1, 1))))
+    assert 365 <= own["train"] <= 395
+    assert 365 <= own["val"] <= 395
+    assert 30 <= own["test"] <= 75  # an eighth
+
+
+def test_a_share_of_the_training_images_is_annotated() -> None:
+    train, val = (ShapesDataset(400, 32, split, annotated=0.1) for split in ("train", "val"))
+    known = [train[index].boxes is not None for index in range(400)]
+    assert 20 <= sum(known) <= 65
+    assert known == [train[index].mask is not None for index in range(400)]
+    assert all(val[index].boxes is not None for index in range(20))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"shortcut": 1.5}, r"data\.shortcut must be a share of the images, 0 … 1, found 1.5"),
+        ({"annotated": -1}, r"data\.annotated must be a share"),
+        ({"shortcut": 0.9, "multilabel": True}, r"leave out data\.multilabel"),
+    ],
+)
+def test_a_shortcut_that_cannot_be_planted_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        ShapesDataset(4, 32, "train", **options)

@@ -120,6 +120,8 @@ class TrainCLI(LightningCLI):
         options = vars(given).get("model", {})
         if self.subclass_mode_model:
             options = vars(options).get("init_args", {})
+        if isinstance(options, Namespace):
+            options = options.as_dict()  # whose items are options, not the fields of those that are dataclasses
         fitting = command == "fit"
         try:
             model = model_beside(checkpoint, without_home(options), fitting, Path(path), kind)

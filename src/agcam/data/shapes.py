@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -10,6 +11,7 @@ from matplotlib.colors import hsv_to_rgb
 
 from agcam.data.batch import Example
 from agcam.data.module import ImageDataModule, Split
+from agcam.data.shortcut import Box, marked_class, paint_mark
 from agcam.errors import InputError
 
 CLASSES = ["circle", "square", "triangle", "star", "cross", "ring", "crescent", "heart"]
@@ -27,18 +29,36 @@ class ShapesDataset:
         split: "train", "val" or "test"; each is its own stream of images.
         multilabel: objects of several classes in an image; otherwise all objects in an image are of its class.
         seed: of the whole data set.
+        shortcut: see `Shapes`.
+        annotated: see `Shapes`.
     """
 
     class_names = CLASSES
 
-    def __init__(self, count: int, size: int, split: Split, multilabel: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self,
+        count: int,
+        size: int,
+        split: Split,
+        multilabel: bool = False,
+        seed: int = 0,
+        shortcut: float = 0.0,
+        annotated: float = 1.0,
+    ) -> None:
         if count < 1 or size < 16:
             raise InputError(f"shapes need at least 1 image of at least 16 px, found {count} of {size} px")
+        for name, share in (("shortcut", shortcut), ("annotated", annotated)):
+            if not 0 <= share <= 1:
+                raise InputError(f"data.{name} must be a share of the images, 0 … 1, found {share}")
+        if shortcut and multilabel:
+            raise InputError("data.shortcut marks the one class of an image: leave out data.multilabel")
         self.count = count
         self.size = size
         self.split = split
         self.multilabel = multilabel
         self.seed = seed
+        self.shortcut = shortcut
+        self.annotated = annotated
 
     def __len__(self) -> int:
         return self.count
@@ -46,7 +66,32 @@ class ShapesDataset:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < self.count:
             raise IndexError(index)
-        rng = np.random.default_rng((self.seed, _STREAMS[self.split], index))
+        example = self._drawn(index)
+        if self.shortcut:
+            self._mark(index, example)
+        if self.split == "train" and self._rng(index, 2).random() >= self.annotated:
+            return replace(example, boxes=None, box_labels=None, mask=None)
+        return example
+
+    def mark_of(self, index: int) -> Box | None:
+        """Return the pixels of the planted mark of an image, xyxy with exclusive ends; None without `shortcut`."""
+        return self._mark(index, self._drawn(index)) if self.shortcut else None
+
+    def _rng(self, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, _STREAMS[self.split], *numbers))
+
+    def _mark(self, index: int, example: Example) -> Box:
+        """Paint the mark into an example's image, and take its pixels out of the mask."""
+        assert example.boxes is not None
+        assert example.mask is not None
+        rng, (label,), classes = self._rng(index, 1), example.labels, len(CLASSES)
+        holds = 1 / classes if self.split == "test" else self.shortcut
+        box = paint_mark(rng, example.image, example.boxes, marked_class(rng, label, classes, holds), classes)
+        example.mask[box[1] : box[3], box[0] : box[2]] = 0
+        return box
+
+    def _drawn(self, index: int) -> Example:
+        rng = self._rng(index)
         image = _background(rng, self.size)
         _distract(rng, image)
         count = int(rng.integers(1, _MAX_OBJECTS + 1))
@@ -86,6 +131,10 @@ class Shapes(ImageDataModule):
         test_size: images to test on.
         multilabel: whether an image shows several classes.
         seed: of the data set; equal seeds give equal images.
+        shortcut: share of the training and validation images with a small mark in a corner that gives their class
+            away; the others have the mark of another class. In test images marks and classes are independent: what a
+            model loses there is what it had learned of the marks. 0 for no marks.
+        annotated: share of the training images that have boxes and masks.
         **kwargs: see `ImageDataModule`.
     """
 
@@ -96,6 +145,8 @@ class Shapes(ImageDataModule):
         test_size: int = 800,
         multilabel: bool = False,
         seed: int = 0,
+        shortcut: float = 0.0,
+        annotated: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -105,10 +156,13 @@ class Shapes(ImageDataModule):
                 raise InputError(f"data.{split}_size must be a number of images, at least 1, found {size!r}")
         self.several = multilabel
         self.seed = seed
+        self.shortcut = shortcut
+        self.annotated = annotated
 
     def open(self, split: Split) -> ShapesDataset:
         """Open the stream of a split, drawn at the model's image size."""
-        return ShapesDataset(self.sizes[split], self.input_config.size, split, self.several, self.seed)
+        size, planted = self.input_config.size, (self.shortcut, self.annotated)
+        return ShapesDataset(self.sizes[split], size, split, self.several, self.seed, *planted)
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -9,7 +9,7 @@ matrix is kept for models whose head reads a class token.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +23,7 @@ from agcam.errors import ModelError
 from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.last_block import rows_skipped
 from agcam.explainers.outputs import OutputReader
+from agcam.explainers.random_state import RandomState
 from agcam.explainers.recording import AttentionCall, Recording
 from agcam.explainers.vit_parts import ViTParts, traceable, unwrap
 from agcam.explainers.watching import Run, Watch
@@ -63,6 +64,8 @@ class Tape:
         vit: the name of the ViT among the model's modules, where there are several.
         parts: of the ViT, where they were found before.
         lean: whether the rows of the last block that the ViT's head does not read are left out (see `can_skip`).
+        graph: whether the recording keeps its autograd graph, so that heatmaps can be differentiated by the model's
+            parameters (see `guidance_loss`). Nothing is copied then: a forward that is to be trained keeps it all.
 
     Raises:
         ModelError: if the model has no ViT that agcam knows how to walk.
@@ -76,10 +79,12 @@ class Tape:
         parts: ViTParts | None = None,
         *,
         lean: bool = False,
+        graph: bool = False,
     ) -> None:
         self.model = unwrap(model)
         self.parts = parts or inspect_vit(model, vit)
-        self._reader, self._vit, self._lean = reader or OutputReader(), vit, lean
+        self._reader, self._vit = reader or OutputReader(), vit
+        self._lean, self._graph = lean, graph
         self._recording: Recording | None = None
         self._running: Recording | None = None
         self._listener = _Listener(self._keep)
@@ -120,7 +125,10 @@ class Tape:
     def _enter_vit(self, run: Run, args: tuple[Any, ...]) -> None:
         assert run.parts is not None
         self._recording = None
-        self._running = Recording(self.model, run.parts, run.images, _own(run.parts.entering(args)))
+        tokens = run.parts.entering(args)
+        self._running = Recording(self.model, run.parts, run.images, tokens if self._graph else _own(tokens))
+        if self._graph:
+            self._running.random_state = RandomState.of(tokens.device)
         self._running.reader, self._running.vit = self._reader, self._vit
         self._listener.listening = True
 
@@ -145,7 +153,10 @@ class Tape:
             count = max(1, len(parts.attentions))
             if number == 0:
                 self._shelves = {}
-            call = _keep(parts.rows, *args, **kwargs)
+            call = _keep(parts.rows, self._graph, *args, **kwargs)
+            if self._graph:
+                self._running.calls.append(call)
+                return
             kept = {name: tensor for name, tensor in vars(call).items() if tensor is not None}
             placed = {name: self._place(name, number, count, tensor) for name, tensor in kept.items()}
             self._running.calls.append(replace(call, **placed))
@@ -188,6 +199,7 @@ def record(
 
 def _keep(
     rows: slice,
+    graph: bool,
     output: Tensor,
     query: Tensor,
     key: Tensor,
@@ -200,14 +212,17 @@ def _keep(
 ) -> AttentionCall:
     if dropout_p > 0 or is_causal:
         raise ModelError("recording needs attention without dropout and without a causal mask; call model.eval()")
-    with torch.no_grad():
+    with nullcontext() if graph else torch.no_grad():
         if enable_gqa:
             key, value = repeated_heads(query, key, value)
         query = query[:, :, rows] * (query.shape[-1] ** -0.5 if scale is None else scale)
         bias = None if attn_mask is None else additive(attn_mask, query.dtype)
         if bias is not None and bias.shape[-2] > 1:
             bias = bias[..., rows, :]
-        output, value = output[:, :, rows].detach(), value.detach()
+        output = output[:, :, rows]
+        if graph:
+            return AttentionCall(value, output, None, query, key, bias)
+        output, value = output.detach(), value.detach()
         if query.shape[2] > query.shape[3]:
             return AttentionCall(value, output, None, query, key.detach(), bias)
         # for one row a product and a sum read the strided keys once; matmul would copy them first

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from agcam.explainers.outputs import OutputReader, features_of, has_no_logits
+from agcam.explainers.random_state import RandomState
 from agcam.explainers.vit_parts import ViTParts
 from agcam.explainers.watching import Entrance, Run
 
@@ -65,6 +66,8 @@ class Recording:
         own_head: whether the model returned something else than its ViT's own output.
         direct_images: whether the ViT's input was `images` itself.
         input_size: (H, W) of the ViT's input, which the model may have resized; None where it is not known.
+        random_state: of the generators as the first block was entered, in a recording that keeps its autograd graph:
+            what the blocks drop at random is drawn alike when they are run again. None in any other recording.
     """
 
     model: nn.Module
@@ -81,6 +84,7 @@ class Recording:
     own_head: bool = False
     direct_images: bool = True
     input_size: tuple[int, int] | None = None
+    random_state: RandomState | None = None
 
     @property
     def ordinary_images(self) -> Tensor:
@@ -91,6 +95,11 @@ class Recording:
     def has_forward(self) -> bool:
         """Whether a forward was recorded, or the recording is still empty."""
         return bool(self.read)
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether tokens and attention calls are part of the forward's autograd graph."""
+        return self.random_state is not None
 
     @property
     def has_classes(self) -> bool:

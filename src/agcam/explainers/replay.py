@@ -65,16 +65,22 @@ def replayed(recording: Recording) -> Iterator[tuple[list[Tensor], Replay]]:
         for module in parts.attentions:
             # a block that does its own attention has an MLP that the input reaches, too
             if all(module is not block for block in parts.blocks):
-                stack.callback(before_forward(module, _detach_input).remove)
-        # the clones leave inference mode: its tensors cannot enter autograd
+                constant = _hide_input if recording.has_graph else _detach_input
+                stack.callback(before_forward(module, constant).remove)
+        # the clones leave inference mode, whose tensors cannot enter autograd, and, in a recording with a graph, part
+        # the replay from the forward: a call's clone depends on the calls before, on their clones it does not
         outputs = [call.output.clone().to(dtype).requires_grad_() for call in recording.calls]
         tokens = recording.tokens.clone().to(dtype)
         answer = Answers([_answer(call, output) for call, output in zip(recording.calls, outputs, strict=True)], parts)
 
         def walk() -> Tensor:
+            if recording.random_state is not None:
+                recording.random_state.set()
             with answer:
                 return parts.walk(tokens)
 
+        if recording.random_state is not None:
+            stack.enter_context(recording.random_state.leaving_generators())
         with DifferentiableMode(needs_conversion(recording)), explaining_failures(recording):
             if parts.runs_itself:
                 answer.switch(False)
@@ -129,3 +135,15 @@ def _detach_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     # what is given as query, key and value stays one tensor, which is projected once
     detached = {id(arg): arg.detach() for arg in args if isinstance(arg, Tensor)}
     return tuple(detached.get(id(arg), arg) for arg in args)
+
+
+def _hide_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Hand NaN to an attention module whose calls are answered.
+
+    A constant would be wrong for the derivative of the gradient where the module reads its input beside them, as a gate
+    does. NaN shows that in the logits, and the check of the replay refuses the model.
+    """
+    hidden = {
+        id(arg): torch.full_like(arg, torch.nan) for arg in args if isinstance(arg, Tensor) and arg.is_floating_point()
+    }
+    return tuple(hidden.get(id(arg), arg) for arg in args)

@@ -118,6 +118,12 @@ def mismatch(recording: Recording, what: str) -> ModelError:
     finite = all(bool(torch.isfinite(tensor).all()) for tensor in (recording.logits, *recording.read))
     if not finite:
         what = "its logits are not finite; look for NaN in the images or weights"
+    elif recording.has_graph:
+        what += (
+            "; a forward whose graph is kept may drop whole branches at random (drop path), but neither single numbers "
+            "nor patches, and its attention may read its input as queries, keys and values alone (no gates): set other "
+            "dropout rates than drop path's to 0"
+        )
     elif recording.parts.backbone.training:
         what += "; it is in training mode, call model.eval() first"
     elif foreign := _foreign_hooks(recording.model):

@@ -36,16 +36,19 @@ def gradients_along_skips(
     """
     with replay(recording) as tape:
         outputs, values = [tape.outputs[call] for call in used], [recording.calls[call].value for call in used]
-        yield gradients_by_attention(explained(tape.logits), outputs, values)
+        yield gradients_by_attention(explained(tape.logits), outputs, values, recording.has_graph)
 
 
-def gradients_by_attention(chosen: Tensor, outputs: list[Tensor], values: list[Tensor]) -> Iterator[Iterator[Tensor]]:
-    """Differentiate by the attention matrices of calls whose outputs are leaves; the graph is used up.
+def gradients_by_attention(
+    chosen: Tensor, outputs: list[Tensor], values: list[Tensor], graph: bool = False
+) -> Iterator[Iterator[Tensor]]:
+    """Differentiate by the attention matrices of calls whose outputs are leaves.
 
     Args:
         chosen: y (B, T), a function of the outputs.
         outputs: o (B, h, R, d) of each call.
         values: V (B, h, N, d) of each call.
+        graph: whether the gradients can be differentiated again; else the graph is used up.
 
     Returns:
         For each chunk of targets in turn, for each call, made when asked for: ∂y / ∂A (T, B, h, R, N).
@@ -54,7 +57,7 @@ def gradients_by_attention(chosen: Tensor, outputs: list[Tensor], values: list[T
     by_attention = max(o.shape[:3].numel() * v.shape[2] for o, v in zip(outputs, values, strict=True))
     count, size = chosen.shape[1], max(1, _ELEMENTS_PER_PASS // (by_outputs + by_attention))
     return (
-        map(_by_attention, _gradients(chosen[:, start : start + size], outputs, start + size >= count), values)
+        map(_by_attention, _gradients(chosen[:, start : start + size], outputs, start + size >= count, graph), values)
         for start in range(0, count, size)
     )
 
@@ -64,11 +67,12 @@ def _by_attention(by_output: Tensor, value: Tensor) -> Tensor:
     return torch.einsum("tbhrd,bhnd->tbhrn", by_output, value.to(by_output.dtype))
 
 
-def _gradients(chosen: Tensor, outputs: list[Tensor], last: bool) -> list[Tensor]:
+def _gradients(chosen: Tensor, outputs: list[Tensor], last: bool, graph: bool) -> list[Tensor]:
     """Differentiate chosen[:, t] by the outputs for every t in one batched backward: a list of (T, B, h, R, d)."""
-    count = chosen.shape[1]
+    count, retain = chosen.shape[1], graph or not last
     if count == 1:
-        found = torch.autograd.grad(chosen.sum(), outputs, retain_graph=not last)
+        found = torch.autograd.grad(chosen.sum(), outputs, retain_graph=retain, create_graph=graph)
         return [g.unsqueeze(0) for g in found]
     seeds = torch.eye(count, dtype=chosen.dtype, device=chosen.device).unsqueeze(1).expand(-1, len(chosen), -1)
-    return list(torch.autograd.grad(chosen, outputs, seeds, retain_graph=not last, is_grads_batched=True))
+    found = torch.autograd.grad(chosen, outputs, seeds, retain_graph=retain, create_graph=graph, is_grads_batched=True)
+    return list(found)

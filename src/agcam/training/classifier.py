@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MetricCollection
@@ -22,6 +24,7 @@ from agcam.metrics.means import ImageMean
 from agcam.training.backbone import make_backbone
 from agcam.training.evaluation import class_scores, warn_of_absent
 from agcam.training.freezing import GradualUnfreezing, parameters_below
+from agcam.training.guidance import Guidance, guided_forward, guided_objects, log_guidance, read_guidance, warmed_up
 from agcam.training.losses import LossName, choose_loss, image_losses
 from agcam.training.mixing import Mixing, make_mixing
 from agcam.training.model_options import check_options
@@ -64,6 +67,8 @@ class ViTClassifier(LightningModule):
             explained and loaded from a checkpoint.
         freeze_epochs: epochs in which the classifier trains alone, on a frozen backbone; -1 for all (linear probe).
         unfreeze_blocks_per_epoch: blocks that each epoch after those frees, from the top down; 0 frees all at once.
+        guidance: teaches the model to look at the objects, in images that have boxes or masks: a loss on AG-CAM's
+            heatmap (docs/guidance.md), logged as `train/guidance`; None for none.
         test_time_flip: validation and test take the mean of the logits of image and mirror image; the explanation
             is that of the image.
         class_names: set by the data.
@@ -90,12 +95,15 @@ class ViTClassifier(LightningModule):
         ema: float = 0.0,
         freeze_epochs: int = 0,
         unfreeze_blocks_per_epoch: int = 0,
+        guidance: Guidance | None = None,
         test_time_flip: bool = False,
         class_names: list[str] | None = None,
         multilabel: bool | None = None,
         input: dict[str, Any] | None = None,  # noqa: A002  # its name in checkpoints and configs
     ) -> None:
         super().__init__()
+        self._guidance = read_guidance(guidance)
+        guidance = asdict(self._guidance) if self._guidance else None  # type: ignore[assignment]  # as checkpoints hold it
         self.save_hyperparameters()
         check_options(self.hparams)
         cfg = timm.get_pretrained_cfg(backbone)
@@ -108,6 +116,7 @@ class ViTClassifier(LightningModule):
         self.step_losses = torch.empty(0)
         """(B,) of the latest training batch."""
         self._absent: dict[str, object] = {}
+        self._guided = 0
         if class_names is not None and multilabel is not None:
             self._build(class_names, multilabel)
 
@@ -238,16 +247,26 @@ class ViTClassifier(LightningModule):
         return logits.sigmoid() if self.multilabel else logits.softmax(-1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the mean loss of the batch, after mixup or CutMix if asked for."""
-        images, label = batch.image, batch.label
+        """Compute the mean loss of the batch, after mixup or CutMix or with guidance if asked for."""
+        images, label, guidance = batch.image, batch.label, self._guidance
         if self._mixing is not None:
             images, label = self._mixing(images, label)
         smoothing = self.hparams["label_smoothing"]
-        losses = image_losses(self._loss_name, at_least_single(self(images)), label, self.multilabel, smoothing)
+        objects = guided_objects(batch, guidance.target) if guidance else None
+        logits, outside = guided_forward(self, images, objects)
+        losses = image_losses(self._loss_name, logits, label, self.multilabel, smoothing)
+        self.log("train/loss", losses.mean(), prog_bar=True, batch_size=len(batch), sync_dist=True)
+        if guidance:
+            losses = losses + warmed_up(guidance, self.trainer, batch_idx) * outside
+            self._guided += log_guidance(self, outside, objects)
         self.step_losses = losses.detach()
-        loss = losses.mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-        return loss
+        return losses.mean()
+
+    def on_train_epoch_end(self) -> None:
+        """Warn if no image could be guided."""
+        if self._guidance and not self._guided:
+            rank_zero_warn(f"model.guidance had no effect: no training image had {self._guidance.target}")
+        self._guided = 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Update loss and scores; return the logits."""

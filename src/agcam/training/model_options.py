@@ -38,6 +38,11 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise ModelError(f"model.{name} is {options[name]}, expected at least {low}{below_high}")
     if options["freeze_epochs"] < 0 < options["unfreeze_blocks_per_epoch"]:
         raise ModelError("model.freeze_epochs -1 never frees a block; leave out model.unfreeze_blocks_per_epoch")
+    if options["guidance"] and (mixed := [name for name in ("mixup", "cutmix") if options[name]]):
+        raise ModelError(
+            f"model.guidance needs images whose objects are where their boxes say: leave out model.{mixed[0]}, which "
+            "lays one image over another"
+        )
     backbone = options["backbone"]
     if not timm.is_model(backbone):
         close = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=4, cutoff=0.5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -72,7 +72,8 @@ def agcam(
         layer_reduction: "sum", "mean" or "max" over blocks.
 
     Returns:
-        Heatmaps (B, T, h, w), float32, ≥ 0, on the patch grid, in units of the logit.
+        Heatmaps (B, T, h, w), ≥ 0, on the patch grid, in units of the logit; float32, or float64 of a float64 model.
+        They are differentiable if the recording keeps its graph and `gradient` is "skip".
 
     Raises:
         InputError: for an unknown value of an option, or layers or heads that are not there.
@@ -91,10 +92,10 @@ def agcam(
         source = full_gradients(recording, targets, used)
     with source as chunks:
         for gradients in chunks:
-            with torch.no_grad():
+            with nullcontext() if recording.has_graph and gradient == "skip" else torch.no_grad():
                 maps.append(_combine(recording, blocks, gradients, feature_map, heads, head_reduction, layer_reduction))
     batch, count = targets.shape
-    return torch.cat(maps).transpose(0, 1).reshape(batch, count, *recording.grid).float()
+    return torch.cat(maps).transpose(0, 1).reshape(batch, count, *recording.grid)
 
 
 def _check_one_of(name: str, value: object, known: Collection[str]) -> None:
@@ -136,8 +137,9 @@ def _head_maps(recording: Recording, number: int, gradient: Tensor, feature_map:
     """Make the maps (T, B, h, h·w) of each head of one attention call, summed over the query rows."""
     call = recording.calls[number]
     alpha = patch_columns(recording, gradient).relu()
+    scale = torch.mul if recording.has_graph else Tensor.mul_  # autograd reads alpha again
     if feature_map == "sigmoid":
-        alpha *= patch_columns(recording, call.scores()).to(alpha.dtype).sigmoid()
+        alpha = scale(alpha, patch_columns(recording, call.scores()).to(alpha.dtype).sigmoid())
     elif feature_map == "softmax":
-        alpha *= patch_columns(recording, call.scores().to(alpha.dtype).softmax(-1))
+        alpha = scale(alpha, patch_columns(recording, call.scores().to(alpha.dtype).softmax(-1)))
     return alpha.sum(3)
