@@ -115,11 +115,24 @@ def arrow(higher_is_better: bool | None) -> str:
 
 
 def best_of(results: Results, name: str) -> float | None:
-    """Return the best value of a method that is not a control; None where neither way is better or none has a value."""
-    found = [row.values[name].value for row in results.rows if name in row.values and not row.control]
-    known = [value for value in found if not math.isnan(value)]
-    higher = results.values[name].higher_is_better
-    return None if higher is None or not known else (max if higher else min)(known)
+    """Return the best value of a method that is not a control; None where `best_beside_controls` names none."""
+    known = [(row.values[name].value, row.control) for row in results.rows if name in row.values]
+    return best_beside_controls(known, results.values[name].higher_is_better)
+
+
+def best_beside_controls(values: Sequence[tuple[float, bool]], higher_is_better: bool | None) -> float | None:
+    """Return the best of the values whose flag does not say control.
+
+    None where neither way is better, where there is no value (NaN), and where a control does better: what loses to a
+    map that ignores the image is no winner.
+    """
+    known = [(value, control) for value, control in values if not math.isnan(value)]
+    honest = [value for value, control in known if not control]
+    if higher_is_better is None or not honest:
+        return None
+    choose = max if higher_is_better else min
+    best = choose(honest)
+    return best if choose(value for value, _ in known) == best else None
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:

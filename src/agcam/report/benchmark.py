@@ -125,7 +125,7 @@ def _cell(row: Row, name: str, best: float | None) -> Cell:
 
 def _notes(results: Results) -> list[str]:
     notes = [
-        "Bold: no method is better; controls are left out of that contest. The small range under a value is its 95 % "
+        "Bold: no method and no control is better; a control is never bold. The small range under a value is its 95 % "
         "interval: where the value would lie, 95 times out of 100, had other images of the same kind been drawn. Two "
         "values whose ranges overlap widely may differ by chance alone."
     ]

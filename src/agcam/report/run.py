@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agcam.benchmark.tables import arrow
+from agcam.benchmark.tables import arrow, best_beside_controls
 from agcam.errors import DataError, brief
 from agcam.explainers.registry import is_control
 from agcam.io.explained_images import PANEL, read_panel
@@ -178,9 +178,8 @@ def _table(curves: Curves, methods: list[str], first: str) -> Table | None:
         for figure in ordered:
             word = words.value(figure)
             values = [_last(curves, columns.get((stage, method, figure), "")) for method in shown]
-            honest = [v for v, m in zip(values, shown, strict=True) if not is_control(m) and not math.isnan(v)]
             higher = word.higher_is_better
-            best = None if higher is None else (max if higher else min)(honest, default=None)
+            best = best_beside_controls([(v, is_control(m)) for v, m in zip(values, shown, strict=True)], higher)
             cells = [
                 Cell("–") if math.isnan(v) else Cell(f"{v:.3f}", "", v == best and not is_control(m))
                 for v, m in zip(values, shown, strict=True)

@@ -83,6 +83,7 @@ function classChips(image) {
 function fits(image) {
   const view = viewOf(image);
   if (!view) return false;
+  if (!image.name.toLowerCase().includes(state.search.trim().toLowerCase())) return false;
   if (state.cls && !image.truth.includes(state.cls) && view.predicted !== state.cls) return false;
   const outcome = outcomeOf(image, view);
   return state.outcome === "all" || outcome === state.outcome || (state.outcome === "right" && outcome === "reason");
@@ -124,6 +125,25 @@ function arrange() {
   find("#nothing").hidden = order.length > 0;
   redraw();
 }
+
+/** Draw every card of the gallery at once, as paper has no coming into view. */
+function drawAll() {
+  for (const image of order) {
+    const [card, view] = [cards.get(image), viewOf(image)];
+    if (card.drawn && card.canvas.width) continue;
+    describe(card, view);
+    const picture = loaded[image.picture];
+    if (picture.complete) paint(card.canvas, picture, report.pictures[image.picture], view, drawOptions());
+  }
+}
+
+/** Give back the canvases that only paper needed. */
+function clearFar() {
+  for (const card of cards.values()) if (!card.near) card.canvas.width = card.canvas.height = 0;
+}
+
+addEventListener("beforeprint", drawAll);
+addEventListener("afterprint", clearFar);
 
 let waiting = false;
 /** Draw the cards in view again, once a frame at most. */

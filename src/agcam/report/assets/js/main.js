@@ -71,10 +71,11 @@ function startGallery() {
   find("#reset").addEventListener("click", () => {
     change("cls", "");
     change("outcome", "all");
+    change("search", "");
   });
   player(find("#play-epochs"), () => state.frame, (frame) => change("frame", frame), () => report.frames.length - 1);
   onChange((name, done) => {
-    const arranges = ["method", "frame", "cls", "outcome", "sort", "descending", "chosen"].includes(name);
+    const arranges = ["method", "frame", "cls", "outcome", "search", "sort", "descending", "chosen"].includes(name);
     // while a slider is dragged cards keep their places
     if (arranges && done) arrange();
     else redraw();

@@ -8,6 +8,7 @@ const state = {
   masks: false,
   cls: "",
   outcome: "all",
+  search: "",
   sort: "order",
   descending: false,
   chosen: new Map(), // by image: the explained class that was asked for
