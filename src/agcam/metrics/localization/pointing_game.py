@@ -21,7 +21,8 @@ def pointing_hits(heatmaps: Tensor, masks: Tensor) -> Tensor:
     """Return whether (B,) bool the maximum of each heatmap (B, h, w), upsampled, lies on its mask (B, H, W) bool.
 
     Of maxima that are equal to rounding the first counts: the hottest patch at a border is a plateau of pixels, which
-    interpolation makes equal but for the last digit. A constant map points nowhere and an empty mask holds nothing: both are misses.
+    interpolation makes equal but for the last digit. A constant map points nowhere and an empty mask holds nothing:
+    both are misses.
 
     Raises:
         InputError: if shapes do not match, or a heatmap is not finite.
