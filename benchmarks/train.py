@@ -21,6 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
+import guided_step
 import input_pipeline
 import train_step
 from timing import machine
@@ -30,6 +31,7 @@ PARTS = {
     "b": ("Training transforms on one core, boxes and masks included", [input_pipeline.transforms]),
     "c": ("Cache of decoded images, loading on one core (building on all)", [input_pipeline.cache]),
     "d": ("Training, validation and CSV log: Lightning's Trainer against a bare loop", [train_step.fits]),
+    "f": ("Training step: with guidance against without", [guided_step.guided]),
     "e": ("Switches on CUDA", [train_step.variants, input_pipeline.switches]),
 }
 
@@ -40,7 +42,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(PARTS), help="parts; e is left out without CUDA")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16 is autocast")
-    parser.add_argument("--model", default="vit_small_patch16_224", help="for a, d and e, beside a small one")
+    parser.add_argument("--model", default="vit_small_patch16_224", help="for a, d, e and f, beside a small one")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=2, help="steps of a turn; take some 20 on a GPU")
     parser.add_argument("--rounds", type=int, default=7)

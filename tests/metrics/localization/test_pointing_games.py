@@ -27,6 +27,14 @@ def test_the_maximum_points() -> None:
     assert pointing_hits(heatmaps, left_half().expand(3, 4, 4)).tolist() == [True, False, True]
 
 
+def test_the_last_digit_of_a_map_does_not_move_its_peak_about_the_border() -> None:
+    heatmaps = torch.rand(200, 4, 4, generator=torch.Generator().manual_seed(0))
+    heatmaps[:, 3, 3] = 1 + heatmaps[:, 3, 3]  # its corner is a plateau of pixels
+    first = torch.zeros(200, 32, 32, dtype=torch.bool)
+    first[:, 28, 28] = True
+    assert pointing_hits(heatmaps, first).all()
+
+
 def test_an_empty_mask_is_a_miss_not_a_hit() -> None:
     metric = PointingGame()
     metric.update(peak(0, 0), torch.zeros(1, 4, 4, dtype=torch.bool))

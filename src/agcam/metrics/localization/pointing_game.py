@@ -14,11 +14,15 @@ from agcam.metrics.means import RowMeans
 from agcam.metrics.registry import register_metric
 from agcam.metrics.spec import MetricSpec, Value, column
 
+_ROUNDING = 1e-6
+
 
 def pointing_hits(heatmaps: Tensor, masks: Tensor) -> Tensor:
     """Return whether (B,) bool the maximum of each heatmap (B, h, w), upsampled, lies on its mask (B, H, W) bool.
 
-    Of equal maxima the first counts. A constant map points nowhere and an empty mask holds nothing: both are misses.
+    Of maxima that are equal to rounding the first counts: the hottest patch at a border is a plateau of pixels, which
+    interpolation makes equal but for the last digit. A constant map points nowhere and an empty mask holds nothing:
+    both are misses.
 
     Raises:
         InputError: if shapes do not match, or a heatmap is not finite.
@@ -29,7 +33,8 @@ def pointing_hits(heatmaps: Tensor, masks: Tensor) -> Tensor:
         return torch.zeros(0, dtype=torch.bool, device=heatmaps.device)
     maps = upsample(heatmaps, (int(truth.shape[1]), int(truth.shape[2]))).flatten(1)
     varied = maps.amax(1) > maps.amin(1)
-    return truth.flatten(1).gather(1, maps.argmax(1, keepdim=True))[:, 0] & varied
+    hottest = maps >= maps.amax(1, keepdim=True) - _ROUNDING * maps.abs().amax(1, keepdim=True)
+    return truth.flatten(1).gather(1, hottest.int().argmax(1, keepdim=True))[:, 0] & varied
 
 
 class PointingGame(RowMeans):
