@@ -108,6 +108,30 @@ def test_peaks_are_on_the_object_or_not_or_nobody_knows(tmp_path: Path) -> None:
     assert hits == [True, False, True, False, None, False, False, None]
 
 
+@pytest.mark.parametrize(
+    ("model", "data", "said"),
+    [
+        ("pretrained: false", "Shapes}", ("trained from scratch", "Shapes")),
+        ("pretrained: true", "CUB200, init_args: {root: /data/birds}}", ("from pretrained weights", "CUB200, birds")),
+        (
+            "pretrained: false, weights: /home/me/vit.safetensors",
+            "VOC2012, init_args: {root: BCCD/, classes: [RBC]}}",
+            ("from the weights vit.safetensors", "VOC2012, BCCD"),
+        ),
+    ],
+)
+def test_a_run_says_what_it_started_from_and_on_which_data(
+    model: str, data: str, said: tuple[str, str], tmp_path: Path
+) -> None:
+    folder = made_up.run(tmp_path / "version_0", [[made_up.shown(0)]])
+    config = (
+        f"model: {{backbone: vit, {model}}}\ndata: {{class_path: agcam.data.{data}\nexplanation: {{methods: [agcam]}}\n"
+    )
+    (folder / "config.yaml").write_text(config)
+    facts = {fact.label: fact.value for fact in open_report(folder).facts}
+    assert (facts["Model"], facts["Data"]) == (f"vit, {said[0]}", said[1])
+
+
 def test_a_run_is_a_timeline(tmp_path: Path) -> None:
     epochs = [[made_up.shown(i, seed=i) for i in range(2)] for _ in range(3)]
     folder = made_up.run(tmp_path / "runs" / "birds" / "version_0", epochs)

@@ -13,6 +13,7 @@ from agcam.benchmark.tables import arrow, best_beside_controls
 from agcam.errors import DataError, brief
 from agcam.explainers.registry import is_control
 from agcam.io.explained_images import PANEL, read_panel
+from agcam.io.text import name_of_file
 from agcam.io.yaml import read_yaml
 from agcam.report import glossary as words
 from agcam.report.benchmark import read_fill
@@ -138,10 +139,9 @@ def _facts(settings: dict[str, Any], curves: Curves, frames: list[Frame]) -> lis
     model = _section(model, "init_args") or model  # of a class of one's own
     facts = []
     if model.get("backbone"):
-        start = "pretrained weights" if model.get("pretrained") else "trained from scratch"
-        facts.append(Fact("Model", f"{model['backbone']}, {start}"))
+        facts.append(Fact("Model", f"{model['backbone']}, {_start(model)}"))
     if data.get("class_path"):
-        facts.append(Fact("Data", str(data["class_path"]).rpartition(".")[2]))
+        facts.append(Fact("Data", _data(data)))
     epochs = max((x[-1] for x, _ in curves.values()), default=None)
     if epochs is not None:
         facts.append(Fact("Epochs", f"{int(epochs) + 1}", "How often training has gone through the training images."))
@@ -154,6 +154,19 @@ def _facts(settings: dict[str, Any], curves: Curves, frames: list[Frame]) -> lis
         count = len({(shown.index, shown.name) for shown in frames[-1].shown})
         facts.append(Fact("Images below", f"{count}", "The same images after every epoch, spread over the data set."))
     return facts
+
+
+def _start(model: dict[str, Any]) -> str:
+    """Return what training started from. Of paths the name alone: the report may be sent around."""
+    if model.get("weights"):
+        return f"from the weights {name_of_file(Path(Path(str(model['weights'])).name))}"
+    return "from pretrained weights" if model.get("pretrained") else "trained from scratch"
+
+
+def _data(data: dict[str, Any]) -> str:
+    """Return the kind of the data, and the folder's name, by which data in another's format are known."""
+    kind, folder = str(data["class_path"]).rpartition(".")[2], Path(str(_section(data, "init_args").get("root") or ""))
+    return f"{kind}, {name_of_file(Path(folder.name))}" if folder.name else kind
 
 
 def _columns(curves: Curves, first: str) -> Iterator[tuple[str, str, str, str]]:
