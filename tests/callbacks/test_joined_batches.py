@@ -31,7 +31,7 @@ def test_small_batches_are_explained_in_one_pass_with_the_same_figures(
         monkeypatch.setattr(explanation, "_JOINED_BYTES", limit)
         data = shapes(multilabel=multilabel)
         model = classifier(multilabel=True) if multilabel else classifier()
-        trainer = trainer_of(tmp_path, ExplanationCallback(gallery=2, ground_truth=ground_truth))
+        trainer = trainer_of(tmp_path, ExplanationCallback(["agcam"], gallery=2, ground_truth=ground_truth))
         figures.append(trainer.validate(model, datamodule=data, verbose=False)[0])
         assert passes == expected
         passes.clear()

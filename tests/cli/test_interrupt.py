@@ -99,7 +99,7 @@ def test_sigterm_while_a_model_is_validated(
 
 def test_a_terminal_that_closes_stops_a_fit(tmp_path: Path) -> None:
     stopped = start(command(tmp_path, workers=0), tmp_path / "printed", {FAULT: "hang_up:7"}, before=on_a_terminal)
-    assert stopped.wait() == 128 + signal.SIGHUP
+    assert stopped.wait() == 128 + signal.SIGHUP, stopped.printed
     assert_whole(tmp_path / "version_0")
     assert not list(tmp_path.glob("version_0/**/*.part"))
 

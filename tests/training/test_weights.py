@@ -125,7 +125,7 @@ def test_a_size_that_nothing_can_be_resampled_to_is_one_line(tmp_path: Path) -> 
     with pytest.raises(ModelError, match=r"weights do not fit MlpMixer; .*model\.image_size") as error:
         ViTClassifier("mixer_s16_224", weights=str(path), image_size=64, backbone_args=small, **classes)
     assert "\n" not in str(error.value)
-    with pytest.raises(ModelError, match=r"fixed size: leave out model\.image_size$"):
+    with pytest.raises(ModelError, match=r"no Vision Transformer: choose one, .* leave out model\.image_size$"):
         ViTClassifier("resnet18", image_size=448, **classes)
 
 

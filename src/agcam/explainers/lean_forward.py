@@ -129,7 +129,8 @@ def _kind(model: nn.Module, parts: ViTParts, images: Tensor) -> Hashable:
     device = images.device.type
     # an id, as a bound method would keep the model alive
     code = tuple((type(m), type(m).forward, id(_own_forward(m))) for m in all_modules(model))
-    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    autocasting = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    autocast = torch.get_autocast_dtype(device) if autocasting else None
     return id(parts.backbone), images.dtype, images.device, autocast, code
 
 
