@@ -100,7 +100,8 @@ def of_map(heat: torch.Tensor, mask: np.ndarray, right: bool) -> dict[str, float
     large = F.interpolate(heat[None, None], size=mask.shape, mode="bilinear", align_corners=False)[0, 0]
     large = large.clamp(heat.min(), heat.max()).numpy()
     hot = large - large.min() > 0.5 * (large.max() - large.min())
-    both, hit = (hot & mask).sum(), bool(mask.flat[(large >= large.max() - 1e-6).argmax()]) and large.max() > large.min()
+    both, peak = (hot & mask).sum(), (large >= large.max() - 1e-6).argmax()  # equal to rounding, the first
+    hit = bool(mask.flat[peak]) and large.max() > large.min()
     return entropy | {
         "pixel_accuracy": (hot == mask).mean(),
         "iou": both / (hot | mask).sum(),
