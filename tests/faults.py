@@ -33,6 +33,7 @@ def on_a_terminal() -> None:
         os.dup2(theirs, descriptor)
     os.close(theirs)
     _terminals.append(ours)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and a closed terminal says nothing
 
 
 class Fault(L.Callback):
