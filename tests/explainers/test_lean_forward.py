@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 
 from agcam import explain
 from agcam.errors import InputError, ModelError
+from agcam.explainers import lean_forward
 from agcam.explainers.lean_forward import LeanModel, record_lean
+from agcam.explainers.own_thread import answered
 from agcam.explainers.recorder import record
 
 WIDTH, BATCH = 48, 2
@@ -207,3 +210,22 @@ def test_a_lean_model_runs_any_other_as_it_is(kind: Any) -> None:
     with torch.no_grad():
         for _ in range(2):
             assert torch.equal(LeanModel(model)(images), model(images))
+
+
+def test_another_threads_answers_are_no_reason_to_compare_again() -> None:
+    model, images = small_model(), random_images()
+    explain(model, images)
+    asked, done = threading.Event(), threading.Event()
+
+    def answer_in_this_thread() -> None:
+        with answered(model.blocks[-1], "forward", lambda tokens: tokens):
+            asked.set()
+            done.wait(60)
+
+    other = threading.Thread(target=answer_in_this_thread)
+    other.start()
+    asked.wait(60)
+    explain(model, images)
+    done.set()
+    other.join()
+    assert len(lean_forward._compared[model]) == 1

@@ -24,7 +24,7 @@ from agcam.explainers.registry import MethodSpec, find_method
 from agcam.explainers.self_check import check_output, explaining_gradients, no_classifier
 
 Targets = int | Tensor | Sequence[Any] | Literal["all"] | None
-Method = str | Callable[..., Any]
+NameOrFunction = str | Callable[..., Any]
 
 
 @overload
@@ -32,7 +32,7 @@ def explain(
     model: nn.Module,
     images: Tensor | Mapping[str, Any],
     targets: Targets = None,
-    method: Method = "agcam",
+    method: NameOrFunction = "agcam",
     *,
     methods: None = None,
     output: str | int | None = None,
@@ -46,7 +46,7 @@ def explain(
     images: Tensor | Mapping[str, Any],
     targets: Targets = None,
     *,
-    methods: Sequence[Method],
+    methods: Sequence[NameOrFunction],
     output: str | int | None = None,
     score: Score | None = None,
     vit: str | None = None,
@@ -55,9 +55,9 @@ def explain(
     model: nn.Module,
     images: Tensor | Mapping[str, Any],
     targets: Targets = None,
-    method: Method | None = None,
+    method: NameOrFunction | None = None,
     *,
-    methods: Sequence[Method] | None = None,
+    methods: Sequence[NameOrFunction] | None = None,
     output: str | int | None = None,
     score: Score | None = None,
     vit: str | None = None,
@@ -106,7 +106,9 @@ def explain(
     return found[0] if methods is None else {spec.name: each for spec, each in zip(chosen, found, strict=True)}
 
 
-def _several(methods: Sequence[Method], method: Method | None, options: dict[str, Any]) -> list[MethodSpec]:
+def _several(
+    methods: Sequence[NameOrFunction], method: NameOrFunction | None, options: dict[str, Any]
+) -> list[MethodSpec]:
     if isinstance(methods, str) or not methods:
         raise InputError(f"methods must be a list of methods, such as ['agcam', 'rollout'], found {methods!r}")
     if method is not None or options:

@@ -8,9 +8,10 @@ and the forward is run whole.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,13 +21,14 @@ from agcam.errors import AgcamError, ModelError
 from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.last_block import can_skip, rows_skipped
 from agcam.explainers.outputs import OutputReader
-from agcam.explainers.own_thread import method_of
+from agcam.explainers.own_thread import own_attribute
 from agcam.explainers.recorder import Tape, record
 from agcam.explainers.recording import Recording
 from agcam.explainers.self_check import check_output, same_output
 from agcam.explainers.vit_parts import ViTParts, traceable, unwrap
 from agcam.module_tree import all_modules
 
+_T = TypeVar("_T")
 _compared: WeakKeyDictionary[nn.Module, dict[Hashable, bool]] = WeakKeyDictionary()
 
 
@@ -42,17 +44,11 @@ def record_lean(
         ModelError: if the model cannot be explained, with the reason.
     """
     parts, bare = inspect_vit(model, vit), unwrap(model)
+    whole = partial(record, model, images, reader, vit, parts)
     if not can_skip(bare, parts):
-        return record(model, images, reader, vit, parts)
-    known, kind = _compared.setdefault(bare, {}), _kind(bare, parts, images)
-    if known.get(kind, True):
-        recording = _lean(model, images, reader, vit, parts)
-        if recording is not None:
-            if kind in known or _reproduces(recording):
-                known[kind] = True
-                return recording
-            known[kind] = False
-    return record(model, images, reader, vit, parts)
+        return whole()
+    lean = partial(_lean, model, images, reader, vit, parts)
+    return _lean_or_whole(bare, _kind(bare, parts, images), lean, whole, _reproduces)
 
 
 class LeanModel(nn.Module):
@@ -74,19 +70,25 @@ class LeanModel(nn.Module):
             parts = inspect_vit(self.model)
         except AgcamError:  # no ViT, or several
             return self.model(images)
-        bare = unwrap(self.model)
+        bare, whole = unwrap(self.model), partial(self.model, images)
         if not can_skip(bare, parts):
-            return self.model(images)
-        known, kind = _compared.setdefault(bare, {}), ("logits", _kind(bare, parts, images))
-        if known.get(kind, True):
-            logits = _lean_logits(self.model, parts, images)
-            if logits is not None:
-                if kind in known:
-                    return logits
-                whole = self.model(images)
-                known[kind] = isinstance(whole, Tensor) and same_output(whole, logits)
-                return logits if known[kind] else whole
-        return self.model(images)
+            return whole()
+        lean = partial(_lean_logits, self.model, parts, images)
+        kind = ("logits", _kind(bare, parts, images))
+        return _lean_or_whole(bare, kind, lean, whole, lambda logits: same_output(whole(), logits))
+
+
+def _lean_or_whole(
+    model: nn.Module, kind: Hashable, lean: Callable[[], _T | None], whole: Callable[[], _T], same: Callable[[_T], bool]
+) -> _T:
+    """Return what `lean` makes, unless that is None or was not the `same` the first time; else what `whole` makes."""
+    known = _compared.setdefault(model, {})
+    if known.get(kind, True) and (found := lean()) is not None:
+        if kind not in known:
+            known[kind] = same(found)
+        if known[kind]:
+            return found
+    return whole()
 
 
 def _lean_logits(model: nn.Module, parts: ViTParts, images: Tensor) -> Tensor | None:
@@ -128,11 +130,7 @@ def _kind(model: nn.Module, parts: ViTParts, images: Tensor) -> Hashable:
     """Return what a comparison holds for: the code of the model's modules, precision and device."""
     device = images.device.type
     # an id, as a bound method would keep the model alive
-    code = tuple((type(m), type(m).forward, id(_own_forward(m))) for m in all_modules(model))
+    code = tuple((type(m), type(m).forward, id(own_attribute(m, "forward"))) for m in all_modules(model))
     autocasting = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     autocast = torch.get_autocast_dtype(device) if autocasting else None
     return id(parts.backbone), images.dtype, images.device, autocast, code
-
-
-def _own_forward(module: nn.Module) -> object:
-    return method_of(module, "forward") if "forward" in vars(module) else None

@@ -60,6 +60,12 @@ def method_of(module: nn.Module, method: str) -> Callable[..., Any]:
     return found.by_thread.get(get_ident(), found.original) if isinstance(found, _Answers) else found
 
 
+def own_attribute(module: nn.Module, method: str) -> object:
+    """Return what somebody has put in place of a method on `module` itself; None, whoever answers it, if nobody has."""
+    found = vars(module).get(method)
+    return (found.original if found.own else None) if isinstance(found, _Answers) else found
+
+
 @contextmanager
 def answered(module: nn.Module, method: str, answer: Callable[..., Any]) -> Iterator[None]:
     """Have `answer` called in place of a method of `module`, such as "forward", in this thread."""

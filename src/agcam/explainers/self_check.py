@@ -45,9 +45,9 @@ def check_output(recording: Recording, read: list[Tensor], logits: Tensor) -> No
             )
 
 
-def same_output(one: Tensor, other: Tensor) -> bool:
-    """Return whether two outputs of one shape and precision are the same, as far as the precision can tell."""
-    if one.shape != other.shape or one.dtype != other.dtype:
+def same_output(one: object, other: Tensor) -> bool:
+    """Return whether an output is a tensor and the same as another, as far as the precision can tell."""
+    if not isinstance(one, Tensor) or one.shape != other.shape or one.dtype != other.dtype:
         return False
     return bool((one - other).abs().max() <= _tolerance(one.dtype) * one.abs().max() + 1e-6)
 

@@ -53,6 +53,6 @@ def _of_size(name: str) -> str:
             "; it is no Vision Transformer: choose one, such as vit_small_patch16_224, or, to train this one without "
             "explanations, give --explain false and leave out model.image_size"
         )
-    except Exception:  # whatever its constructor raises on this device
-        return "; it may have a fixed size: leave out model.image_size"
+    except Exception:  # whatever its constructor raises on this device, where only its size is in question
+        pass
     return "; it may have a fixed size: leave out model.image_size"
