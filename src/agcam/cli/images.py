@@ -133,7 +133,8 @@ def explain_images(
     def collect() -> None:
         for path, written in waiting:
             outcome.predictions.append({"image": without_home(name_of_file(path))} | written.result())
-            done(path)
+        for path, _ in waiting:
+            done(path)  # when nothing of the batch is being written any more
         waiting.clear()
 
     # drawing and encoding take as long as a small model: they run beside the next batch
