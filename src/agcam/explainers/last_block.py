@@ -24,11 +24,11 @@ from agcam.module_tree import all_modules
 
 
 class _AttentionReachedError(Exception):
-    """Ends a block's forward at its attention call."""
+    """Ends a block's forward at its attention call, and tells the call's arguments."""
 
-    def __init__(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super().__init__()
-        self.query, self.key, self.value, self.args, self.kwargs = query, key, value, args, kwargs
+        self.call = (args, kwargs)
 
 
 class _UntilAttention(TorchFunctionMode):
@@ -37,7 +37,7 @@ class _UntilAttention(TorchFunctionMode):
     ) -> Any:
         """Run `func`, unless it is the attention call."""
         if func is F.scaled_dot_product_attention:
-            raise _AttentionReachedError(*args, **(kwargs or {}))
+            raise _AttentionReachedError(args, kwargs or {})
         return func(*args, **(kwargs or {}))
 
 
@@ -82,24 +82,24 @@ def _read_rows(
         with _UntilAttention():
             output: Tensor = whole()
     except _AttentionReachedError as found:
-        call = found
+        # not the error itself: its traceback holds this frame, and with it all tensors of the block
+        args, kwargs = found.call
     else:
         return output  # it attends by no call that could be seen
     rows = parts.rows
-    with Answers([_attend(call, rows)], parts):
+    with Answers([_attend(rows, *args, **kwargs)], parts):
         narrow = forward(tokens[:, rows])
     # whoever reads another row finds NaN, which shows in the logits
     return torch.cat([narrow, torch.full_like(narrow[:, :1], torch.nan)], 1)
 
 
-def _attend(call: _AttentionReachedError, rows: slice) -> Tensor:
-    """Answer the attention call for the rows alone."""
-    names = ("attn_mask", "dropout_p", "is_causal")
-    options = dict(zip(names, call.args, strict=False)) | call.kwargs
-    mask = options.pop("attn_mask", None)
-    if mask is not None and mask.shape[-2] > 1:
-        mask = mask[..., rows, :]
-    return F.scaled_dot_product_attention(call.query[:, :, rows], call.key, call.value, mask, **options)
+def _attend(
+    rows: slice, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
+    """Answer an attention call for the rows alone."""
+    if attn_mask is not None and attn_mask.shape[-2] > 1:
+        attn_mask = attn_mask[..., rows, :]
+    return F.scaled_dot_product_attention(query[:, :, rows], key, value, attn_mask, *args, **kwargs)
 
 
 def _hooked(model: nn.Module) -> bool:

@@ -30,12 +30,11 @@ from agcam.explainers.watching import Run, Watch
 
 
 class _Listener(TorchFunctionMode):
-    """Reports each attention call and its answer, while it listens."""
+    """Reports each attention call and its answer."""
 
     def __init__(self, report: Callable[..., None]) -> None:
         super().__init__()
         self.report = report
-        self.listening = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -43,7 +42,7 @@ class _Listener(TorchFunctionMode):
         """Run `func`; if it is an attention call, report it."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if self.listening and func is F.scaled_dot_product_attention:
+        if func is F.scaled_dot_product_attention:
             self.report(out, *args, **kwargs)
         return out
 
@@ -87,7 +86,7 @@ class Tape:
         self._lean, self._graph = lean, graph
         self._recording: Recording | None = None
         self._running: Recording | None = None
-        self._listener = _Listener(self._keep)
+        self._listening = False
         self._stack = ExitStack()
         self._shelves: dict[str, Tensor] = {}
 
@@ -111,7 +110,9 @@ class Tape:
         with ExitStack() as stack:
             stack.enter_context(traceable(self.parts))
             stack.enter_context(watch.watching())
-            stack.enter_context(self._listener)
+            # not kept: a tape that holds what holds its own method lives on, with the recording, until garbage is
+            # collected, and collection counts objects, not the memory of tensors
+            stack.enter_context(_Listener(self._keep))
             if self._lean:
                 stack.enter_context(rows_skipped(self.parts, self._fits_last_block))
             self._stack = stack.pop_all()
@@ -130,7 +131,7 @@ class Tape:
         if self._graph:
             self._running.random_state = RandomState.of(tokens.device)
         self._running.reader, self._running.vit = self._reader, self._vit
-        self._listener.listening = True
+        self._listening = True
 
     def _fits_last_block(self) -> bool:
         """Return whether the ViT's own head follows, after one attention call in each block."""
@@ -138,7 +139,7 @@ class Tape:
         return running is not None and running.parts is parts and len(running.calls) == len(parts.blocks) - 1
 
     def _leave_vit(self) -> None:
-        self._listener.listening = False
+        self._listening = False
         self._shelves = {}
 
     def _finish(self, run: Run, returned: Any) -> None:
@@ -148,7 +149,7 @@ class Tape:
             self._recording = recording
 
     def _keep(self, *args: Any, **kwargs: Any) -> None:
-        if self._running is not None:
+        if self._listening and self._running is not None:
             parts, number = self._running.parts, len(self._running.calls)
             count = max(1, len(parts.attentions))
             if number == 0:
