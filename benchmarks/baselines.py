@@ -1,4 +1,4 @@
-"""Baselines that compute the same heatmap by plain autograd over kept attention matrices."""
+"""What agcam is measured against: plain forwards, and the same heatmap by plain autograd over attention matrices."""
 
 from __future__ import annotations
 
@@ -56,3 +56,11 @@ def one_image_at_a_time(model: nn.Module, images: Tensor) -> Tensor:
 
 def _map(scores: Tensor, gradient: Tensor) -> Tensor:
     return (scores[:, :, 0, 1:].sigmoid() * gradient[:, :, 0, 1:].relu()).sum(1)
+
+
+def plain_forwards(model: nn.Module, images: Tensor, count: int, batch_size: int = 16) -> None:
+    """Run the model `count` times on each image (B, 3, H, W), in batches that are full wherever they can be."""
+    rows = torch.arange(len(images), device=images.device).repeat(count)
+    with torch.inference_mode():
+        for part in rows.split(batch_size):
+            model(images[part])

@@ -1,23 +1,23 @@
-"""Measure what comparing eight methods costs, beside the forward passes that their definitions need.
+"""Measure what comparing eight methods costs, beside the forward passes that the definitions need.
 
-python benchmarks/methods.py [--cub DIR] [--model vit_small_patch16_224] [--count 96] [--rounds 3] [--output DIR]
+python benchmarks/methods.py [--cub DIR] [--model vit_small_patch16_224] [--count 8] [--rounds 1] [--output DIR]
 
 Every round does what `agcam benchmark` does with all default metrics: it loads the images, explains them by each
 method, scores the heatmaps and writes the rows. Beside it stand plain forwards of images that are in memory: one for
-the predictions, one for each method that reads a forward, three for each whose definition asks for a backward pass.
+the predictions, one for each method that reads a forward, three for each whose definition asks for a backward pass, and
+those of the perturbation metrics for each method. These are many: a round of 8 images takes some 5,300 forwards.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from baselines import plain_forwards
 from timing import interleave, machine
-from torch import Tensor, nn
 
 from agcam.benchmark.measure import BenchmarkConfig
 from agcam.benchmark.methods import parse_methods
@@ -39,6 +39,7 @@ FORWARDS = {
     "legrad": 3,
     "random": 0,
 }
+PERTURBED = {"abpc": 22, "insertion_deletion": 42, "positive_negative": 18}
 
 
 def main() -> None:
@@ -46,8 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cub", type=Path, help="a CUB-200-2011 tree; generated shapes without it")
     parser.add_argument("--model", default="vit_small_patch16_224")
-    parser.add_argument("--count", type=int, default=96)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -55,13 +56,12 @@ def main() -> None:
     config = BenchmarkConfig(
         tuple(parse_methods(list(FORWARDS))), tuple(parse_metrics(default_metrics())), False, BATCH
     )
-    forwards = PREDICTIONS + sum(FORWARDS.values())
+    forwards = PREDICTIONS + sum(FORWARDS.values()) + len(FORWARDS) * sum(PERTURBED.values())
     side = job.subject.input_config.size
     images = torch.randn(options.count, 3, side, side)
     variants = {
-        "forwards": partial(_forwards, job.subject.model, images, forwards),
+        "forwards": partial(plain_forwards, job.subject.model, images, forwards, BATCH),
         "benchmark": partial(_benchmark, job, config),
-        "benchmark of agcam alone": partial(_benchmark, job, replace(config, methods=config.methods[:1])),
     }
     timings = interleave(variants, options.rounds, "cpu")
     data = "birds" if options.cub else "shapes"
@@ -91,13 +91,6 @@ def _job(options: argparse.Namespace) -> Job:
 def _benchmark(job: Job, config: BenchmarkConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run(job, lambda: job, config, Path(folder), ["cpu"], lambda count: None)
-
-
-def _forwards(model: nn.Module, images: Tensor, count: int) -> None:
-    with torch.inference_mode():
-        for _ in range(count):
-            for batch in images.split(BATCH):
-                model(batch)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import timm
 import torch
+from baselines import plain_forwards
 from timing import interleave, machine
-from torch import Tensor, nn
 
 from agcam.explainers.lean_forward import LeanModel
 from agcam.metrics.faithfulness.abpc import abpc_curves
@@ -40,7 +40,7 @@ def main() -> None:
     lines = ["| metric | ms per image | × its forwards |", "|---|--:|--:|"]
     for name, (curves, forwards) in _CURVES.items():
         scored = partial(curves, LeanModel(model), images, heatmaps, targets, batch_size=16)
-        variants = {"forwards": partial(_forwards, model, images, forwards), name: scored}
+        variants = {"forwards": partial(plain_forwards, model, images, forwards), name: scored}
         timing = interleave(variants, options.rounds, options.device)[name]
         lines.append(f"| {name} | {1000 * timing.median / options.images:.0f} | {timing.ratio:.3f} |")
     where = machine(options.device) | {k: str(getattr(options, k)) for k in ("model", "images", "rounds")}
@@ -49,12 +49,6 @@ def main() -> None:
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / f"perturbation_{options.model}.md").write_text(table)
-
-
-def _forwards(model: nn.Module, images: Tensor, count: int) -> list[Tensor]:
-    queue = images.repeat(count, 1, 1, 1)
-    with torch.inference_mode():
-        return [model(batch) for batch in queue.split(16)]
 
 
 if __name__ == "__main__":
