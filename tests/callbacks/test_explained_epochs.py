@@ -106,7 +106,7 @@ def test_the_hardest_images_of_the_first_epoch_are_shown_in_every_epoch(run: tup
     first = slowly.hardness[0]
     expected = sorted(sorted(first, key=lambda index: first[index])[:5])
     for epoch in range(EPOCHS):
-        shown, _ = read_panel(folder / "explanations" / f"val_epoch_{epoch:03d}")
+        shown, _ = read_panel(folder / "explanations" / f"val_epoch_{epoch + 1:03d}")
         assert [entry.index for entry in shown] == expected
         assert all(entry.probability == pytest.approx(slowly.hardness[epoch][entry.index]) for entry in shown)
 
@@ -116,7 +116,7 @@ def test_a_run_that_goes_on_shows_the_same_images(run: tuple[Path, Slowly]) -> N
     state = torch.load(path, weights_only=True)["callbacks"]["ExplanationCallback"]
     callback = ExplanationCallback(gallery=5, gallery_by="hardest")
     callback.load_state_dict(state)
-    shown, _ = read_panel(run[0] / "explanations" / "val_epoch_000")
+    shown, _ = read_panel(run[0] / "explanations" / "val_epoch_001")
     assert callback.selection.chosen["val"] == [entry.index for entry in shown]
     callback.selection.begin("val", None, 37)
     assert callback.selection.wants("val", range(37), [0.0] * 37).count(True) == 5
@@ -149,7 +149,7 @@ def test_two_processes_find_what_one_finds(cub_root: Path, tmp_path: Path) -> No
         assert column(two, name) == pytest.approx(column(one, name), abs=1e-6), name
     assert column(one, "val/loc/drift")[0] > 0.01
     assert column(one, "val/loc_center/drift") == pytest.approx([0], abs=1e-9)  # it never moves
-    panels = [read_panel(tmp_path / n / "version_0/explanations/val_epoch_001")[0] for n in ("one", "two")]
+    panels = [read_panel(tmp_path / n / "version_0/explanations/val_epoch_002")[0] for n in ("one", "two")]
     assert [entry.index for entry in panels[0]] == [entry.index for entry in panels[1]]
     assert len(panels[0]) == 3
 

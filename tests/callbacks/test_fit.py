@@ -98,21 +98,22 @@ def test_the_checkpoint_alone_restores_the_classifier(run: Run) -> None:
 
 def test_the_same_pictures_are_on_disk_after_each_epoch(run: Run) -> None:
     folder = run.folder / "explanations"
-    first, second = folder / "val_epoch_000", folder / "val_epoch_001"
+    first, second = folder / "val_epoch_001", folder / "val_epoch_002"
     assert sorted(p.name for p in folder.iterdir()) == ["images", first.name, second.name]
     names = [sorted(p.name for p in epoch.glob("0*.png")) for epoch in (first, second)]
     assert names[0] == names[1]
     assert len(names[0]) == 4
     with Image.open(first / names[0][0]) as picture:
-        assert picture.size == (224 * 2 + 2, 224)
+        assert picture.size[0] in (224 * 2 + 2, 224 * 3 + 4)  # of a mistaken image two heatmaps
+        assert picture.size[1] > 224  # with words and colors beneath
     with Image.open(second / "gallery.png") as sheet:
-        assert sheet.size == (4 * (224 * 2 + 2 + 8) + 8, 224 + 16)
+        assert sheet.size[0] >= 2 * (224 * 2 + 2 + 8) + 8
     assert not list(folder.rglob("*.part"))
 
 
 def test_the_panel_of_each_epoch_holds_the_heatmaps_and_figures_of_every_method(run: Run) -> None:
-    panels = [read_panel(run.folder / "explanations" / f"val_epoch_00{epoch}") for epoch in (0, 1)]
-    assert [(info["stage"], info["epoch"], info["step"]) for _, info in panels] == [("val", 0, 8), ("val", 1, 16)]
+    panels = [read_panel(run.folder / "explanations" / f"val_epoch_00{epoch}") for epoch in (1, 2)]
+    assert [(info["stage"], info["epoch"], info["step"]) for _, info in panels] == [("val", 1, 8), ("val", 2, 16)]
     (before, _), (after, _) = panels
     assert [shown.index for shown in before] == [shown.index for shown in after] == [0, 9, 18, 27]
     for shown in after:
@@ -146,7 +147,7 @@ def test_wandb_holds_images_with_captions_and_boxes(run: Run) -> None:
     assert [panel["val/explanations.count"] for panel in panels] == [4, 4]
     for panel in panels:
         for caption in panel["val/explanations.captions"]:
-            for part in ("true: ", "predicted: ", "%", "IoU 0."):
+            for part in ("label: ", "prediction: ", "%", "IoU 0."):
                 assert part in caption
         assert len(panel["val/explanations.all_boxes"]) == 4
     assert [panel["trainer/global_step"] for panel in panels] == [8, 16]
@@ -154,7 +155,7 @@ def test_wandb_holds_images_with_captions_and_boxes(run: Run) -> None:
     images = sorted(folder.glob("explanations_*.jpg"))
     assert len(images) == 8
     with Image.open(images[0]) as picture:
-        assert picture.size == (224, 224)
+        assert picture.size in ((224, 224), (450, 224))  # of a mistaken image two heatmaps
 
 
 def test_wandb_holds_the_full_configuration(run: Run) -> None:
@@ -186,7 +187,7 @@ def test_a_run_ends_with_its_report(run: Run) -> None:
     found = page_data(report)
     assert [len(image["frames"]) for image in found["images"]] == [2] * 4
     assert "val/accuracy" in (run.folder / "metrics.csv").read_text()
-    assert "Accuracy, validation" in report.read_text("utf-8")  # the last rows were on disk by then
+    assert "Top-1 accuracy (right class), validation" in report.read_text("utf-8")  # the last rows were on disk by then
 
 
 def test_a_report_that_cannot_be_written_is_a_line_and_no_failure(

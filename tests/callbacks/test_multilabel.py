@@ -35,7 +35,7 @@ def test_every_present_class_is_explained_and_scored(
     for name in ("val/mAP", "val/loc/iou", "val/loc/pointing_game"):
         assert np.isfinite(column(rows, name)).all()
         assert len(column(rows, name)) == 2
-    pictures = sorted((tmp_path / "version_0" / "explanations" / "val_epoch_001").glob("0*.png"))
+    pictures = sorted((tmp_path / "version_0" / "explanations" / "val_epoch_002").glob("0*.png"))
     assert len(pictures) == sum(len(source[i].labels) for i in (0, 3, 6))
 
 

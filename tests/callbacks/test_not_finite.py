@@ -63,7 +63,7 @@ def test_a_step_of_nan_stops_the_run_before_it_is_taken(
     assert main(command(tmp_path)) == 2
     (line,) = re.findall(r"^error: .*", capsys.readouterr().err, re.MULTILINE)
     last = tmp_path / "version_0/checkpoints/last.ckpt"
-    assert re.match(rf"error: epoch 1, batch 2 \(step 7\): {said}", line)
+    assert re.match(rf"error: epoch 2, batch 2 \(step 7\): {said}", line)
     assert "The step was not taken and no checkpoint holds it" in line
     assert line.endswith(f"--on_nan skip. To resume: the same command with --ckpt_path last ({last})")
     found = checkpoint(tmp_path / "version_0")
@@ -124,7 +124,7 @@ def test_an_epoch_without_any_finite_step_ends_the_run(
     monkeypatch.setenv(FAULT, "nan_pixels:5:0:5")
     assert main(command(tmp_path, "--on_nan=skip")) == 2
     (line,) = re.findall(r"^error: .*", capsys.readouterr().err, re.MULTILINE)
-    assert f"epoch 1: none of its {STEPS} steps was finite" in line
+    assert f"epoch 2: none of its {STEPS} steps was finite" in line
 
 
 def test_all_processes_stop_where_one_has_nan(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_all_processes_stop_where_one_has_nan(tmp_path: Path) -> None:
     assert [process.wait() for process in both] == [2, 2]
     (line,) = re.findall(r"^error: .*", "".join(process.printed for process in both), re.MULTILINE)
     assert re.match(
-        r"error: process [01] of 2: epoch 1, batch 2 \(step 7\): the loss is not finite for train_\d{6}\. The", line
+        r"error: process [01] of 2: epoch 2, batch 2 \(step 7\): the loss is not finite for train_\d{6}\. The", line
     )
     assert_whole(checkpoint(tmp_path / "version_0")["state_dict"])
 
@@ -142,7 +142,7 @@ def test_all_processes_skip_what_one_has_to_skip(tmp_path: Path) -> None:
         command(tmp_path, "--data.batch_size=2", "--on_nan=skip"), tmp_path, 2, {FAULT: "nan_pixels:7:1"}
     )
     assert [process.wait() for process in both] == [0, 0], both[0].printed
-    assert "skipped: epoch 1, batch 2 (step 7): the loss is not finite for train_" in both[0].printed
+    assert "skipped: epoch 2, batch 2 (step 7): the loss is not finite for train_" in both[0].printed
     assert column(csv_rows(tmp_path / "version_0/metrics.csv"), "train/skipped_steps") == [0.0, 1.0]
     assert_whole(checkpoint(tmp_path / "version_0")["state_dict"])
 

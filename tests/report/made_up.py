@@ -101,8 +101,8 @@ def run(folder: Path, epochs: list[list[ExplainedImage]], methods: tuple[str, ..
     """A run's folder with a panel for each epoch, metrics and settings."""
     folder.mkdir(parents=True, exist_ok=True)
     for epoch, images in enumerate(epochs):
-        info = {"stage": "val", "epoch": epoch, "step": 10 * (epoch + 1)}
-        write_panel(folder / "explanations" / f"val_epoch_{epoch:03d}", images, info)
+        info = {"stage": "val", "epoch": epoch + 1, "counted_from": 1, "step": 10 * (epoch + 1)}
+        write_panel(folder / "explanations" / f"val_epoch_{epoch + 1:03d}", images, info)
     lines = ["epoch,step,train/loss,val/accuracy,val/loc/iou,val/loc/count,val/loc_random/iou,val/loc_random/count"]
     for epoch in range(len(epochs)):
         lines += [

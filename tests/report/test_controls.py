@@ -105,7 +105,7 @@ def test_each_of_several_classes_is_right_or_wrong(classes_page: Path, visit: Vi
 
 def test_epochs_are_gone_through(run_page: Path, visit: Visit) -> None:
     page = visit(run_page)
-    assert page.text('[data-show="frame"]') == "epoch 3"
+    assert page.text('[data-show="frame"]') == "epoch 4"
     assert page.text("#count") == "4 of 4 images"
     mark = "return document.querySelector('.now').getAttribute('x1')"
     last = page.js(mark)
@@ -114,7 +114,7 @@ def test_epochs_are_gone_through(run_page: Path, visit: Visit) -> None:
     page.one("#direction").click()
     assert page.changes(lambda: page.choose("#frame", 1), ".card:nth-child(3) canvas")
     assert page.js(mark) != last
-    assert page.text("#count") == "3 of 3 images (1 not explained in epoch 1)"
+    assert page.text("#count") == "3 of 3 images (1 not explained in epoch 2)"
     page.choose("#outcome", "reason")
     assert page.names() == ["00002"]
     page.choose("#frame", 0)
@@ -125,9 +125,9 @@ def test_epochs_play(run_page: Path, visit: Visit) -> None:
     page = visit(run_page)
     page.one("#play-epochs").click()
     seen = [page.text('[data-show="frame"]')]
-    assert seen == ["epoch 0"]
+    assert seen == ["epoch 1"]
     assert page.one("#play-epochs").accessible_name == "Stop"
-    page.until(lambda: page.text('[data-show="frame"]') == "epoch 3")
+    page.until(lambda: page.text('[data-show="frame"]') == "epoch 4")
     page.until(lambda: page.one("#play-epochs").accessible_name == "Play the epochs")
 
 
@@ -170,7 +170,7 @@ def test_a_closer_look_goes_through_epochs_and_classes(run_page: Path, classes_p
     page = visit(run_page)
     page.all(".card .open")[2].click()
     assert page.changes(page.all(".strip")[1].find_elements("css selector", ".thumb")[0].click, "#hot")
-    assert page.text('[data-show="frame"]') == "epoch 0"
+    assert page.text('[data-show="frame"]') == "epoch 1"
     page = visit(classes_page)
     page.one(".card .open").click()
     assert page.changes(page.all("dialog .chips button")[1].click, "#hot")
@@ -231,7 +231,7 @@ def test_charts_are_read_and_their_lines_hidden(benchmark_page: Path, visit: Vis
     page.js("document.querySelector('#charts summary').click()")
     page.until(lambda: len(page.all("#charts details tr")) == 12)
     page.choose("#method", 1)
-    assert page.js("return document.querySelector('#charts path.thick').getAttribute('stroke')") == "#D55E00"
+    assert page.js("return document.querySelector('#charts path.thick').getAttribute('stroke')") == "#CF5D03"
 
 
 def test_every_question_mark_answers(benchmark_page: Path, visit: Visit) -> None:

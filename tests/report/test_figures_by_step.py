@@ -33,8 +33,8 @@ def test_rows_without_an_epoch_are_left_out_and_named(tmp_path: Path) -> None:
         "2,3,,,,9.0\n",
     )
     loss, late = line(report, "training"), line(report, "late")
-    assert (loss.x, loss.y) == ([0.0, 1.0], [2.0, 4.0])
-    assert (late.x, late.y) == ([1.0, 2.0], [7.0, 9.0])
+    assert (loss.x, loss.y) == ([1.0, 2.0], [2.0, 4.0])
+    assert (late.x, late.y) == ([2.0, 3.0], [7.0, 9.0])
     (metrics,) = report.links
     by_step = "; and what is logged by step and has no curve here: DeviceStatsMonitor.on_train_batch_start, lr-AdamW"
     assert metrics.what == f"every metric of every epoch{by_step}"
@@ -44,7 +44,7 @@ def test_rows_without_an_epoch_are_left_out_and_named(tmp_path: Path) -> None:
 def test_a_figure_that_is_logged_both_ways_has_its_epochs(tmp_path: Path) -> None:
     report = report_of(tmp_path, "epoch,step,mine\n,0,5.0\n0,1,1.0\n1,2,2.0\n,3,9.0\n")
     mine = line(report, "mine")
-    assert (mine.x, mine.y) == ([0.0, 1.0], [1.0, 2.0])
+    assert (mine.x, mine.y) == ([1.0, 2.0], [1.0, 2.0])
     assert [link.what for link in report.links] == ["every metric of every epoch"]
 
 

@@ -129,7 +129,7 @@ def test_a_run_says_what_it_started_from_and_on_which_data(
     )
     (folder / "config.yaml").write_text(config)
     facts = {fact.label: fact.value for fact in open_report(folder).facts}
-    assert (facts["Model"], facts["Data"]) == (f"vit, {said[0]}", said[1])
+    assert (facts["Model"], facts["Weights"], facts["Data"]) == ("vit", *said)
 
 
 def test_a_run_is_a_timeline(tmp_path: Path) -> None:
@@ -137,13 +137,13 @@ def test_a_run_is_a_timeline(tmp_path: Path) -> None:
     folder = made_up.run(tmp_path / "runs" / "birds" / "version_0", epochs)
     made_up.run(tmp_path / "runs" / "birds" / "version_1", epochs[:1])
     write_panel(folder / "explanations" / "test_epoch_002", epochs[0], {})
-    (folder / "explanations" / "val_epoch_003").mkdir()  # still being written
+    (folder / "explanations" / "val_epoch_004").mkdir()  # still being written
     report = open_report(folder)
-    assert [(frame.label, frame.epoch) for frame in report.frames] == [(f"epoch {e}", e) for e in range(3)]
+    assert [(frame.label, frame.epoch) for frame in report.frames] == [(f"epoch {e}", e) for e in range(1, 4)]
     assert report.title == "Where the model looks: birds, version 0"
     facts = {fact.label: fact.value.replace("\N{NO-BREAK SPACE}", " ") for fact in report.facts}
     assert facts["Epochs"] == "3"
-    assert facts["Accuracy, validation"] == "70.0 %"
+    assert facts["Top-1 accuracy (right class), validation"] == "70.0 %"
     assert report.table is not None
     assert [label for label, _ in report.table.methods] == ["agcam", "random (control)"]
     assert [cell.text for cell in report.table.parts[0].lines[0].cells] == ["0.300", "0.100"]
@@ -162,8 +162,8 @@ def test_long_runs_are_thinned_and_say_so(tmp_path: Path) -> None:
     folder = made_up.run(tmp_path, [[made_up.shown(0, methods=("agcam",), side=16)] for _ in range(FRAMES + 5)])
     report = open_report(folder)
     assert len(report.frames) == FRAMES
-    assert report.frames[0].epoch == 0
-    assert report.frames[-1].epoch == FRAMES + 4
+    assert report.frames[0].epoch == 1
+    assert report.frames[-1].epoch == FRAMES + 5
     assert f"{FRAMES} of {FRAMES + 5} epochs" in report.notes[0]
 
 
@@ -181,7 +181,7 @@ def test_a_run_of_which_little_is_left_is_shown_as_it_is(tmp_path: Path) -> None
         ("metrics.csv", "step,train/loss\n1,2\n"),
         ("metrics.csv", "epoch,train/loss\n1,much\n"),
         ("config.yaml", "a: [1"),
-        ("explanations/val_epoch_000/panel.json", "{}"),
+        ("explanations/val_epoch_001/panel.json", "{}"),
     ],
 )
 def test_a_broken_file_of_a_run_is_named(tmp_path: Path, file: str, content: str) -> None:

@@ -91,7 +91,7 @@ explanation:
     (found,) = client.search_runs([experiment.experiment_id])
     metrics = {name: [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, name)] for name in NAMES}
     files = Path(client.download_artifacts(found.info.run_id, ".", str(tmp_path_factory.mktemp("downloaded"))))
-    shown, _ = read_panel(save_dir / "version_0" / "explanations" / "val_epoch_001")
+    shown, _ = read_panel(save_dir / "version_0" / "explanations" / "val_epoch_002")
     return Run(
         folder=save_dir / "version_0",
         save_dir=save_dir,
@@ -147,15 +147,17 @@ def test_all_have_the_same_pictures_at_the_same_steps(run: Run, board: EventAccu
     for tag in tags:
         events = board.Images(tag)
         assert [event.step for event in events] == [8, 16]
-        assert Image.open(io.BytesIO(events[0].encoded_image_string)).size == (224, 224)
+        width, height = Image.open(io.BytesIO(events[1].encoded_image_string)).size
+        assert width in (224, 450)  # of a mistaken image two heatmaps
+        assert height > 224  # with words beneath
         keyed = [f for f in run.mlflow_files if f.startswith(f"images/{tag.replace('/', '~')}+step+")]
-        pictures = sorted(f for f in keyed if f.endswith(".png"))
-        assert sorted(int(f.split("+")[2]) for f in pictures) == [8, 16]
-        assert Image.open(io.BytesIO(run.mlflow_files[pictures[0]])).size == (224, 224)
+        pictures = {int(f.split("+")[2]): f for f in keyed if f.endswith(".png")}
+        assert sorted(pictures) == [8, 16]
+        assert Image.open(io.BytesIO(run.mlflow_files[pictures[16]])).size == (width, height)
     history, _ = wandb_run(run.save_dir)
     panels = [row for row in history if "val/explanations.count" in row]
     assert [(p["trainer/global_step"], p["val/explanations.count"]) for p in panels] == [(8, 4), (16, 4)]
-    on_disk = [sorted(p.stem for p in (run.folder / "explanations").glob(f"val_epoch_00{e}/0*.png")) for e in (0, 1)]
+    on_disk = [sorted(p.stem for p in (run.folder / "explanations").glob(f"val_epoch_00{e}/0*.png")) for e in (1, 2)]
     assert on_disk == [names, names]
 
 
@@ -171,6 +173,7 @@ def test_wandb_lays_boxes_and_pixels_over_its_pictures(run: Run) -> None:
         pixels = np.asarray(Image.open(wandb_file(run, masks["object"]["path"])))
         assert entry.mask is not None
         assert (pixels > 0).sum() == entry.mask.sum() * 49
+        assert pixels.shape == (224, 224 if entry.other is None else 450)
         assert len(np.unique(pixels)) == 2
 
 
@@ -187,8 +190,10 @@ def test_the_final_table_has_a_row_for_each_picture(run: Run, board: EventAccumu
         assert cells["probability"] == pytest.approx(entry.probability)
         assert cells["iou"] == pytest.approx(entry.figures["agcam"]["iou"])
         assert (cells["image"]["boxes"].keys(), cells["image"]["masks"].keys()) == ({"ground_truth"}, {"object"})
-        for picture in ("image", "heatmap"):
-            assert Image.open(files[cells[picture]["path"]]).size == (224, 224)
+        assert cells["predicted_probability"] == pytest.approx(entry.predicted_probability)
+        wide = 224 if entry.other is None else 450
+        for picture, width in (("image", 224), ("heatmap", wide)):
+            assert Image.open(files[cells[picture]["path"]]).size == (width, 224)
     text = board.Tensors(f"{_TABLE}/text_summary")[0].tensor_proto.string_val[0].decode()
     assert text.count("\n") == 1 + len(run.shown)
     assert all(entry.name in text for entry in run.shown)
@@ -266,4 +271,4 @@ def test_a_server_that_is_killed_is_reported_once_and_training_goes_on(
     assert len(column(rows, "train/loss")) == 9
     assert len(column(rows, "val/loc/iou")) == 3
     for epoch in range(3):
-        assert len(read_panel(tmp_path / "version_0" / "explanations" / f"val_epoch_{epoch:03d}")[0]) == 3
+        assert len(read_panel(tmp_path / "version_0" / "explanations" / f"val_epoch_{epoch + 1:03d}")[0]) == 3

@@ -36,7 +36,7 @@ def test_boxes_are_drawn_on_their_edges_of_a_copy() -> None:
     assert not image.any()
 
 
-@pytest.mark.parametrize(("count", "shape"), [(1, (14, 50, 3)), (5, (26, 50, 3))])
+@pytest.mark.parametrize(("count", "shape"), [(1, (14, 14, 3)), (5, (26, 50, 3))])
 def test_contact_sheets_fill_rows(count: int, shape: tuple[int, ...]) -> None:
     assert render.contact_sheet([np.zeros((10, 10, 3), np.uint8)] * count, columns=4, gap=2).shape == shape
 

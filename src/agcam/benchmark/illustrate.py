@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from agcam.benchmark import plots
-from agcam.benchmark.measure import BenchmarkConfig
+from agcam.benchmark.measure import BenchmarkConfig, Explaining
 from agcam.benchmark.per_image import curves_of_pair, values_of_pair
 from agcam.benchmark.results import Results
 from agcam.benchmark.run import Job
 from agcam.benchmark.shard import Shard
 from agcam.benchmark.softmax_vs_sigmoid import peaks
 from agcam.data.batch import Batch, collate
-from agcam.data.ground_truth import Pairs, box_truth, mask_truth
+from agcam.data.ground_truth import Pairs, box_truth, mask_truth, other_classes
 from agcam.data.source import TransformedDataset
 from agcam.data.transforms import Transform, denormalize
-from agcam.io.explained_images import ExplainedImage, write_panel
+from agcam.evaluating import evaluating
+from agcam.io.explained_images import ExplainedImage, OtherClass, false_alarms, write_panel
 
 _GRID = 6
 _PEAKS = 2
@@ -69,22 +72,63 @@ def _draw_grid(shard: Shard, batch: Batch, image: np.ndarray, pixels: list[np.nd
     plots.grid([pixels[place] for place in places], titles, maps, figures / "grid")
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What the model says of shown images: probabilities (n, C), other classes (n,), -1 for none, and their maps."""
+
+    shares: np.ndarray
+    others: list[int]
+    maps: dict[str, dict[int, np.ndarray]]
+    """By method and image."""
+
+
+def _listen(job: Job, config: BenchmarkConfig, batch: Batch, labels: Sequence[str]) -> _Said:
+    """Run the model on the shown images once more: shards have no room for all that it says of them."""
+    model, device = job.subject.model, next(job.subject.model.parameters()).device
+    groups = [
+        range(start, min(start + config.batch_size, len(batch))) for start in range(0, len(batch), config.batch_size)
+    ]
+    with evaluating(model), torch.inference_mode():
+        logits = torch.cat([model(batch.image[list(group)].to(device)).float() for group in groups])
+    others = other_classes(batch.label, logits.argmax(1).cpu())
+    maps: dict[str, dict[int, np.ndarray]] = {label: {} for label in labels}
+    for group in groups:
+        rows = [row for row in group if others[row] >= 0]
+        if not rows:
+            continue
+        explaining = Explaining(model, batch.image[rows].to(device), others[rows, None].to(device))
+        for method in config.methods:
+            if method.label in maps:
+                placed = explaining(method)[1].placed[:, 0].float().cpu().numpy()
+                maps[method.label] |= dict(zip(rows, placed, strict=True))
+    probabilities = logits.sigmoid() if job.subject.multilabel else logits.softmax(1)
+    return _Said(probabilities.cpu().numpy(), others.tolist(), maps)
+
+
 def _explained(
     shard: Shard, job: Job, config: BenchmarkConfig, batch: Batch, image: np.ndarray, pixels: list[np.ndarray]
 ) -> list[ExplainedImage]:
-    names, present = job.subject.class_names, batch.present()
+    names, present = job.subject.class_names, [classes.tolist() for classes in batch.present()]
     targets = torch.from_numpy(shard.pairs["target"][shard.shown])
     places = torch.from_numpy(image)
     pairs = Pairs(places, torch.zeros_like(places), targets)
     boxes, _ = box_truth(batch, pairs)
     masks, _, masked = mask_truth(batch, pairs)
+    said, multilabel = _listen(job, config, batch, list(shard.maps)), job.subject.multilabel
+
+    def other(place: int) -> OtherClass | None:
+        if (mistaken := said.others[place]) < 0:
+            return None
+        maps = {label: known[place] for label, known in said.maps.items()}
+        return OtherClass(names[mistaken], float(said.shares[place, mistaken]), maps)
+
     return [
         ExplainedImage(
             index=int(shard.pairs["index"][row]),
             name=batch.name[place],
             image=pixels[place],
             explained=names[int(targets[number])],
-            truth=tuple(names[c] for c in present[place].tolist()),
+            truth=tuple(names[c] for c in present[place]),
             predicted=names[int(shard.pairs["predicted"][row])],
             probability=float(shard.pairs["probability"][row]),
             boxes=boxes[number].numpy(),
@@ -92,6 +136,10 @@ def _explained(
             heatmaps={label: known[number] for label, known in shard.maps.items()},
             figures={label: values_of_pair(shard, config.metrics, label, row) for label in shard.maps},
             curves={label: curves_of_pair(shard, config.metrics, label, row) for label in shard.maps},
+            other=other(place),
+            shares=tuple(float(said.shares[place, c]) for c in present[place]),
+            also=false_alarms(said.shares[place].tolist(), present[place], names.__getitem__) if multilabel else (),
+            multilabel=multilabel,
         )
         for number, (row, place) in enumerate(zip(shard.shown.tolist(), image.tolist(), strict=True))
     ]

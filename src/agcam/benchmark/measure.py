@@ -66,7 +66,7 @@ def measure(
     inputs = _inputs(model, multilabel, batch, pairs, logits.argmax(1), config)
     _note_images(found, batch, pairs, logits, multilabel)
     found.shown = np.flatnonzero(np.isin(found.pairs["index"], list(shown)))
-    explained = _Explaining(model, batch.image, targets)
+    explained = Explaining(model, batch.image, targets)
     for method in config.methods:
         try:
             seconds, explanation = explained(method)
@@ -91,7 +91,7 @@ def measure(
     return found
 
 
-class _Explaining:
+class Explaining:
     """Explains one batch by one method after the other; those that work from a recording share one forward."""
 
     def __init__(self, model: nn.Module, images: Tensor, targets: Tensor) -> None:

@@ -22,6 +22,7 @@ from agcam.visualization.figures import (
     FONT,
     GRAY,
     LABEL,
+    MORE_COLORS,
     SMALL,
     fit,
     new_figure,
@@ -32,6 +33,7 @@ from agcam.visualization.heatmap_grid import heatmap_grid
 
 _Styled = list[tuple[Row, dict[str, Any]]]
 # four dashes and seven colors have no common divisor: 28 methods can be told apart
+_ALL = (*COLORS, *MORE_COLORS)
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (1, 1)), (0, (6, 1.2, 1, 1.2)))
 _CONTROL_DASHES = ((0, (2.5, 2)), (0, (7, 3)))
 
@@ -147,7 +149,7 @@ def _drawn(results: Results, curves: Sequence[str]) -> _Styled:
     methods = [row for row in results.rows if not row.control]
     controls = [row for row in results.rows if row.control]
     styles = [
-        {"color": COLORS[n % len(COLORS)], "linestyle": _DASHES[n % len(_DASHES)], "linewidth": 1.4}
+        {"color": _ALL[n % len(_ALL)], "linestyle": _DASHES[n % len(_DASHES)], "linewidth": 1.4}
         for n in range(len(methods))
     ] + [
         {"color": GRAY, "linestyle": _CONTROL_DASHES[n % len(_CONTROL_DASHES)], "linewidth": 1.1, "zorder": 1}

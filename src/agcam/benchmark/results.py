@@ -13,6 +13,7 @@ from agcam.errors import DataError, brief
 from agcam.io.atomic import write_whole
 from agcam.io.json import from_json, to_json
 from agcam.io.text import quoted
+from agcam.metrics.classification.by_class import ClassFigures
 from agcam.metrics.spec import MetricSpec
 
 
@@ -97,6 +98,7 @@ class Results:
         top1_accuracy: share of images whose top-1 class is right.
         about: model, data, settings, versions, date.
         schema: version of this layout.
+        classes: figures class by class; None in results of older versions.
     """
 
     rows: list[Row]
@@ -108,6 +110,7 @@ class Results:
     top1_accuracy: Estimate
     about: dict[str, Any]
     schema: int = SCHEMA
+    classes: ClassFigures | None = None
 
 
 def describe_values(metrics: Sequence[MetricSpec]) -> dict[str, ValueInfo]:

@@ -17,10 +17,18 @@ from agcam.benchmark.methods import Method
 from agcam.benchmark.results import Cost, Estimate, Results, Row, describe_curves, describe_values
 from agcam.benchmark.shard import Shard
 from agcam.metrics.bootstrap import OfMean, bootstrap_of_means
+from agcam.metrics.classification.by_class import FOUND, ClassFigures, mean_by_class, single_label_figures
 from agcam.metrics.spec import Curve, MetricSpec, column
 
 
-def summarize(shard: Shard, config: BenchmarkConfig, about: dict[str, Any], seed: int = 0) -> Results:
+def summarize(
+    shard: Shard,
+    config: BenchmarkConfig,
+    about: dict[str, Any],
+    seed: int = 0,
+    class_names: Sequence[str] = (),
+    multilabel: bool = False,
+) -> Results:
     """Compute values, intervals and curves of all rows.
 
     Args:
@@ -28,6 +36,8 @@ def summarize(shard: Shard, config: BenchmarkConfig, about: dict[str, Any], seed
         config: what was measured.
         about: model, data and settings; versions, machine and date are added.
         seed: of the bootstrap.
+        class_names: of the model; without them there are no figures class by class.
+        multilabel: whether an image may show several classes.
     """
     groups = torch.from_numpy(shard.pairs["index"])
     rows = [_row(shard, method, config.metrics, groups, seed) for method in config.methods]
@@ -53,7 +63,24 @@ def summarize(shard: Shard, config: BenchmarkConfig, about: dict[str, Any], seed
         pairs=len(groups),
         top1_accuracy=accuracy,
         about=about | {"seed": seed, **environment()},
+        classes=_by_class(shard, config, class_names, multilabel) if class_names else None,
     )
+
+
+def _by_class(shard: Shard, config: BenchmarkConfig, names: Sequence[str], multilabel: bool) -> ClassFigures:
+    """Compute the figures class by class; the overlap is that of the first method that is no control."""
+    targets, count = shard.pairs["target"], len(names)
+    first = next((m.label for m in config.methods if not m.control and m.label in shard.rows), "")
+    overlap = np.full(len(targets), np.nan)
+    if (rows := shard.rows.get(first, {}).get("localization")) is not None:
+        spec = next(spec for spec in config.metrics if spec.name == "localization")
+        iou = next(value for value in spec.values if value.short == "iou")
+        overlap = iou.of_mean(torch.from_numpy(rows).double()).numpy()
+    by_class = mean_by_class(targets, overlap, count)
+    if not multilabel:
+        return single_label_figures(names, targets, shard.pairs["predicted"], by_class)
+    found = mean_by_class(targets, (shard.pairs["probability"] > 0.5).astype(float), count)
+    return ClassFigures(list(names), np.bincount(targets, minlength=count).tolist(), FOUND, found, by_class)
 
 
 def environment() -> dict[str, Any]:

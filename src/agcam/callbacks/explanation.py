@@ -12,22 +12,25 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from agcam.callbacks.batch_reader import BatchReader
+from agcam.callbacks.class_records import ClassRecords
 from agcam.callbacks.drift_memory import REMEMBERED, DriftMemory
 from agcam.callbacks.gallery import evenly_spaced, explained_images, show
 from agcam.callbacks.image_selection import GalleryBy, ImageSelection
+from agcam.callbacks.other_class import explain_others
 from agcam.callbacks.scoring import FIGURES, WITHOUT_OBJECTS, GroundTruth, Scoring, find_objects, has_objects
 from agcam.callbacks.self_check import check_explainable, explained_module
 from agcam.data.batch import Batch, join_batches, owned
-from agcam.data.ground_truth import labeled_targets, predicted_targets
+from agcam.data.ground_truth import labeled_targets, other_classes, predicted_targets
 from agcam.errors import InputError, ModelError
 from agcam.explainers.explain import explain_recording
+from agcam.explainers.explanation import Explanation
 from agcam.explainers.joined import join_recordings, joinable
 from agcam.explainers.recorder import Tape
 from agcam.explainers.recording import Recording
 from agcam.explainers.registry import find_method
 from agcam.io.explained_images import ExplainedImage
 from agcam.metrics.localization.localization import Localization, Protocol
-from agcam.tracking import DiskWriter, log_panel, log_table, protect, run_dir
+from agcam.tracking import DiskWriter, count_from_one, log_panel, log_table, protect, run_dir
 
 Stage = Literal["val", "test"]
 
@@ -103,6 +106,7 @@ class ExplanationCallback(L.Callback):
         self._remembered: set[int] = set()
         self._last: tuple[list[ExplainedImage], dict[str, Any]] | None = None
         self._writer = DiskWriter()
+        self._classes = ClassRecords()
 
     def state_dict(self) -> dict[str, Any]:
         """Return which images are shown, so that a resumed run shows the same ones."""
@@ -123,6 +127,8 @@ class ExplanationCallback(L.Callback):
             check_explainable(trainer, pl_module, self.scoring)
         for scoring in self.scoring.values():
             scoring.memory = DriftMemory()
+        if trainer.is_global_zero:
+            count_from_one(run_dir(trainer) / "explanations")
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reset the metrics."""
@@ -194,6 +200,7 @@ class ExplanationCallback(L.Callback):
         dataset, length = self._reader.begin(trainer, pl_module, loaders)
         if trainer.sanity_checking:
             return
+        self._classes = ClassRecords()
         for scoring in self.scoring.values():
             scoring.to(pl_module.device).means.reset()
         self._batches = min(self.max_batches, num_batches[0])
@@ -267,17 +274,25 @@ class ExplanationCallback(L.Callback):
         objects = find_objects(batch, pairs, self.ground_truth)
         keys = list(zip(batch.index[pairs.image].tolist(), pairs.object.tolist(), strict=True))
         keep = torch.tensor([index in self._remembered for index, _ in keys], dtype=torch.bool)
-        explanations, figures = {}, {}
+        explanations: dict[str, Explanation] = {}
+        figures: dict[str, list[dict[str, float]]] = {}
+        overlap = torch.empty(0)
         for method, scoring in self.scoring.items():
             explanation = explain_recording(recording, targets, method)
             maps = explanation.heatmaps[pairs.image, pairs.slot]
             found = scoring.figures(maps, objects, correct, explanation.extent)
             scoring.remember(found, keys, keep, maps)
             scoring.means.update(found[counted.cpu()], pairs.image[counted])
+            overlap = overlap if explanations else found[:, FIGURES.index("iou")]
             explanations[method] = explanation
             figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
+        mine = owned(batch.index, trainer.global_rank, trainer.world_size)
+        self._classes.add(batch.label[mine], recording.logits[mine], pairs.object[counted], overlap[counted.cpu()])
         if any(wanted_pairs):
-            self.selection.add(show(self._reader.info, batch, pairs.keep(wanted), explanations, figures))
+            shown = pairs.keep(wanted)
+            classes = other_classes(batch.label, first[:, 0], self.targets == "predicted")
+            others = explain_others(recording, classes, shown.image, self.scoring)
+            self.selection.add(show(self._reader.info, batch, shown, explanations, figures, others))
 
     def _log(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._due(trainer):
@@ -291,12 +306,14 @@ class ExplanationCallback(L.Callback):
             # computed over all processes already: the same number on each
             pl_module.log_dict({f"{prefix}/{name}": value.float() for name, value in figures.items()}, sync_dist=True)
             scoring.memory.end_epoch()
-        explained = self.selection.end(stage)
+        explained, classes = self.selection.end(stage), self._classes.end(self._reader.info)
         if trainer.is_global_zero and explained:
-            info: dict[str, Any] = {"stage": stage, "epoch": trainer.current_epoch, "step": trainer.global_step}
+            # while it fits, Lightning's epoch is the one that is not over yet
+            epoch = trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
+            info: dict[str, Any] = {"stage": stage, "epoch": epoch, "step": trainer.global_step}
             if self._reader.info.mean is not None:  # what a pixel becomes where perturbations remove it
                 info["fill"] = [round(255 * value) for value in self._reader.info.mean]
-            log_panel(trainer.loggers, self._writer, run_dir(trainer) / "explanations", explained, info)
+            log_panel(trainer.loggers, self._writer, run_dir(trainer) / "explanations", explained, info, classes)
             self._last = (explained, info)
 
 

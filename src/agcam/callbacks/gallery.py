@@ -11,11 +11,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from agcam.callbacks.other_class import Others
 from agcam.data.batch import Batch
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.model_info import ModelInfo
-from agcam.io.explained_images import ExplainedImage
+from agcam.io.explained_images import ExplainedImage, OtherClass, false_alarms
 from agcam.visualization.pixels import to_pixels
 
 _T = TypeVar("_T")
@@ -38,6 +39,7 @@ def show(
     pairs: Pairs,
     explanations: Mapping[str, Explanation],
     figures: Mapping[str, list[dict[str, float]]],
+    others: Others,
 ) -> list[ExplainedImage]:
     """Collect what is shown of each pair (P) of a batch: image, names, truth, heatmaps, values.
 
@@ -47,20 +49,27 @@ def show(
         pairs: the pairs to show.
         explanations: of the batch, by method; at least one.
         figures: values by name, for each method and pair.
+        others: of the batch; those of the shown images are explained.
 
     Returns:
         One for each pair, in their order.
     """
     first = next(iter(explanations.values()))
     placed = {method: explanation.placed for method, explanation in explanations.items()}
+    others_placed = {method: explanation.placed for method, explanation in others.explanations.items()}
     probabilities = info.probabilities(first.logits.float()).cpu()
     predicted, present = first.logits.argmax(1).tolist(), batch.present()
+    multilabel = batch.label.dim() == 2
     boxes, _ = box_truth(batch, pairs)
     masks, _, has_mask = mask_truth(batch, pairs)
     pixels = to_pixels(batch.image[pairs.image], info.mean, info.std)
     found = []
     for number, (row, slot) in enumerate(zip(pairs.image.tolist(), pairs.slot.tolist(), strict=True)):
-        explained = int(first.targets[row, slot])
+        explained, shares, other, place = int(first.targets[row, slot]), probabilities[row], None, others.place[row]
+        if place >= 0:
+            mistaken = int(others.classes[row])
+            maps = {method: _array(e[place, 0]) for method, e in others_placed.items()}
+            other = OtherClass(info.class_name(mistaken), float(shares[mistaken]), maps)
         found.append(
             ExplainedImage(
                 index=int(batch.index[row]),
@@ -69,11 +78,15 @@ def show(
                 explained=info.class_name(explained),
                 truth=tuple(info.class_name(c) for c in present[row].tolist()),
                 predicted=info.class_name(predicted[row]),
-                probability=float(probabilities[row, explained]),
+                probability=float(shares[explained]),
                 boxes=_array(boxes[number]),
                 mask=_array(masks[number]) if bool(has_mask[number]) else None,
                 heatmaps={method: _array(e[row, slot]) for method, e in placed.items()},
                 figures={method: figures[method][number] for method in explanations},
+                other=other,
+                shares=tuple(float(shares[c]) for c in present[row].tolist()),
+                also=false_alarms(shares.tolist(), present[row].tolist(), info.class_name) if multilabel else (),
+                multilabel=multilabel,
             )
         )
     return found

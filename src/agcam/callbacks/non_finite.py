@@ -85,7 +85,7 @@ class NonFiniteGuard(L.Callback):
         bad = gather([(f.batch, name) for f in forwards for name in _bad_names(f)])
         batch = min((batch for batch, _ in bad), default=forwards[-1].batch)
         found = _describe([name for _, name in bad])
-        where = f"epoch {trainer.current_epoch}, batch {batch} (step {trainer.global_step})"
+        where = f"epoch {trainer.current_epoch + 1}, batch {batch} (step {trainer.global_step})"
         if self.on_nan == "stop":
             raise TrainingError(
                 f"{where}: {found}. The step was not taken and no checkpoint holds it; try a smaller --model.lr, "
@@ -108,7 +108,7 @@ class NonFiniteGuard(L.Callback):
         steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         if self.skipped - self._skipped_before >= steps:
             raise TrainingError(
-                f"epoch {trainer.current_epoch}: none of its {steps} steps was finite, so training has stopped"
+                f"epoch {trainer.current_epoch + 1}: none of its {steps} steps was finite, so training has stopped"
             )
 
 

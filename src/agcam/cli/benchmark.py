@@ -19,7 +19,7 @@ from agcam.benchmark.run import run as run_job
 from agcam.benchmark.shard import Shard, read_all
 from agcam.benchmark.summarize import summarize
 from agcam.cli.data_config import find_config, open_split
-from agcam.cli.load_model import choose_device, load_model
+from agcam.cli.load_model import architecture_of, choose_device, load_model
 from agcam.console.progress import open_console, progress
 from agcam.data.module import Split
 from agcam.errors import InputError
@@ -49,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
         with progress("benchmark", len(job.positions), quiet=options.quiet) as done:
             run_job(job, opener, config, options.output, devices, done)
         shard = read_all([shard_path(options.output, number) for number in range(count_shards(job))])
-        found = summarize(shard, config, job.about, options.seed)
+        names, several = job.subject.class_names, job.subject.multilabel
+        found = summarize(shard, config, job.about, options.seed, names, several)
         _write(found, shard, config, job, options.output)
     if options.json:
         print((options.output / "results.json").read_text(encoding="utf-8"))  # noqa: T201  # what was asked for
@@ -94,6 +95,7 @@ def _open(options: argparse.Namespace) -> Job:
         num_workers=data.num_workers if choose_device(options).startswith("cuda") else 0,
         about={
             "model": without_home(str(options.checkpoint or options.backbone)),
+            "architecture": architecture_of(subject.model),
             "data": f"{data.title} {split}",
             "input": data.input_config.to_dict(),
             "ground_truth": options.ground_truth,

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,8 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from agcam.cli.load_model import load_model
+from agcam.benchmark.summarize import environment
+from agcam.cli.load_model import architecture_of, load_model
 from agcam.console.progress import progress
 from agcam.data.batch import Example
 from agcam.data.transforms import Transform, visible_part
@@ -32,6 +34,7 @@ from agcam.explainers.lean_forward import record_lean
 from agcam.io.atomic import whole_file, write_whole
 from agcam.io.image_files import find_image_files, say_left_out
 from agcam.io.images import SUFFIXES, read_image
+from agcam.io.json import RECORD, write_json
 from agcam.io.lock import locked_folder
 from agcam.io.names import safe_name
 from agcam.io.redact import without_home
@@ -232,6 +235,7 @@ def run(options: argparse.Namespace) -> int:
     paths = find_images(options.input)
     subject = load_model(options)
     inspect_vit(subject.model)
+    started = time.monotonic()
     with locked_folder(options.output), progress("explaining", len(paths), quiet=options.quiet) as done:
         outcome = explain_images(
             subject,
@@ -242,6 +246,15 @@ def run(options: argparse.Namespace) -> int:
             batch_size=options.batch_size,
             done=lambda path: done(1),
         )
+        given = options.checkpoint or options.clip or ("pretrained" if options.pretrained else "random")
+        known = {
+            "model": architecture_of(subject.model),
+            "weights": without_home(str(given)),
+            "methods": ["agcam"],
+            "settings": f"classes {', '.join(options.targets)}" if options.targets else f"top {options.top} classes",
+            "seconds": round(time.monotonic() - started, 2),
+        }
+        write_json(options.output / RECORD, environment() | known)
     for line in outcome.errors:
         print(f"error: {line}", file=sys.stderr)  # noqa: T201  # the command's own voice
     if options.json:

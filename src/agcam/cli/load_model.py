@@ -6,6 +6,7 @@ import argparse
 import sys
 
 import torch
+from torch import nn
 
 from agcam.errors import InputError
 from agcam.training.loaded import LoadedModel, load_timm, load_trained
@@ -48,3 +49,8 @@ def load_model(options: argparse.Namespace) -> LoadedModel:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from error
     return subject
+
+
+def architecture_of(model: nn.Module) -> str:
+    """Return timm's name of a classifier's backbone; else the name of the model's class."""
+    return str(getattr(model, "hparams", {}).get("backbone") or type(model).__name__)

@@ -28,6 +28,7 @@ from agcam.callbacks.last_checkpoint import keep_last
 from agcam.callbacks.monitors import MonitorCheck
 from agcam.callbacks.non_finite import NonFiniteGuard, OnNan
 from agcam.callbacks.progress import ProgressLines
+from agcam.callbacks.run_record import RunRecord
 from agcam.callbacks.stopping import StopCallback
 from agcam.cli.explain_options import make_parser as explain_parser
 from agcam.cli.export import export_command
@@ -267,7 +268,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 trainer_class=TuningTrainer,
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
-                trainer_defaults={"callbacks": [SummaryCallback(), ExactResume()]},
+                trainer_defaults={"callbacks": [SummaryCallback(), ExactResume(), RunRecord()]},
                 parser_kwargs={
                     "description": "Train a Vision Transformer and see where it looks.",
                     "epilog": "`export --help` tells how to hand a trained model on to timm.",

@@ -63,6 +63,20 @@ def predicted_targets(batch: Batch, first: Tensor) -> tuple[Tensor, Pairs]:
     return first, pairs.keep(batch.label.gather(1, first)[:, 0] > 0)
 
 
+def other_classes(label: Tensor, first: Tensor, explains_first: bool = False) -> Tensor:
+    """Return for each image the class (B,) beside the explained one that its mistake is about; -1 where it is right.
+
+    Args:
+        label: (B,) int64, or (B, C) multi-hot.
+        first: (B,) int64, the predicted classes.
+        explains_first: whether the heatmaps explain them; the other class is then the label, which is one only in
+            single-label data.
+    """
+    if label.dim() == 2:
+        return torch.where(label.gather(1, first[:, None])[:, 0] > 0, -1, first)
+    return torch.where(first == label, -1, label if explains_first else first)
+
+
 def box_truth(batch: Batch, pairs: Pairs) -> tuple[list[Tensor], Tensor]:
     """Return the boxes of each pair's object, and (P,) bool: which pairs have any."""
     boxes = []

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,30 @@ from agcam.io.text import inside, quoted
 SCHEMA = 1
 PANEL, ARRAYS, IMAGES = "panel.json", "panel.npz", "images"
 _JPEG_QUALITY = 90
+Verdict = Literal["right", "wrong", ""]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A class, and the probability that the model gives it, in [0, 1]."""
+
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class OtherClass:
+    """The other class of an image that is taken for what it does not show: what the model said, or the label.
+
+    Attributes:
+        name: of the class.
+        probability: that the model gives it.
+        heatmaps: of this class, as those of `ExplainedImage`.
+    """
+
+    name: str
+    probability: float
+    heatmaps: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +70,10 @@ class ExplainedImage:
         heatmaps: by method, (h, w) float32 on the patch grid, or finer; they cover the image.
         figures: by method, by name: the scores of a single heatmap. NaN where the image is excluded.
         curves: by method, by name: the probability of the explained class along a perturbation.
+        other: what the model said where that is wrong; the label, where the heatmaps explain what the model said.
+        shares: the probabilities of the classes of `truth`, in their order; empty where unknown.
+        also: in multi-label data, the classes that the image does not show and that get more than one half.
+        multilabel: whether an image may show several classes, so that each is recognized or not.
     """
 
     index: int
@@ -60,6 +88,43 @@ class ExplainedImage:
     heatmaps: dict[str, np.ndarray]
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    other: OtherClass | None = None
+    shares: tuple[float, ...] = ()
+    also: tuple[Answer, ...] = ()
+    multilabel: bool = False
+
+    @property
+    def predicted_probability(self) -> float | None:
+        """The probability of the predicted class; None where unknown."""
+        known = dict(zip(self.truth, self.shares, strict=False)) | {self.explained: self.probability}
+        if self.other is not None:
+            known[self.other.name] = self.other.probability
+        return known.get(self.predicted)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the model is right, in multi-label data about the explained class; "" where the truth is unknown."""
+        if not self.truth:
+            return ""
+        if self.multilabel:
+            right = (self.probability > 0.5) == (self.explained in self.truth)
+        else:
+            right = self.predicted in self.truth
+        return "right" if right else "wrong"
+
+
+def false_alarms(
+    shares: Sequence[float], present: Collection[int], class_name: Callable[[int], str]
+) -> tuple[Answer, ...]:
+    """Return the classes that get more than one half and are not present, the most probable first.
+
+    Args:
+        shares: the probability of each class.
+        present: the classes that the image shows.
+        class_name: names a class.
+    """
+    found = [(share, c) for c, share in enumerate(shares) if share > 0.5 and c not in present]
+    return tuple(Answer(class_name(c), share) for share, c in sorted(found, key=lambda entry: -entry[0]))
 
 
 @dataclass(frozen=True)
@@ -76,6 +141,10 @@ class _Entry:
     boxes: list[list[float]]
     figures: dict[str, dict[str, float]]
     curves: dict[str, dict[str, list[float]]]
+    other: Answer | None = None
+    shares: list[float] = field(default_factory=list)
+    also: list[Answer] = field(default_factory=list)
+    multilabel: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +175,11 @@ def write_panel(folder: Path, shown: Sequence[ExplainedImage], info: dict[str, A
             f"{number}.{methods.index(method)}": heatmap.astype(np.float32)
             for method, heatmap in entry.heatmaps.items()
         }
+        if entry.other is not None:
+            arrays |= {
+                f"{number}.{methods.index(method)}.other": heatmap.astype(np.float32)
+                for method, heatmap in entry.other.heatmaps.items()
+            }
         if entry.mask is not None:
             arrays[f"{number}.mask"] = entry.mask.astype(bool)
         entries.append(
@@ -120,6 +194,10 @@ def write_panel(folder: Path, shown: Sequence[ExplainedImage], info: dict[str, A
                 boxes=np.asarray(entry.boxes, np.float64).reshape(-1, 4).tolist(),
                 figures=entry.figures,
                 curves=entry.curves,
+                other=None if entry.other is None else Answer(entry.other.name, entry.other.probability),
+                shares=list(entry.shares),
+                also=list(entry.also),
+                multilabel=entry.multilabel,
             )
         )
     packed = io.BytesIO()
@@ -157,12 +235,16 @@ def _explained(
 ) -> ExplainedImage:
     mask = arrays.get(f"{number}.mask")
     heatmaps = {method: arrays[key] for k, method in enumerate(methods) if (key := f"{number}.{k}") in arrays}
+    others = {method: arrays[key] for k, method in enumerate(methods) if (key := f"{number}.{k}.other") in arrays}
     if mask is not None and mask.shape != image.shape[:2]:
         raise ValueError(f"a mask is {mask.shape}, its image is {image.shape[:2]}")
-    if any(heatmap.ndim != 2 or not heatmap.size for heatmap in heatmaps.values()):
+    if any(heatmap.ndim != 2 or not heatmap.size for heatmap in [*heatmaps.values(), *others.values()]):
         raise ValueError("a heatmap is empty or has not two dimensions, expected (h, w)")
     known = {f.name: getattr(entry, f.name) for f in fields(entry)}
     changed = {"image": image, "truth": tuple(entry.truth), "boxes": np.array(entry.boxes, float).reshape(-1, 4)}
+    changed |= {"shares": tuple(entry.shares), "also": tuple(entry.also)}
+    if entry.other is not None:
+        changed["other"] = OtherClass(entry.other.name, entry.other.probability, others)
     return ExplainedImage(**known | changed, mask=mask, heatmaps=heatmaps)
 
 

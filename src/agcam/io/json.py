@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from agcam.io.atomic import write_whole
 from agcam.io.text import quoted
+
+RECORD = "run.json"
+"""What a run, or a folder of explained photographs, says of itself."""
 
 
 def to_json(value: Any) -> Any:
@@ -23,6 +29,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a dataclass as a JSON file of ASCII, which holds names of any bytes; it appears only when whole."""
+    write_whole(path, json.dumps(to_json(value), allow_nan=False).encode("ascii"))
 
 
 def from_json(kind: Any, value: Any, where: str = "it") -> Any:

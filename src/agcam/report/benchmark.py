@@ -10,6 +10,7 @@ from agcam.benchmark.results import Results, Row, read_json
 from agcam.benchmark.tables import arrow, best_of, groups_of
 from agcam.io.explained_images import PANEL, read_panel
 from agcam.report import glossary as words
+from agcam.report.facts import About, facts_of
 from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
 
 _FILES = {
@@ -40,7 +41,8 @@ def benchmark_report(folder: Path) -> Report:
     return Report(
         kind="benchmark",
         title=f"Explanation methods side by side: {results.about.get('data', folder.name)}",
-        facts=_facts(results),
+        facts=_facts(folder, results),
+        classes=results.classes,
         frames=frames,
         empty=empty,
         table=_table(results),
@@ -60,14 +62,32 @@ def read_fill(info: dict[str, Any]) -> tuple[int, int, int]:
     return Report.fill
 
 
-def _facts(results: Results) -> list[Fact]:
+def _facts(folder: Path, results: Results) -> list[Fact]:
     about, accuracy = results.about, results.top1_accuracy
-    size = (about.get("input") or {}).get("size")
-    facts = [
-        Fact("Model", str(about.get("model", "unknown"))),
-        Fact("Data", str(about.get("data", "unknown"))),
-        Fact("Images", f"{results.images:,}"),
+    size, versions = (about.get("input") or {}).get("size"), about.get("versions")
+    truth, batch = about.get("ground_truth"), about.get("batch_size")
+    chosen = [
+        f"{size} × {size} pixels" if size else "",
+        f"scored against {truth}" if truth else "",
+        f"batches of {batch}" if batch else "",
+        f"seed {about['seed']}" if "seed" in about else "",
     ]
+    costs = [row.cost for row in results.rows if row.cost and not row.control]
+    facts = facts_of(
+        About(
+            run=folder.resolve().name,
+            model=str(about.get("architecture") or about.get("model", "")),
+            weights=str(about.get("weights") or (about.get("model", "") if about.get("architecture") else "")),
+            data=str(about.get("data", "")),
+            methods=tuple(row.method for row in results.rows),
+            settings=", ".join(filter(None, chosen)),
+            date=str(about.get("date", ""))[:10],
+            versions=versions if isinstance(versions, dict) else None,
+            device=str(about.get("device", "")),
+            cost=_cost([cost.ms_per_image for cost in costs]),
+        )
+    )
+    facts.append(Fact("Images", f"{results.images:,}"))
     if results.pairs != results.images:
         facts.append(Fact("Explained classes", f"{results.pairs:,}", "Every class that an image shows is explained."))
     facts.append(
@@ -78,13 +98,15 @@ def _facts(results: Results) -> list[Fact]:
             "other images of the same kind would probably lie.",
         )
     )
-    if size:
-        facts.append(Fact("Image size", " × ".join([str(size)] * 2), "Pixels, as the model sees them."))
-    facts += [
-        Fact("Device", str(about.get("device", "unknown"))),
-        Fact("Date", str(about.get("date", "unknown"))[:10]),
-    ]
     return facts
+
+
+def _cost(milliseconds: list[float]) -> str:
+    if not milliseconds:
+        return ""
+    low, high = min(milliseconds), max(milliseconds)
+    span = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} – {high:.1f}"
+    return f"{span} ms an image and method"
 
 
 def _table(results: Results) -> Table:

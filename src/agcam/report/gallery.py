@@ -52,7 +52,7 @@ def page_data(report: Report) -> dict[str, Any]:
     return {
         "kind": report.kind,
         # then the top-1 class decides nothing: each explained class is recognized or not
-        "multilabel": any(len(shown.truth) > 1 for frame in frames for shown in frame.shown),
+        "multilabel": any(shown.multilabel or len(shown.truth) > 1 for frame in frames for shown in frame.shown),
         "methods": [{"label": label, "help": words.method(label), "control": is_control(label)} for label in methods],
         "figures": [{"name": name} | vars(report.words.get(name) or words.value(name)) for name in figures],
         "curves": [{"name": name} | vars(words.curve(name)) for name in curves],
@@ -100,6 +100,10 @@ def _view(shown: ExplainedImage, picture: int, masks: _Masks, methods: list[str]
         "explained": shown.explained,
         "predicted": shown.predicted,
         "p": _short(shown.probability),
+        "predicted_p": None if shown.predicted_probability is None else _short(shown.predicted_probability),
+        "shares": [_short(share) for share in shown.shares],
+        "also": [[answer.name, _short(answer.probability)] for answer in shown.also],
+        "other": _other(shown, methods),
         "boxes": [[_short(side, 1) for side in box] for box in shown.boxes.tolist()],
         "mask": None if mask is None else masks.add(mask, picture),
         "maps": maps,
@@ -109,6 +113,20 @@ def _view(shown: ExplainedImage, picture: int, masks: _Masks, methods: list[str]
             {name: [_short(value) for value in curve] for name, curve in shown.curves.get(label, {}).items()}
             for label in methods
         ],
+    }
+
+
+def _other(shown: ExplainedImage, methods: list[str]) -> dict[str, Any] | None:
+    """Return the other class of a mistaken image as a view of its own, as far as it is drawn."""
+    if shown.other is None:
+        return None
+    maps = shown.other.heatmaps
+    return {
+        "explained": shown.other.name,
+        "p": _short(shown.other.probability),
+        "boxes": [],
+        "mask": None,
+        "maps": [encode_map(maps[label]) if label in maps else None for label in methods],
     }
 
 

@@ -41,10 +41,12 @@ _RUN: dict[str, Word] = {
         "two were unrelated. It should decrease towards the end of training.",
         None,
     ),
-    "accuracy": Word("Accuracy", "Share of validation images whose top-1 class is right."),
-    "top5": Word("Top-5 accuracy", "Share of images whose class is among the model's five most probable ones."),
+    "accuracy": Word("Top-1 accuracy (right class)", "Share of images whose top-1 class is right."),
+    "top5": Word(
+        "Top-5 accuracy (among the five)", "Share of images whose class is among the model's five most probable ones."
+    ),
     "mAP": Word(
-        "Mean average precision",
+        "mAP (mean average precision)",
         "How well each class's images are ranked above the others; classes that no image shows are excluded.",
     ),
     "loss": Word("Loss", "How far the model's answers are from the truth. Training makes it small.", False),

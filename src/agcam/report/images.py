@@ -12,7 +12,9 @@ from agcam.errors import DataError, brief
 from agcam.io.archives import refuse_bomb
 from agcam.io.explained_images import ExplainedImage
 from agcam.io.images import read_image
+from agcam.io.json import RECORD
 from agcam.io.text import inside
+from agcam.report.facts import About, duration, facts_of, read_record, without_path
 from agcam.report.model import Fact, Frame, Link, Report
 
 PREDICTIONS = "predictions.json"
@@ -36,12 +38,30 @@ def images_report(folder: Path) -> Report:
     return Report(
         kind="images",
         title=f"Where the model looks: {folder.resolve().name}",
-        facts=[Fact("Images", f"{len(predictions):,}")],
+        facts=_facts(folder, len(predictions)),
         frames=[Frame("images", None, shown)] if shown else [],
         empty="" if shown else "predictions.json names no image: none could be explained.",
         links=[Link(path, "predictions, for programs"), Link(folder, "overlays and raw heatmaps")],
-        notes=["It is not known what these photographs show, so nothing is marked right or wrong."],
     )
+
+
+def _facts(folder: Path, count: int) -> list[Fact]:
+    about = read_record(folder / RECORD)
+    seconds, versions, methods = about.get("seconds"), about.get("versions"), about.get("methods")
+    facts = facts_of(
+        About(
+            run=folder.resolve().name,
+            model=str(about.get("model") or ""),
+            weights=str(about.get("weights") or ""),
+            methods=tuple(map(str, methods)) if isinstance(methods, list) else ("agcam",),
+            settings=str(about.get("settings") or ""),
+            date=str(about.get("date") or "")[:10],
+            versions=versions if isinstance(versions, dict) else None,
+            device=str(about.get("device") or ""),
+            cost=f"{duration(seconds)} for {count:,} images" if isinstance(seconds, int | float) else "",
+        )
+    )
+    return [*facts, Fact("Images", f"{count:,}")]
 
 
 def _views(folder: Path, number: int, found: dict[str, Any]) -> list[ExplainedImage]:
@@ -52,7 +72,7 @@ def _views(folder: Path, number: int, found: dict[str, Any]) -> list[ExplainedIm
     return [
         ExplainedImage(
             index=number,
-            name=str(found["image"]),
+            name=without_path(str(found["image"])),
             image=image,
             explained=str(entry["class"]),
             truth=(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from agcam.io.explained_images import ExplainedImage
+from agcam.metrics.classification.by_class import ClassFigures
 from agcam.report.glossary import Word
 
 
@@ -122,6 +123,8 @@ class Report:
         fill: the color (R, G, B) of removed pixels.
         notes: sentences for the gallery.
         words: by value, its name and meaning, where the folder holds them.
+        classes: figures class by class, or None.
+        settings: of a run, by section: name and value of each.
     """
 
     kind: Literal["run", "benchmark", "images"]
@@ -135,3 +138,5 @@ class Report:
     fill: tuple[int, int, int] = (124, 116, 104)
     notes: list[str] = field(default_factory=list)
     words: dict[str, Word] = field(default_factory=dict)
+    classes: ClassFigures | None = None
+    settings: dict[str, list[tuple[str, str]]] = field(default_factory=dict)

@@ -17,11 +17,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agcam.io.atomic import write_whole
+from agcam.report.classes import show_classes
 from agcam.report.gallery import page_data
 from agcam.report.model import Report
 
 # each after those that it needs
-_SCRIPTS = ("data", "state", "pictures", "paint", "help", "charts", "gallery", "player", "detail", "main")
+_SCRIPTS = ("data", "state", "pictures", "paint", "help", "tables", "charts", "gallery", "player", "detail", "main")
 
 
 def render(report: Report, output: Path) -> str:
@@ -41,6 +42,7 @@ def render(report: Report, output: Path) -> str:
     environment.filters["breakable"] = _breakable
     return environment.get_template("page.html.j2").render(
         report=report,
+        classes=None if report.classes is None else show_classes(report.classes),
         data=Markup(embed(data)),  # `embed` leaves no character that means something in HTML
         style=Markup(style),  # our own file
         script=Markup(script),  # our own files

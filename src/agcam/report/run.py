@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from agcam.benchmark.tables import arrow, best_beside_controls
 from agcam.errors import DataError, brief
 from agcam.explainers.registry import is_control
-from agcam.io.explained_images import PANEL, read_panel
+from agcam.io.epoch_folders import find_epochs, true_epoch
+from agcam.io.explained_images import PANEL, ExplainedImage, read_panel
+from agcam.io.json import RECORD, from_json
 from agcam.io.text import name_of_file
 from agcam.io.yaml import read_yaml
+from agcam.metrics.classification.by_class import CLASSES, ClassFigures
 from agcam.report import glossary as words
 from agcam.report.benchmark import read_fill
+from agcam.report.facts import About, duration, facts_of, read_record, settings_of
 from agcam.report.gallery import thin
 from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
 
-_FOLDER = re.compile(r"(val|test)_epoch_(\d+)")
 _FILES = {
     "metrics.csv": "every metric of every epoch",
     "explanations": "pictures and raw heatmaps of every epoch",
@@ -41,8 +45,8 @@ def run_report(folder: Path) -> Report:
         DataError: if a file is broken, with its name.
     """
     panels = _panels(folder / "explanations")
-    read = [(label, epoch, *read_panel(path)) for label, epoch, path in thin(panels)]
-    frames = [Frame(label, epoch, shown) for label, epoch, shown, _ in read]
+    read = [(number, *read_panel(path)) for number, path in thin(panels)]
+    frames = [_frame(number, shown, info) for number, shown, info in read]
     settings, (curves, others) = _settings(folder / "config.yaml"), _metrics(folder / "metrics.csv")
     named = _section(settings, "explanation").get("methods")
     methods = [str(name) for name in named] if isinstance(named, list) else []
@@ -59,7 +63,7 @@ def run_report(folder: Path) -> Report:
     return Report(
         kind="run",
         title=f"Where the model looks: {_name(folder)}",
-        facts=_facts(settings, curves, frames),
+        facts=_facts(folder, settings, curves, frames, methods),
         frames=frames,
         empty=""
         if frames
@@ -68,9 +72,25 @@ def run_report(folder: Path) -> Report:
         table=_table(curves, methods, first),
         charts=_charts(curves, first),
         links=[Link(folder / name, what) for name, what in files.items() if (folder / name).exists()],
-        fill=read_fill(read[-1][3]) if read else Report.fill,
+        fill=read_fill(read[-1][2]) if read else Report.fill,
         notes=notes,
+        classes=_classes(panels[-1][1]) if panels else None,
+        settings=settings_of(settings),
     )
+
+
+def _classes(folder: Path) -> ClassFigures | None:
+    """Read the figures class by class of the last epoch; None of a run of an older version."""
+    path = folder / CLASSES
+    if not path.is_file():
+        return None
+    try:
+        found: ClassFigures = from_json(ClassFigures, json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not the figures of an epoch ({brief(error)}); delete it to do without") from error
+    if not len(found.names) == len(found.images) == len(found.score) == len(found.iou):
+        raise DataError(f"{path}: has not one figure for each class; delete it to do without")
+    return found
 
 
 def _name(folder: Path) -> str:
@@ -78,14 +98,21 @@ def _name(folder: Path) -> str:
     return f"{folder.parent.name}, {folder.name.replace('_', ' ')}" if "version" in folder.name else folder.name
 
 
-def _panels(folder: Path) -> list[tuple[str, int, Path]]:
-    """Return label, epoch and folder of each panel: those of the validation set or, if it has none, of the test set."""
-    found: dict[str, list[tuple[str, int, Path]]] = {"val": [], "test": []}
-    for path in folder.glob("*_epoch_*"):
-        match = _FOLDER.fullmatch(path.name)
-        if match and (path / PANEL).is_file():
-            found[match[1]].append((f"epoch {int(match[2])}", int(match[2]), path))
-    return sorted(found["val"] or found["test"], key=lambda panel: panel[1])
+def _panels(folder: Path) -> list[tuple[int, Path]]:
+    """Return number and folder of each panel: those of the validation set or, if it has none, of the test set."""
+    found: dict[str, list[tuple[int, Path]]] = {"val": [], "test": []}
+    for stage, number, path in find_epochs(folder):
+        if (path / PANEL).is_file():
+            found[stage].append((number, path))
+    return found["val"] or found["test"]
+
+
+def _frame(number: int, shown: Sequence[ExplainedImage], info: dict[str, Any]) -> Frame:
+    """Make a frame of an epoch; a validation or test by itself has none."""
+    epoch = true_epoch(number, info)
+    if epoch == 0:
+        return Frame("test set" if info.get("stage") == "test" else "validation set", None, shown)
+    return Frame(f"epoch {epoch}", epoch, shown)
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -103,6 +130,8 @@ def _section(settings: dict[str, Any], name: str) -> dict[str, Any]:
 def _metrics(path: Path) -> tuple[Curves, list[str]]:
     """Return the mean of each column of metrics.csv by epoch, and the columns without a value in any epoch.
 
+    Lightning counts epochs from 0 in that file; here they count from 1.
+
     Learning rates and device statistics are logged by step.
     """
     if not path.is_file():
@@ -115,7 +144,7 @@ def _metrics(path: Path) -> tuple[Curves, list[str]]:
                     if text and name not in ("epoch", "step"):
                         by_epoch = sums.setdefault(name, {})
                         if row["epoch"]:
-                            by_epoch.setdefault(int(float(row["epoch"])), []).append(float(text))
+                            by_epoch.setdefault(int(float(row["epoch"])) + 1, []).append(float(text))
     except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
         raise DataError(f"{path}: not the metrics of a run ({type(error).__name__}: {brief(error)})") from error
     curves = {
@@ -134,17 +163,34 @@ def _last(curves: Curves, name: str) -> float:
     return curves[name][1][-1] if name in curves else math.nan
 
 
-def _facts(settings: dict[str, Any], curves: Curves, frames: list[Frame]) -> list[Fact]:
+def _facts(
+    folder: Path, settings: dict[str, Any], curves: Curves, frames: list[Frame], methods: list[str]
+) -> list[Fact]:
     model, data = _section(settings, "model"), _section(settings, "data")
     model = _section(model, "init_args") or model  # of a class of one's own
-    facts = []
-    if model.get("backbone"):
-        facts.append(Fact("Model", f"{model['backbone']}, {_start(model)}"))
-    if data.get("class_path"):
-        facts.append(Fact("Data", _data(data)))
-    epochs = max((x[-1] for x, _ in curves.values()), default=None)
+    record = read_record(folder / RECORD)
+    epochs = max((x[-1] for name, (x, _) in curves.items() if name.startswith("train/")), default=None)
+    chosen = {"batch size": _section(data, "init_args").get("batch_size"), "learning rate": model.get("lr")}
+    chosen |= {"seed": settings.get("seed_everything")}
+    seconds, processes = record.get("seconds"), record.get("processes")
+    facts = facts_of(
+        About(
+            run=_name(folder),
+            model=str(model.get("backbone") or ""),
+            weights=_start(model) if model.get("backbone") else "",
+            data=_data(data) if data.get("class_path") else "",
+            methods=tuple(methods),
+            settings=", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None),
+            date=str(record.get("date") or "")[:10],
+            versions=record.get("versions") if isinstance(record.get("versions"), dict) else None,
+            device=f"{processes} × {record.get('device')}"
+            if isinstance(processes, int) and processes > 1
+            else str(record.get("device") or ""),
+            cost=f"{duration(seconds)} of training" if isinstance(seconds, int | float) else "",
+        )
+    )
     if epochs is not None:
-        facts.append(Fact("Epochs", f"{int(epochs) + 1}", "How often training has gone through the training images."))
+        facts.append(Fact("Epochs", f"{int(epochs)}", "How often training has gone through the training images."))
     for stage, of in (("val", "validation"), ("test", "test")):
         for name in _SHARES:
             if not math.isnan(value := _last(curves, f"{stage}/{name}")):

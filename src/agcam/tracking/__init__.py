@@ -16,7 +16,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from agcam.errors import AgcamError, InputError
+from agcam.io.epoch_folders import COUNTED, count_from_one, epoch_folder
 from agcam.io.explained_images import ExplainedImage
+from agcam.metrics.classification.by_class import ClassFigures
 from agcam.tracking import mlflow, tensorboard  # noqa: F401  # they declare themselves
 from agcam.tracking.drawing import Drawing, table_rows
 from agcam.tracking.metrics_csv import add_csv_logger, claim_folder, keep_metrics, run_dir
@@ -29,6 +31,7 @@ __all__ = [
     "DiskWriter",
     "Tracker",
     "continue_run",
+    "count_from_one",
     "log_config",
     "log_panel",
     "log_table",
@@ -78,7 +81,12 @@ def log_config(loggers: Sequence[Logger], config: dict[str, Any]) -> None:
 
 
 def log_panel(
-    loggers: Sequence[Logger], writer: DiskWriter, folder: Path, shown: Sequence[ExplainedImage], info: dict[str, Any]
+    loggers: Sequence[Logger],
+    writer: DiskWriter,
+    folder: Path,
+    shown: Sequence[ExplainedImage],
+    info: dict[str, Any],
+    classes: ClassFigures | None = None,
 ) -> None:
     """Write an epoch's pictures to disk and hand them to every tracker.
 
@@ -87,11 +95,12 @@ def log_panel(
         writer: does the work that another thread can do.
         folder: gets a folder for the epoch.
         shown: in the order in which they are shown; one at least.
-        info: `stage`, `epoch` and the trainer's global `step`, and what else the report may want to know.
+        info: `stage`, `epoch` (from 1) and the trainer's global `step`, and what else the report may want to know.
+        classes: the figures class by class; on disk only.
     """
     drawings = [Drawing(entry) for entry in shown]
-    epoch = folder / f"{info['stage']}_epoch_{info['epoch']:03d}"
-    writer.submit(writer, partial(write_epoch, epoch, drawings, info))
+    epoch = folder / epoch_folder(info["stage"], info["epoch"])
+    writer.submit(writer, partial(write_epoch, epoch, drawings, info | COUNTED, classes))
     for logger in loggers:
         tracker = tracker_of(logger)
         (writer.submit if tracker.in_thread else attempt)(logger, partial(tracker.log_panel, logger, drawings, info))

@@ -42,7 +42,7 @@ def log_panel(logger: MLFlowLogger, drawings: Sequence[Drawing], info: dict[str,
     """Log a picture under a key of its own for each image, so that the slider runs through the epochs."""
     for drawing in drawings:
         key = re.sub(r"[^a-zA-Z0-9_\-./ ]", "_", f"{info['stage']}/explanations/{drawing.name}")
-        logger.experiment.log_image(logger.run_id, drawing.boxed, key=key, step=info["step"])
+        logger.experiment.log_image(logger.run_id, drawing.captioned, key=key, step=info["step"])
 
 
 def log_table(logger: MLFlowLogger, rows: Sequence[dict[str, Any]], drawings: Sequence[Drawing], step: int) -> None:

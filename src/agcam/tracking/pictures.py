@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from agcam.io.explained_images import write_panel
+from agcam.io.json import write_json
+from agcam.metrics.classification.by_class import CLASSES, ClassFigures
 from agcam.tracking.drawing import Drawing
 from agcam.tracking.tracker_guard import attempt
 from agcam.visualization import overlay as render
+from agcam.visualization.captions import with_color_bar
 
 
 class DiskWriter:
@@ -35,10 +38,15 @@ class DiskWriter:
             self._unfinished.pop(0).result()
 
 
-def write_epoch(folder: Path, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
-    """Write a PNG for each drawing, all of them as `gallery.png`, and the panel."""
+def write_epoch(
+    folder: Path, drawings: Sequence[Drawing], info: dict[str, Any], classes: ClassFigures | None = None
+) -> None:
+    """Write a PNG for each drawing, all of them as `gallery.png`, the figures class by class, and the panel."""
     folder.mkdir(parents=True, exist_ok=True)
     for drawing in drawings:
-        render.save_png(drawing.pair, folder / f"{drawing.name}.png")
-    render.save_png(render.contact_sheet([drawing.pair for drawing in drawings]), folder / "gallery.png")
+        render.save_png(with_color_bar(drawing.picture, drawing.signed), folder / f"{drawing.name}.png")
+    sheet = render.contact_sheet([drawing.picture for drawing in drawings])
+    render.save_png(with_color_bar(sheet, any(drawing.signed for drawing in drawings)), folder / "gallery.png")
+    if classes is not None:
+        write_json(folder / CLASSES, classes)
     write_panel(folder, [drawing.shown for drawing in drawings], info)

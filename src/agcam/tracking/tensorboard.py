@@ -30,10 +30,10 @@ def log_panel(logger: TensorBoardLogger, drawings: Sequence[Drawing], info: dict
         Summary.Value(
             tag=f"{info['stage']}/explanations/{drawing.name}",
             image=Summary.Image(
-                height=drawing.boxed.shape[0],
-                width=drawing.boxed.shape[1],
+                height=drawing.captioned.shape[0],
+                width=drawing.captioned.shape[1],
                 colorspace=3,  # RGB
-                encoded_image_string=jpeg(drawing.boxed),
+                encoded_image_string=jpeg(drawing.captioned),
             ),
         )
         for drawing in drawings

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 
@@ -14,6 +15,8 @@ from agcam.errors import InputError
 from agcam.io.names import relative
 from agcam.tracking.drawing import Drawing
 from agcam.tracking.registry import Tracker, register_tracker
+from agcam.visualization.captions import GAP
+from agcam.visualization.overlay import side_by_side
 
 
 def begin(logger: WandbLogger) -> None:
@@ -42,14 +45,17 @@ def log_config(logger: WandbLogger, config: dict[str, Any]) -> None:
 
 
 def log_panel(logger: WandbLogger, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
-    """Log an image panel: overlays with the object's boxes and pixels to switch on and off."""
+    """Log an image panel: overlays with the object's boxes and pixels to switch on and off.
+
+    Of a mistaken image the overlay of what the model said stands beside that of the label.
+    """
     logger.log_image(
         f"{info['stage']}/explanations",
-        [drawing.overlay for drawing in drawings],
+        [side_by_side(drawing.overlays, GAP) for drawing in drawings],
         step=info["step"],
         caption=[drawing.caption for drawing in drawings],
         file_type=["jpg"] * len(drawings),
-        **_objects(drawings),
+        **_objects(drawings, beside=True),
     )
 
 
@@ -64,7 +70,7 @@ def log_table(logger: WandbLogger, rows: Sequence[dict[str, Any]], drawings: Seq
             boxes=objects["boxes"][number],
             masks=objects["masks"][number],
         )
-        table.add_data(image, wandb.Image(drawing.overlay, file_type="jpg"), *row.values())
+        table.add_data(image, wandb.Image(side_by_side(drawing.overlays, GAP), file_type="jpg"), *row.values())
     logger.log_metrics({"explanations": table}, step)  # type: ignore[dict-item]  # Lightning passes on what W&B takes
 
 
@@ -95,8 +101,13 @@ def wandb_project(logger: Any) -> str | None:
     return str(logger.init_args.get("project") or os.environ.get("WANDB_PROJECT", "lightning_logs"))
 
 
-def _objects(drawings: Sequence[Drawing]) -> dict[str, list[dict[str, Any] | None]]:
-    """Return for each drawing its boxes and its mask, as W&B lays them over an image."""
+def _objects(drawings: Sequence[Drawing], beside: bool = False) -> dict[str, list[dict[str, Any] | None]]:
+    """Return for each drawing its boxes and its mask, as W&B lays them over an image.
+
+    Args:
+        drawings: what is shown.
+        beside: whether the overlay of another class may stand at the right of the one that they belong to.
+    """
     labels = dict(enumerate(sorted({drawing.shown.explained for drawing in drawings}), start=1))
     ids = {name: number for number, name in labels.items()}
     boxes: list[dict[str, Any] | None] = []
@@ -114,6 +125,8 @@ def _objects(drawings: Sequence[Drawing]) -> dict[str, list[dict[str, Any] | Non
         ]
         boxes.append({"ground_truth": {"box_data": data, "class_labels": labels}})
         pixels = None if drawing.mask is None else drawing.mask * ids[explained]
+        if pixels is not None and beside and len(drawing.overlays) > 1:
+            pixels = np.pad(pixels, ((0, 0), (0, pixels.shape[1] + GAP)))
         masks.append(pixels if pixels is None else {"object": {"mask_data": pixels, "class_labels": labels}})
     return {"boxes": boxes, "masks": masks}
 

@@ -27,8 +27,10 @@ FONT = "DejaVu Sans"
 GRAY = "0.45"
 LABEL, SMALL = 8.0, 7.0
 """Font sizes in points."""
-# Okabe and Ito 2008, told apart by color-blind eyes; their yellow is left out, it vanishes on white paper
+# Okabe and Ito 2008, told apart by color-blind eyes; their yellow is left out, it vanishes on white paper. The others
+# are as far from these and from each other as colors are that can be seen on it
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MORE_COLORS = ("#FA0AFD", "#FB0045", "#025BFE", "#87522E", "#7A8F00", "#6B2FA0", "#8A8A8A")
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _TIGHT: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
 # journals want TrueType (42) in a PDF; an SVG names its parts at random unless it is given a salt

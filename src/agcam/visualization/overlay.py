@@ -101,13 +101,24 @@ def side_by_side(images: Sequence[np.ndarray], gap: int = 2) -> np.ndarray:
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, gap: int = 8) -> np.ndarray:
-    """Put images of one size in rows of `columns`, with white between and around them."""
-    height, width = images[0].shape[:2]
-    rows = -(-len(images) // columns)
-    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
-    for number, image in enumerate(images):
-        top, left = (gap + (number // columns) * (height + gap), gap + (number % columns) * (width + gap))
-        sheet[top : top + height, left : left + width] = image
+    """Put images of one height in rows, as wide as `columns` of the narrowest, with white between and around them."""
+    height = images[0].shape[0]
+    width = columns * (min(image.shape[1] for image in images) + gap) + gap
+    rows: list[list[np.ndarray]] = []
+    at = width
+    for image in images:
+        if not rows or at + image.shape[1] + gap > width:
+            rows.append([])
+            at = gap
+        rows[-1].append(image)
+        at += image.shape[1] + gap
+    widest = max(sum(image.shape[1] + gap for image in row) + gap for row in rows)
+    sheet = np.full((len(rows) * (height + gap) + gap, widest, 3), 255, np.uint8)
+    for number, row in enumerate(rows):
+        left, top = gap, gap + number * (height + gap)
+        for image in row:
+            sheet[top : top + height, left : left + image.shape[1]] = image
+            left += image.shape[1] + gap
     return sheet
 
 

@@ -92,14 +92,14 @@ _VALUES = (
     Value(
         "lerf_auc",
         partial(half_mean, 0),
-        "Least relevant first",
+        "LeRF AUC (least relevant first)",
         "Mean probability of the class while the coldest pixels are removed first. It should stay high.",
         minor=True,
     ),
     Value(
         "morf_auc",
         partial(half_mean, 1),
-        "Most relevant first",
+        "MoRF AUC (most relevant first)",
         "Mean probability of the class while the hottest pixels are removed first. It should fall fast.",
         higher_is_better=False,
         minor=True,

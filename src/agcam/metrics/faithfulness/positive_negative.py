@@ -93,7 +93,7 @@ _VALUES = (
     Value(
         "positive",
         partial(half_area, 0, FRACTIONS),
-        "Accuracy, hottest removed first",
+        "Positive perturbation (accuracy, hottest removed first)",
         "Share of images still recognized while the hottest pixels are removed first. It should fall fast.",
         higher_is_better=False,
         minor=True,
@@ -101,7 +101,7 @@ _VALUES = (
     Value(
         "negative",
         partial(half_area, 1, FRACTIONS),
-        "Accuracy, coldest removed first",
+        "Negative perturbation (accuracy, coldest removed first)",
         "Share of images still recognized while the coldest pixels are removed first. It should stay high.",
         minor=True,
     ),

@@ -69,7 +69,7 @@ _VALUES = (
     Value(
         "energy_pointing_game",
         column(0),
-        "Heat on the object",
+        "Energy pointing game (heat on the object)",
         "Share of all the heat that lies on the object.",
         minor=True,
     ),

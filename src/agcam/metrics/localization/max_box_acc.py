@@ -177,7 +177,7 @@ THRESHOLDS = threshold_grid(100)
 GT_KNOWN_LOC = Value(
     "gt_known_loc",
     column(round(FIXED * len(THRESHOLDS))),
-    "Box accuracy, fixed threshold",
+    "GT-known Loc (box accuracy, fixed threshold)",
     "Share of images where a box around the largest hot region (above half of the maximum) matches the object's box. "
     "For a single image 1 or 0.",
     minor=True,
@@ -185,7 +185,7 @@ GT_KNOWN_LOC = Value(
 TOP1_LOC = Value(
     "top1_loc",
     column(len(THRESHOLDS)),
-    "Right class and right box",
+    "Top-1 Loc (right class and right box)",
     "As box accuracy at the fixed threshold, but the class must be right, too.",
     minor=True,
 )
@@ -225,7 +225,7 @@ register_metric(
             Value(
                 "max_box_acc",
                 _best,
-                "Box accuracy, best threshold",
+                "MaxBoxAcc (box accuracy, best threshold)",
                 "Share of images where a box around the largest hot region matches the object's box (overlap at least "
                 "one half). The threshold was chosen on these images, so the value is too high; for a single image, "
                 "whether any threshold works.",
@@ -262,7 +262,7 @@ register_metric(
             Value(
                 "max_box_acc_v2",
                 _best_of_three,
-                "Box accuracy, three strictnesses",
+                "MaxBoxAccV2 (box accuracy, three strictnesses)",
                 "As box accuracy, but any hot region may match, and the result is the mean over a loose, a medium and "
                 "a strict idea of matching (overlap 0.3, 0.5, 0.7).",
             ),

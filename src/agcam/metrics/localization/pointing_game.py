@@ -72,7 +72,7 @@ register_metric(
             Value(
                 "pointing_game",
                 column(0),
-                "Peak on the object",
+                "Pointing game (peak on the object)",
                 "Whether the hottest point lies on the object: 1 or 0 for one image, the share of 1 for many.",
             ),
         ),

@@ -104,7 +104,7 @@ _VALUES = (
     Value(
         "pxap",
         _of_mean,
-        "Pixel average precision",
+        "PxAP (pixel average precision)",
         "How well the heat sorts the pixels into object and background, over all thresholds. 1 is perfect.",
     ),
 )

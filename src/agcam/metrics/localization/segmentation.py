@@ -125,14 +125,14 @@ _VALUES = (
     Value(
         "segmentation/miou",
         _miou,
-        "Mean IoU, cut at the mean",
+        "mIoU (mean IoU, cut at the mean)",
         "Overlap, averaged over object and background, when everything hotter than average counts as object.",
         minor=True,
     ),
     Value(
         "segmentation/map",
         column(6),
-        "Mean average precision",
+        "mAP of pixels (mean average precision)",
         "How well the heat ranks object pixels above background pixels, and background pixels above object pixels "
         "when inverted. 1 is perfect. A large background lifts it.",
         minor=True,

@@ -1,7 +1,11 @@
 // Line charts as SVG: axes, a line for each method, a legend that hides lines and reads values.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "currentColor"];
+// far apart from each other, and seen on light and on dark paper; what comes after them is dashed
+const PALETTE = [
+  "#0173B5", "#CF5D03", "#01BA06", "#FA0AFD", "#B0286D", "#8B9D6C", "#025BFE",
+  "#FB0045", "#D177ED", "#A3A502", "#BC94AB", "#01A9B5", "#11720F", "#87522E",
+];
 const DASHES = ["", "7 3", "2 3"];
 const WIDE = 420;
 const HIGH = 240;
@@ -46,7 +50,9 @@ function lineChart(chart) {
   svg.append(draw("text", { class: "axis", x: middle, y: HIGH - 4, "text-anchor": "middle" }, chart.x));
   const now = upright("now", svg);
   const cursor = upright("cursor", svg);
-  const lines = chart.lines.map((line, number) => {
+  const lines = chart.lines.map((line, at) => {
+    const known = report.methods.findIndex((method) => method.label === line.label);
+    const number = known < 0 ? at : known; // a method has one color in all charts
     const steps = line.y.map((value, i) =>
       value === null ? "" : `${i === 0 || line.y[i - 1] === null ? "M" : "L"}${x(line.x[i]).toFixed(1)},${y(value).toFixed(1)}`,
     );

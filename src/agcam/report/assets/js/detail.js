@@ -39,9 +39,10 @@ function showDetail() {
     make("h2", { id: "detail-name", dir: "auto", title: short(image.name, 500) }, short(lastPart(image.name), 300)),
     close);
   const body = make("div", { className: "body" });
-  if (view) body.append(look(image, view), ...strips(image, view), removalPlayer(image, view, removal), ...figureTable(view));
+  if (view) body.append(...[look(image, view), ...strips(image, view), removalPlayer(image, view, removal), ...figureTable(view)].filter(Boolean));
   else body.append(make("p", { className: "empty" }, `This image was not explained in ${report.frames[state.frame].label}.`));
   keepFocus(dialog, () => dialog.replaceChildren(bar, body));
+  dialog.querySelectorAll(".scroll").forEach(fitTable);
   if (!dialog.contains(document.activeElement) || document.activeElement === dialog) close.focus({ preventScroll: true });
   bind(body);
   body.scrollTop = scrolled;
@@ -50,9 +51,9 @@ function showDetail() {
 
 /** The picture, the picture with heat, and what the model says. */
 function look(image, view) {
-  const stage = (id, caption, options) => {
+  const stage = (id, caption, options, drawn = view) => {
     const canvas = make("canvas", { id, role: "img", "aria-label": caption });
-    drawOn(canvas, image, view, options);
+    drawOn(canvas, image, drawn, options);
     return make("figure", { className: "stage" }, canvas, make("figcaption", {}, caption));
   };
   const outcome = outcomeOf(image, view);
@@ -61,14 +62,17 @@ function look(image, view) {
   const checks = [["boxes", "Boxes", hasBoxes], ["masks", "Outlines", hasMasks]].filter(([, , has]) => has);
   const facts = make("dl", {},
     lastPart(image.name) === image.name ? null : fact("Image", "", short(image.name, 500)),
-    image.truth.length ? fact("Shows", "What the data set says.", image.truth.map((n) => short(n, 500)).join(", ")) : null,
-    fact("Model says", "Its most probable class.", short(view.predicted, 500)),
+    image.truth.length ? fact("Shows", "What the data set says, and the probability that the model gives it.", labelsOf(image, view)) : null,
+    fact("Model says", report.multilabel ? "Its most probable class, and those above 50 % that the image does not show." : "Its most probable class.", answersOf(view)),
     outcome ? fact("Verdict", "“Looks elsewhere”: the class is right, but the hottest point lies outside the object.", make("span", { className: `verdict ${outcome}` }, verdicts[outcome])) : null,
     fact("Heatmap of", "The class that the heatmap explains, and the probability that the model gives it.", `${short(view.explained, 500)} (${percent(view.p)})`),
-    view.boxes.length || view.mask !== null ? null : fact("Object", "", "No box or outline of this class is known here."));
-  return make("section", { className: "look" },
+    (!hasBoxes && !hasMasks) || view.boxes.length || view.mask !== null ? null : fact("Object", "", "No box or outline of this class is known here."));
+  const pixels = report.pictures[image.picture];
+  const shape = `${pixels.ph > 1.3 * pixels.pw ? " tall" : ""}${view.other?.maps[state.method] ? " both" : ""}`;
+  return make("section", { className: `look${shape}` },
     stage("plain", "What the model saw", { opacity: 0 }),
-    stage("hot", `Where it looked, by ${short(report.methods[state.method].label)}`, {}),
+    stage("hot", `Where it looked for ${named(view.explained, view.p)}, by ${short(report.methods[state.method].label)}`, {}),
+    view.other?.maps[state.method] ? stage("other", `Where it looked for ${named(view.other.explained, view.other.p)}`, {}, view.other) : null,
     make("div", { className: "about" }, facts,
       views(image).length > 1 ? classChips(image) : null,
       make("div", { className: "field slider" }, make("span", {}, make("label", { htmlFor: "detail-opacity" }, "Heat"), make("output", { "data-show": "opacity" })), slider),
@@ -122,6 +126,7 @@ function thumb(image, view, options, text, chosen, choose) {
 function figureTable(view) {
   const rows = report.figures.map((figure, n) => [figure, view.figures.map((mine) => mine[n])]).filter(([, values]) => values.some((v) => v !== null));
   const title = make("h3", {}, "Figures of this image", why("A single image says little about a method; the table of all images says more."));
+  if (!rows.length && !report.figures.length) return [];
   if (!rows.length) {
     const reason = view.boxes.length || view.mask !== null ? "No figure was measured for single images here." : "The object has no box or outline, so the heatmap cannot be compared with it.";
     return [make("section", {}, title, make("p", { className: "empty" }, reason))];

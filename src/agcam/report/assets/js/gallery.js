@@ -11,13 +11,18 @@ const seen = new IntersectionObserver(
       card.near = isIntersecting;
       if (isIntersecting) refresh(card);
       else if (card.drawn) {
-        card.canvas.width = card.canvas.height = 0; // a thousand drawn canvases are hundreds of megabytes
+        clear(card); // a thousand drawn canvases are hundreds of megabytes
         card.drawn = "";
       }
     }
   },
   { rootMargin: "400px" },
 );
+
+// pictures of one shape stand in a grid, others in rows of one height, as wide as they are
+const ratios = report.pictures.map(({ pw, ph }) => pw / ph);
+const mixed = ratios.length > 0 && Math.max(...ratios) > 1.15 * Math.min(...ratios);
+grid?.classList.toggle("mixed", mixed);
 
 function makeCard(image) {
   const facts = report.pictures[image.picture];
@@ -26,9 +31,11 @@ function makeCard(image) {
   const open = make("button", { type: "button", className: "open" }, canvas);
   open.addEventListener("click", () => openDetail(image));
   const caption = make("div", { className: "caption" });
+  const ratio = facts.pw / facts.ph;
   const element = make("article", { className: "card" }, open, caption);
   element.image = image;
-  return { image, element, canvas, open, caption, near: false, drawn: "" };
+  if (mixed) element.style.width = `calc(var(--row) * ${Math.min(2.4, Math.max(0.56, ratio)).toFixed(3)})`;
+  return { image, element, canvas, beside: null, open, caption, near: false, drawn: "" };
 }
 
 /** Draw and caption a card as chosen, unless it shows that already. */
@@ -41,7 +48,28 @@ async function refresh(card) {
   card.drawn = key;
   describe(card, view);
   const image = await picture(card.image.picture);
-  if (card.drawn === key) paint(card.canvas, image, report.pictures[card.image.picture], view, options);
+  if (card.drawn === key) paintCard(card, image, view, options);
+}
+
+/** The picture with heat; of a mistaken image once more, with the heat of the other class. */
+function paintCard(card, picture, view, options) {
+  const facts = report.pictures[card.image.picture];
+  paint(card.canvas, picture, facts, view, options);
+  const both = Boolean(view.other?.maps[options.method]);
+  card.open.classList.toggle("both", both);
+  if (!both) {
+    card.beside?.remove();
+    card.beside = null;
+    return;
+  }
+  card.beside ??= make("canvas");
+  card.beside.style.aspectRatio = card.canvas.style.aspectRatio;
+  card.open.append(card.beside);
+  paint(card.beside, picture, facts, view.other, options);
+}
+
+function clear(card) {
+  for (const canvas of [card.canvas, card.beside]) if (canvas) canvas.width = canvas.height = 0;
 }
 
 const drawOptions = () => ({ method: state.method, opacity: state.opacity, boxes: state.boxes, masks: state.masks });
@@ -50,11 +78,12 @@ function describe(card, view) {
   const { image } = card;
   const outcome = outcomeOf(image, view);
   const lines = [make("b", { dir: "auto", title: short(image.name, 500) }, short(lastPart(image.name), 200))];
-  if (image.truth.length) lines.push(clamped(`Shows ${image.truth.map((name) => short(name)).join(", ")}`));
-  const same = view.predicted === view.explained;
-  lines.push(clamped(`Model says ${short(view.predicted)}${same ? `, ${percent(view.p)}` : ""}`));
+  if (image.truth.length) lines.push(clamped(`Shows ${labelsOf(image, view)}`));
+  lines.push(clamped(`Model says ${answersOf(view)}`));
   if (outcome) lines.push(make("p", { className: `verdict ${outcome}` }, verdicts[outcome]));
-  if (!same) lines.push(clamped(`Heatmap of ${short(view.explained)}, ${percent(view.p)}`));
+  const drawn = [view.explained, ...(view.other?.maps[state.method] ? [view.other.explained] : [])];
+  if (drawn.length > 1) lines.push(clamped(`Heatmaps of ${short(drawn[0])} (left) and ${short(drawn[1])} (right)`));
+  else if (view.predicted !== view.explained) lines.push(clamped(`Heatmap of ${short(view.explained)}, ${percent(view.p)}`));
   const metric = report.figures.findIndex((figure) => figure.name === state.sort);
   if (metric >= 0) lines.push(clamped(`${report.figures[metric].label}: ${decimal(view.figures[state.method][metric])}`));
   if (!view.maps[state.method]) lines.push(clamped("No heatmap by this method here"));
@@ -63,6 +92,13 @@ function describe(card, view) {
   const label = [short(image.name), image.truth.length ? `shows ${image.truth.map((n) => short(n)).join(", ")}` : "", `model says ${short(view.predicted)}`, verdicts[outcome]];
   card.open.setAttribute("aria-label", `Look closer: ${label.filter(Boolean).join(", ")}`);
 }
+
+const named = (name, share) => (share === null || share === undefined ? short(name) : `${short(name)} ${percent(share)}`);
+/** All classes of an image, each with the probability that the model gives it, where that is known. */
+const labelsOf = (image, view) => image.truth.map((name, n) => named(name, view.shares[n])).join(", ");
+/** The most probable class, and in data with several classes an image those that it does not show. */
+const answersOf = (view) =>
+  [named(view.predicted, view.predicted_p), ...view.also.filter(([name]) => name !== view.predicted).map(([name, p]) => named(name, p))].join(", ");
 
 const clamped = (text) => make("p", { className: "clamp", dir: "auto" }, text);
 
@@ -133,13 +169,13 @@ function drawAll() {
     if (card.drawn && card.canvas.width) continue;
     describe(card, view);
     const picture = loaded[image.picture];
-    if (picture.complete) paint(card.canvas, picture, report.pictures[image.picture], view, drawOptions());
+    if (picture.complete) paintCard(card, picture, view, drawOptions());
   }
 }
 
 /** Give back the canvases that only paper needed. */
 function clearFar() {
-  for (const card of cards.values()) if (!card.near) card.canvas.width = card.canvas.height = 0;
+  for (const card of cards.values()) if (!card.near) clear(card);
 }
 
 addEventListener("beforeprint", drawAll);

@@ -50,7 +50,7 @@ function startControls() {
   const useful = { methods: report.methods.length > 1, frames: report.frames.length > 1, classes: classes.size > 1, truth, boxes: hasBoxes, masks: hasMasks };
   for (const field of document.querySelectorAll("[data-only]")) field.hidden = !useful[field.dataset.only];
   if (!hasBoxes && !hasMasks) {
-    find("#absent").hidden = false;
+    find("#absent").hidden = !truth; // where nothing is known of the images, nobody asked
     find("#absent").textContent = "These data have no boxes or outlines, so nothing is compared with the object, and no image is “right for the wrong reason”.";
     find('#outcome [value="reason"]').disabled = true;
   }
@@ -81,7 +81,10 @@ function startGallery() {
     else redraw();
     if (!current) return;
     if (["method", "frame", "chosen"].includes(name)) showDetail();
-    else if (viewOf(current)) drawOn(find("#hot"), current, viewOf(current), {});
+    else if (viewOf(current)) {
+      drawOn(find("#hot"), current, viewOf(current), {});
+      if (find("#other")) drawOn(find("#other"), current, viewOf(current).other, {});
+    }
     if (["boxes", "masks"].includes(name)) drawOn(find("#plain"), current, viewOf(current), { opacity: 0 });
   });
   arrange();
@@ -103,3 +106,4 @@ function startCharts() {
 startTheme();
 if (report.charts.length) startCharts();
 if (report.images.length) startGallery();
+fitTables();

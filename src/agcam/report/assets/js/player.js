@@ -5,6 +5,7 @@ const measured = () => Object.keys(ORDERS).filter((name) => report.curves.some((
 
 /** The player of one view; `which` remembers order and step from image to image. */
 function removalPlayer(image, view, which) {
+  if (!measured().length) return null; // nobody asked for it
   const curves = view.curves[state.method] ?? {};
   const map = heatmap(view, state.method);
   const title = make("h3", {}, "Take pixels away", why(
@@ -76,10 +77,5 @@ function removalPlayer(image, view, which) {
 function emptyPlayer(map, curves) {
   if (!map) return "This method has no heatmap for this image, so there is no order in which to remove pixels.";
   if (Object.keys(ORDERS).some((name) => curves[name])) return "";
-  if (report.kind !== "benchmark") {
-    return "“agcam benchmark” measures how the probability changes when pixels are removed; the report of its results shows it here.";
-  }
-  return measured().length
-    ? "The curve of this image was not measured by this method."
-    : "This benchmark did not measure how the probability changes when pixels are removed; the metric “abpc” does.";
+  return "The curve of this image was not measured by this method.";
 }
