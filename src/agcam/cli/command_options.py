@@ -35,7 +35,7 @@ def check_option_names(args: Sequence[str], parser: argparse.ArgumentParser) -> 
     known = [*parser._option_string_actions, *_commands(parser)[command]._option_string_actions]
     for arg in args:
         name = arg.partition("=")[0]
-        of_data = command == "benchmark" and name.startswith("--data")
+        of_data = command in ("benchmark", "audit") and name.startswith("--data")
         if len(name) > 2 and name.startswith("--") and not of_data and not any(k.startswith(name) for k in known):
             raise unknown_option(name, parser, command)
 

@@ -1,4 +1,4 @@
-"""The commands that argparse reads: `agcam images`, `agcam benchmark`, `agcam compare`, `agcam report`."""
+"""The commands that argparse reads: `agcam images`, `agcam benchmark`, `agcam compare`, `audit`, `report`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     parser = make_parser()
     check_option_names(args, parser)
     options, rest = parser.parse_known_args(args)
-    if rest and (options.command != "benchmark" or not rest[0].startswith("--data")):
+    if rest and (options.command not in ("benchmark", "audit") or not rest[0].startswith("--data")):
         raise unknown_option(rest[0], parser, options.command)
     options.data_options = rest
     return options

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agcam.benchmark.default_methods import DEFAULT
+from agcam.cli.audit_options import add_audit
 from agcam.cli.command_options import OneLineParser
 from agcam.console.debug import add_debug
 
@@ -41,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=partial(argparse.HelpFormatter, max_help_position=14),
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
-    for add in (_add_images, _add_benchmark, _add_compare, _add_report):
+    for add in (_add_images, _add_benchmark, _add_compare, add_audit, _add_report):
         add(commands)
     for command in (parser, *commands.choices.values()):
         add_debug(command)

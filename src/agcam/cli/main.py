@@ -32,6 +32,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "images": (EXPLAIN, "explain photographs: overlays, raw heatmaps, predictions"),
         "benchmark": (EXPLAIN, "compare explanation methods on a data set: localization, faithfulness, cost"),
         "compare": (EXPLAIN, "compare two results, with significance; a gate for CI"),
+        "audit": (EXPLAIN, "find what a classifier's decisions rest on beside the objects"),
         "report": (EXPLAIN, "write one HTML file to look at a run, a benchmark or explained photographs"),
     },
 }

@@ -108,6 +108,60 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A picture of an audit: a data URI, what it shows, and what the model made of it."""
+
+    source: str
+    name: str
+    said: str
+
+
+@dataclass(frozen=True)
+class AuditGroup:
+    """A group of images of an audit: its title, whether it is suspicious, facts, its mean map, examples."""
+
+    title: str
+    suspicious: bool
+    facts: list[Fact]
+    heat: str
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class AuditTable:
+    """A table of an audit: title, meaning, heads, rows of texts, and what is said where there are none."""
+
+    title: str
+    help: str
+    heads: list[str]
+    rows: list[list[str]]
+    empty: str
+
+
+@dataclass(frozen=True)
+class AuditPart:
+    """What a page says of an audit.
+
+    Attributes:
+        verdict: whether anything is suspicious, in a sentence or two.
+        suspicious: the same.
+        commands: what to run next.
+        groups: the most suspicious first.
+        tables: classes, regions.
+        reasons: images that are right for the wrong reason.
+        reasons_said: how many there are.
+    """
+
+    verdict: str
+    suspicious: bool
+    commands: list[str]
+    groups: list[AuditGroup]
+    tables: list[AuditTable]
+    reasons: list[Example]
+    reasons_said: str
+
+
+@dataclass(frozen=True)
 class Report:
     """All that the page shows.
 
@@ -125,9 +179,10 @@ class Report:
         words: by value, its name and meaning, where the folder holds them.
         classes: figures class by class, or None.
         settings: of a run, by section: name and value of each.
+        audit: what an audit found, or None.
     """
 
-    kind: Literal["run", "benchmark", "images"]
+    kind: Literal["run", "benchmark", "images", "audit"]
     title: str
     facts: list[Fact]
     frames: list[Frame] = field(default_factory=list)
@@ -140,3 +195,4 @@ class Report:
     words: dict[str, Word] = field(default_factory=dict)
     classes: ClassFigures | None = None
     settings: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    audit: AuditPart | None = None

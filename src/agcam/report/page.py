@@ -28,7 +28,7 @@ _SCRIPTS = ("data", "state", "pictures", "paint", "help", "tables", "charts", "g
 def render(report: Report, output: Path) -> str:
     """Return the page as text; its links are relative to `output`'s folder."""
     assets = resources.files("agcam.report") / "assets"
-    style = (assets / "style.css").read_text(encoding="utf-8")
+    style = "".join((assets / name).read_text(encoding="utf-8") for name in ("style.css", "audit.css"))
     parts = [(assets / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
     script = '"use strict";\n(() => {\n' + "\n".join(parts) + "\n})();\n"
     data = page_data(report)

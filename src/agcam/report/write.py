@@ -1,10 +1,12 @@
-"""Write the report of whatever a folder holds: a run, a benchmark or explained photographs."""
+"""Write the report of whatever a folder holds: a run, a benchmark, an audit or explained photographs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from agcam.audit.findings import AUDIT
 from agcam.errors import DataError
+from agcam.report.audit import audit_report
 from agcam.report.benchmark import benchmark_report
 from agcam.report.images import PREDICTIONS, images_report
 from agcam.report.model import Report
@@ -13,7 +15,7 @@ from agcam.report.run import run_report
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
-    """Write the report of a run, a benchmark or explained photographs.
+    """Write the report of a run, a benchmark, an audit or explained photographs.
 
     Args:
         folder: where they lie.
@@ -40,6 +42,8 @@ def open_report(folder: Path) -> Report:
         raise DataError(
             f"{folder}: no such folder; expected a run, or the output folder of agcam benchmark or agcam images"
         )
+    if (folder / AUDIT).is_file():
+        return audit_report(folder)
     if (folder / "results.json").is_file():
         return benchmark_report(folder)
     if (folder / PREDICTIONS).is_file():
