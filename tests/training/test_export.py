@@ -9,6 +9,7 @@ import pytest
 import timm
 import timm.data
 import torch
+import transformers
 from PIL import Image
 
 from agcam.cli.train import main
@@ -76,6 +77,12 @@ def test_the_folder_tells_how_to_prepare_images_and_what_the_classes_are(folder:
     assert (prepare["interpolation"], prepare["crop_pct"], prepare["crop_mode"]) == ("bilinear", 1.0, "squash")
     assert list(backbone.pretrained_cfg["label_names"]) == NAMES
     assert (folder / "class_names.txt").read_text(encoding="utf-8").split("\n") == [*NAMES, ""]
+
+
+def test_transformers_says_the_names_of_the_classes(folder: Path) -> None:
+    classify = transformers.pipeline("image-classification", model=str(folder), device="cpu")
+    found = classify(Image.linear_gradient("L").convert("RGB"))
+    assert {answer["label"] for answer in found} == set(NAMES)
 
 
 @pytest.mark.parametrize("resize", ["squash", "center_crop"])

@@ -9,22 +9,51 @@ from pathlib import Path
 
 from agcam.cli.command_options import OneLineParser
 from agcam.console.debug import add_debug
+from agcam.errors import InputError
 from agcam.training.classifier import ViTClassifier
 from agcam.training.export import CLASS_NAMES, CONFIG, WEIGHTS, export
+
+_TOP = 3
+_OF_GRAPHS = {"top": "--top", "given_targets": "--given-targets", "uint8": "--uint8", "precision": "--precision"}
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `agcam export`."""
     parser = OneLineParser(
         "agcam export",
-        description=f"Write {WEIGHTS}, {CONFIG} and {CLASS_NAMES} as timm reads them: "
+        description=f"timm: write {WEIGHTS}, {CONFIG} and {CLASS_NAMES} as timm reads them: "
         "timm.create_model('local-dir:DIR', pretrained=True), agcam images --checkpoint DIR, agcam fit "
-        "--model.weights DIR.",
+        "--model.weights DIR. onnx, torch: write one graph that gives logits and AG-CAM heatmaps, model.onnx or "
+        "model.pt2, and model.json, which describes it.",
     )
     parser.add_argument(
         "--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint that agcam fit wrote"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
+    parser.add_argument("--format", choices=("timm", "onnx", "torch"), default="timm", help="default: timm")
+    graph = parser.add_argument_group("graphs (all formats but timm)")
+    which = graph.add_mutually_exclusive_group()
+    which.add_argument(
+        "--top", type=int, metavar="K", help=f"explain the K most probable classes (default: {_TOP}, or all if fewer)"
+    )
+    which.add_argument(
+        "--given-targets",
+        action="store_true",
+        default=None,
+        help="take the classes to explain as second input, targets (B, K) int64, in place of the most probable ones",
+    )
+    graph.add_argument(
+        "--uint8",
+        action="store_true",
+        default=None,
+        help="take images as uint8 (B, H, W, 3) of the model's size and normalize them in the graph; else they are "
+        "floats (B, 3, H, W), normalized",
+    )
+    graph.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "int8"),
+        help="fp16: half precision; int8: weights as bytes; both by onnxruntime's tools (default: fp32)",
+    )
     add_debug(parser)
     return parser
 
@@ -32,8 +61,29 @@ def make_parser() -> argparse.ArgumentParser:
 def export_command(args: Sequence[str]) -> int:
     """Run `agcam export`; return its exit status."""
     options = make_parser().parse_args(args)
+    if options.format == "timm":
+        if given := [option for name, option in _OF_GRAPHS.items() if getattr(options, name) is not None]:
+            raise InputError(f"{given[0]} goes with --format onnx or torch; timm reads weights alone")
+        model = ViTClassifier.from_checkpoint(options.ckpt_path)
+        export(model, options.output)
+        names = json.dumps(str(f"local-dir:{options.output}"))
+        print(f"wrote {options.output}; timm.create_model({names}, pretrained=True) loads it")  # noqa: T201  # its voice
+        return 0
+    return _export_graph(options)
+
+
+def _export_graph(options: argparse.Namespace) -> int:
+    from agcam.training import graph_export  # loads what traces, which the other formats do not need
+
     model = ViTClassifier.from_checkpoint(options.ckpt_path)
-    export(model, options.output)
-    names = json.dumps(str(f"local-dir:{options.output}"))
-    print(f"wrote {options.output}; timm.create_model({names}, pretrained=True) loads it")  # noqa: T201  # its voice
+    top = min(_TOP, len(model.class_names)) if options.top is None else options.top
+    chosen = graph_export.GraphOptions(
+        None if options.given_targets else top, bool(options.uint8), options.precision or "fp32"
+    )
+    write = {"onnx": graph_export.export_onnx, "torch": graph_export.export_torch}[options.format]
+    found = write(model, options.output, chosen)
+    print(  # noqa: T201  # its voice
+        f"wrote {options.output}; it differs from agcam.explain by at most {found.logits:.1g} of the largest logit and "
+        f"{found.heatmaps:.1g} of the largest heatmap value"
+    )
     return 0

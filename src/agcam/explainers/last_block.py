@@ -55,12 +55,13 @@ def can_skip(model: nn.Module, parts: ViTParts) -> bool:
 
 
 @contextmanager
-def rows_skipped(parts: ViTParts, wanted: Callable[[], bool] = lambda: True) -> Iterator[None]:
+def rows_skipped(parts: ViTParts, wanted: Callable[[], bool] = lambda: True, guarded: bool = True) -> Iterator[None]:
     """Leave out what is not read of the last block, in this thread; the block returns the rows that are read, and NaN.
 
     Args:
         parts: of a ViT for which `can_skip` holds.
         wanted: asked at each run of the block, which runs as it is where the answer is False.
+        guarded: whether NaN follows the rows. A graph that is traced does without, and is compared as a whole.
     """
     block = parts.blocks[-1]
     whole = method_of(block, "forward")
@@ -68,16 +69,16 @@ def rows_skipped(parts: ViTParts, wanted: Callable[[], bool] = lambda: True) -> 
     def forward(tokens: Tensor, *args: Any, **kwargs: Any) -> Any:
         if not wanted():
             return whole(tokens, *args, **kwargs)
-        return _read_rows(partial(whole, tokens, *args, **kwargs), whole, tokens, parts)
+        return _read_rows(partial(whole, tokens, *args, **kwargs), whole, tokens, parts, guarded)
 
     with answered(block, "forward", forward):
         yield
 
 
 def _read_rows(
-    whole: Callable[[], Any], forward: Callable[[Tensor], Tensor], tokens: Tensor, parts: ViTParts
+    whole: Callable[[], Any], forward: Callable[[Tensor], Tensor], tokens: Tensor, parts: ViTParts, guarded: bool
 ) -> Tensor:
-    """Return the rows that are read of the block's output, and one of NaN behind them: (B, R + 1, D)."""
+    """Return the rows that are read of the block's output, and if guarded one of NaN behind them: (B, R + 1, D)."""
     try:
         with _UntilAttention():
             output: Tensor = whole()
@@ -90,7 +91,7 @@ def _read_rows(
     with Answers([_attend(rows, *args, **kwargs)], parts):
         narrow = forward(tokens[:, rows])
     # whoever reads another row finds NaN, which shows in the logits
-    return torch.cat([narrow, torch.full_like(narrow[:, :1], torch.nan)], 1)
+    return torch.cat([narrow, torch.full_like(narrow[:, :1], torch.nan)], 1) if guarded else narrow
 
 
 def _attend(

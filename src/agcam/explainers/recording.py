@@ -110,15 +110,16 @@ class Recording:
         """Note what a forward returned, if none was before; return what is read of it and the logits or scores."""
         assert run.parts is not None
         images, score = run.images, self.reader.score
+        batch = images.shape[0]  # which `len` would turn into a number where a graph of any batch size is traced
         self.grid, self.entrance, self.own_head = run.grid, run.entrance, returned is not run.vit_output
         self.direct_images = run.vit_input is images
         if run.vit_input is not None:
             self.input_size = (int(run.vit_input.shape[-2]), int(run.vit_input.shape[-1]))
         features = not self.own_head and (not run.parts.has_classifier or run.parts.pools_nothing)
         if score is None and (features or has_no_logits(returned, self.model)):
-            read, logits = features_of(returned), images.new_empty(len(images), 0)
+            read, logits = features_of(returned), images.new_empty(batch, 0)
         else:
-            read, logits = self.reader.read(returned, run.parts, len(images))
+            read, logits = self.reader.read(returned, run.parts, batch)
         if not self.has_forward:
             self.parts = run.parts
             self.read, self.logits = [tensor.detach() for tensor in read], logits.detach()
@@ -127,8 +128,8 @@ class Recording:
     def interpret(self, returned: Any) -> tuple[list[Tensor], Tensor]:
         """Return what is read of a further forward's output, as was done with the first, and the logits or scores."""
         if not self.has_classes:
-            return features_of(returned), self.images.new_empty(len(self.images), 0)
-        return self.reader.read(returned, self.parts, len(self.images))
+            return features_of(returned), self.images.new_empty(self.images.shape[0], 0)
+        return self.reader.read(returned, self.parts, self.images.shape[0])
 
     @property
     def nbytes(self) -> int:

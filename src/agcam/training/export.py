@@ -41,13 +41,13 @@ def timm_config(model: ViTClassifier) -> dict[str, Any]:
         "architecture": h["backbone"].partition(".")[0],
         "num_classes": len(model.class_names),
         "num_features": int(model.backbone.num_features),
+        "label_names": list(model.class_names),  # where timm's own saver puts them, and transformers looks
         "problem_type": _MULTILABEL if model.multilabel else "single_label_classification",
         "model_args": {**size, **(h["backbone_args"] or {})},
         "pretrained_cfg": {
             **kept,
             "custom_load": False,
             "num_classes": len(model.class_names),
-            "label_names": list(model.class_names),
             "input_size": [3, side, side],
             "mean": list(config.mean),
             "std": list(config.std),
@@ -77,7 +77,7 @@ def open_exported(folder: str | Path) -> ViTClassifier:
             "backbone": found["architecture"],
             "image_size": args.pop("img_size", None),
             "backbone_args": args or None,
-            "class_names": [str(name) for name in cfg["label_names"]],
+            "class_names": [str(name) for name in found.get("label_names") or cfg["label_names"]],
             "multilabel": found.get("problem_type") == _MULTILABEL,
             "input": values,
         }
