@@ -50,6 +50,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     ".html": _ends("</html>"),
     ".jpg": _pixels,
     ".json": lambda path: json.loads(path.read_text()),
+    ".jsonl": lambda path: [json.loads(line) for line in path.read_text().rpartition("\n")[0].splitlines()],
     ".md": _ends(""),
     ".npz": _npz,
     ".pdf": _ends("%%EOF"),

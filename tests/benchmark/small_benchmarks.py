@@ -42,11 +42,18 @@ class Gaps(ShapesDataset):
         return example
 
 
-def write_checkpoint(path: Path, multilabel: bool = False, seed: int = 1, **changes: Any) -> Path:
+def write_checkpoint(
+    path: Path, multilabel: bool = False, seed: int = 1, entering: dict[str, Any] | None = None, **changes: Any
+) -> Path:
     """A checkpoint as Lightning writes it, of a small classifier of shapes with random weights."""
     args = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, **changes}
     model = ViTClassifier(
-        "vit_tiny_patch16_224", image_size=32, backbone_args=args, class_names=CLASSES, multilabel=multilabel
+        "vit_tiny_patch16_224",
+        image_size=32,
+        backbone_args=args,
+        class_names=CLASSES,
+        multilabel=multilabel,
+        input=entering,
     )
     spread(model.backbone, seed)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)

@@ -81,7 +81,7 @@ def test_each_text_is_explained(library: str, request: pytest.FixtureRequest, ph
     name, out = request.getfixturevalue(library), tmp_path / "out"
     given = ["--clip", name, "--text", *TEXTS, "--input", str(photo), "--output", str(out), "--device", "cpu"]
     assert main(["images", *given]) == 0
-    (prediction,) = json.loads((out / "predictions.json").read_text())
+    (prediction,) = json.loads((out / "predictions.json").read_text())["images"]
     assert sorted(found["class"] for found in prediction["classes"]) == sorted(TEXTS)
     assert sum(found["probability"] for found in prediction["classes"]) == pytest.approx(1)
     heatmaps = np.load(out / "bird.npz")["heatmaps"]
@@ -138,7 +138,7 @@ def test_a_siglip_says_yes_or_no_to_each_text(of_siglip: str, photo: Path, tmp_p
     torch.testing.assert_close(loaded.model(images), expected, rtol=1e-4, atol=1e-4)
     given = ["--clip", of_siglip, "--text", TEXTS[0], "--input", str(photo), "--output", str(tmp_path / "out")]
     assert main(["images", *given, "--device", "cpu"]) == 0
-    (prediction,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    (prediction,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
     assert 0 < prediction["classes"][0]["probability"] < 1  # of one text a softmax would be sure
 
 

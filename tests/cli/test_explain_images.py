@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,10 +46,15 @@ def run(*args: object) -> int:
     return main(["images", "--device", "cpu", *map(str, args)])
 
 
+def images_in(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "predictions.json").read_text())["images"]
+    return found
+
+
 def test_each_image_gets_overlays_heatmaps_and_predictions(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run("--checkpoint", checkpoint, "--input", photos, "--output", out, "--top", 2) == 0
-    predictions = json.loads((out / "predictions.json").read_text())
+    predictions = images_in(out)
     assert [Path(p["image"]).relative_to(photos).as_posix() for p in predictions] == ["a.jpg", "b.png", "sub/a.jpg"]
     assert len({p["heatmaps"] for p in predictions}) == 3
     for prediction in predictions:
@@ -70,7 +76,7 @@ def test_an_exported_folder_explains_as_its_checkpoint_does(checkpoint: Path, ph
     export(ViTClassifier.from_checkpoint(checkpoint), tmp_path / "exported")
     for source, output in ((checkpoint, "one"), (tmp_path / "exported", "other")):
         assert run("--checkpoint", source, "--input", photos, "--output", tmp_path / output) == 0
-    one, other = ((tmp_path / name / "predictions.json").read_text() for name in ("one", "other"))
+    one, other = (images_in(tmp_path / name) for name in ("one", "other"))
     assert one == other
 
 
@@ -80,7 +86,7 @@ def test_scripts_get_json_alone_on_stdout(
     (photos / "c.jpg").write_text("no image")
     assert run("--checkpoint", checkpoint, "--input", photos, "--output", tmp_path / "out", "--json") == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["images"] == json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert found["images"] == images_in(tmp_path / "out")
     assert [str(photos / "c.jpg") in error for error in found["errors"]] == [True]
     assert found["output"] == str(tmp_path / "out")
 
@@ -89,9 +95,9 @@ def test_named_classes_are_explained_instead(checkpoint: Path, photos: Path, tmp
     out = tmp_path / "out"
     args = ["--checkpoint", checkpoint, "--input", photos / "b.png", "--output", out, "--targets", "Dog/Wolf", "bird"]
     assert run(*args) == 0
-    (prediction,) = json.loads((out / "predictions.json").read_text())
+    (prediction,) = images_in(out)
     assert [c["class"] for c in prediction["classes"]] == ["dog/wolf", "bird"]
-    assert (out / "b.dog_wolf.png").is_file()
+    assert (out / "b.dog_wolf.jpg").is_file()
 
 
 def test_results_do_not_depend_on_the_batch(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
@@ -107,7 +113,7 @@ def test_a_bad_image_is_reported_skipped_and_seen_in_the_exit_status(
 ) -> None:
     (photos / "broken.jpg").write_bytes((photos / "a.jpg").read_bytes()[:200])
     assert run("--checkpoint", checkpoint, "--input", photos, "--output", tmp_path / "out") == 1
-    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 3
+    assert len(images_in(tmp_path / "out")) == 3
     error = capsys.readouterr().err
     assert "broken.jpg" in error
     assert "3 of 4 images explained" in error
@@ -117,7 +123,7 @@ def test_a_bad_image_is_reported_skipped_and_seen_in_the_exit_status(
 def test_a_timm_model_by_name_needs_no_checkpoint(photos: Path, tmp_path: Path) -> None:
     args = ["--backbone", "vit_tiny_patch16_224", "--input", photos / "b.png", "--output", tmp_path / "out", "--top", 1]
     assert run(*args) == 0
-    (prediction,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    (prediction,) = images_in(tmp_path / "out")
     assert not prediction["classes"][0]["class"].startswith("class ")  # ImageNet's own names
 
 

@@ -240,7 +240,7 @@ def test_sigterm_stops_explaining_photographs(tmp_path: Path) -> None:
     assert stopped.process.pid is not None
     os.kill(stopped.process.pid, signal.SIGTERM)
     assert stopped.wait(20) == TERMINATED, stopped.printed
-    assert stopped.printed == "interrupted\n"
+    assert stopped.printed == "interrupted; run the same command again to resume\n"
     assert_whole(output)
 
 

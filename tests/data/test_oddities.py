@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcam.cli.images import find_images
+from agcam.cli.find_photographs import find_images
 from agcam.data import CUB200, VOC2012, ImageFolderDataModule
 from agcam.data.shapes import CLASSES
 from agcam.errors import DataError

@@ -159,11 +159,15 @@ def test_explained_photographs(examples: int, tmp_path: Path) -> None:
     np.savez(heatmaps, heatmaps=np.zeros((1, 2, 2), np.float32), targets=np.array([0]))
     classes = [{"class": "cat", "index": 0, "probability": 0.5, "overlay": "a.cat.png"}]
     found = {"image": "a.jpg", "view": "a.view.png", "heatmaps": "a.npz", "predicted": "cat", "classes": classes}
-    predictions.write_text(json.dumps([found]))
+    found |= {"stem": "a", "file": {"path": "~/a.jpg"}}
+    settings = {"weights": "0" * 64, "--method": "agcam", "--top": 1, "input": {"resize": "squash", "crop_pct": 1.0}}
+    run = {"started": "2026-11-26T12:00:00+00:00", "model": "cats.ckpt", "versions": {"agcam": "1"}, "images": 1}
+    record = {"schema": 2, "settings": settings, "runs": [run], "errors": [], "images": [found]}
+    predictions.write_text(json.dumps(record))
     fuzz_one_of(
         "explained photographs",
         {
-            predictions: broken_json([found]),
+            predictions: broken_json(record),
             heatmaps: repacked(heatmaps.read_bytes()),
             view: broken_bytes(view.read_bytes()),
         },

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcam.cli.images import find_images
+from agcam.cli.find_photographs import find_images
 from agcam.data import ImageFolderDataModule
 from agcam.errors import DataError
 from agcam.io.image_files import find_image_files, say_left_out

@@ -237,7 +237,13 @@ def explained(folder: Path, view: bool = True) -> Path:
     np.savez(folder / "cat.npz", heatmaps=rng.random((2, 4, 6)).astype(np.float32))
     classes = [{"class": name, "index": n, "probability": 0.8 - 0.7 * n} for n, name in enumerate(("cat", "dog"))]
     found = {"image": "photos/cat.jpg", "heatmaps": "cat.npz", "predicted": "cat", "classes": classes}
-    (folder / "predictions.json").write_text(json.dumps([found | ({"view": "cat.view.jpg"} if view else {})]))
+    found |= {"stem": "cat", "file": {"path": "~/photos/cat.jpg"}}
+    settings = {"weights": "0" * 64, "--method": "agcam", "--top": 2, "input": {"resize": "squash", "crop_pct": 1.0}}
+    run = {"started": "2026-11-26T12:00:00+00:00", "model": "cats.ckpt", "versions": {"agcam": "1"}, "images": 1}
+    record = {"schema": 2, "settings": settings, "runs": [run], "errors": [], "images": [found]}
+    if view:
+        found["view"] = "cat.view.jpg"
+    (folder / "predictions.json").write_text(json.dumps(record if view else [found]))
     return folder
 
 

@@ -48,10 +48,15 @@ def parse_methods(labels: list[str]) -> list[Method]:
     named = [name for label in labels for name in (everything if label == "all" else [label])]
     always = [name for name in everything if name in controls()]
     chosen = dict.fromkeys(name for name in named if name not in always)
-    return [_parse(label) for label in [*chosen, *always]]
+    return [parse_method(label) for label in [*chosen, *always]]
 
 
-def _parse(label: str) -> Method:
+def parse_method(label: str) -> Method:
+    """Parse one label "NAME" or "NAME:option=value,…".
+
+    Raises:
+        InputError: as `parse_methods`.
+    """
     name, _, rest = label.partition(":")
     function, _, options_of_function = rest.partition(":")
     if name not in methods() and function and "=" not in function:

@@ -26,6 +26,7 @@ from agcam.data.transforms import Transform
 from agcam.errors import AgcamError, InputError, UnexpectedError, brief
 from agcam.io.atomic import write_whole
 from agcam.io.text import quoted
+from agcam.training.fingerprint import hash_weights
 from agcam.training.loaded import LoadedModel
 
 SHARD = 64
@@ -210,10 +211,6 @@ def _worker(
 
 def _fingerprint(job: Job, config: BenchmarkConfig) -> dict[str, Any]:
     """Return everything that the rows depend on."""
-    model = hashlib.sha256()
-    for name, tensor in sorted(job.subject.model.state_dict().items()):
-        model.update(name.encode())
-        model.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     plain = {name: value for name, value in vars(job.source).items() if isinstance(value, int | float | str)}
     data = hashlib.sha256(repr([job.source.class_names, sorted(plain.items()), list(job.positions)]).encode())
     for item in getattr(job.source, "items", ()):
@@ -229,7 +226,7 @@ def _fingerprint(job: Job, config: BenchmarkConfig) -> dict[str, Any]:
         "images": len(job.positions),
         "shard": SHARD,
         "input": job.subject.input_config.to_dict(),
-        "model": model.hexdigest(),
+        "model": hash_weights(job.subject.model),
         "data": data.hexdigest(),
     }
 

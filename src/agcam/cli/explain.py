@@ -29,7 +29,7 @@ def main(args: Sequence[str] | None = None) -> int:
             module, _, name = options.run.partition(":")
             return int(getattr(import_module(module), name)(options))
     except KeyboardInterrupt as interrupt:
-        again = "; run the same command again to resume" if given[:1] == ["benchmark"] else ""
+        again = "; run the same command again to resume" if given[:1] in (["benchmark"], ["images"]) else ""
         print(f"interrupted{again}", file=sys.stderr)  # noqa: T201  # the command's own voice
         return status_of(interrupt)
     except Exception as error:

@@ -53,8 +53,9 @@ def _add_images(commands: Any) -> None:
     images: argparse.ArgumentParser = commands.add_parser(
         "images",
         help="explain photographs: overlays, raw heatmaps, predictions",
-        description="Explain photographs with AG-CAM. For each image and class an overlay PNG, for each image the raw "
-        "heatmaps (.npz, patch grid, float32), and one predictions.json.",
+        description="Explain photographs. For each image and class an overlay, for each image the raw heatmaps (.npz, "
+        "patch grid, float32); one predictions.json, and report.html to look at. The same command resumes one that was "
+        "stopped, and adds new photographs to the folder.",
     )
     images.set_defaults(run="agcam.cli.images:run")
     _add_model(images, texts=True)
@@ -64,7 +65,22 @@ def _add_images(commands: Any) -> None:
     images.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
     images.add_argument("--top", type=int, default=3, metavar="N", help="explain the N most probable classes (3)")
     images.add_argument("--targets", nargs="+", default=[], metavar="NAME", help="explain these classes instead")
+    images.add_argument(
+        "--method", default="agcam", metavar="NAME", help="how to explain, with options as NAME:option=value (agcam)"
+    )
+    images.add_argument("--overlays", choices=["jpeg", "png"], default="jpeg", help="the format of the overlays (jpeg)")
+    images.add_argument(
+        "--max-side", type=int, default=1600, metavar="N", help="longest side of an overlay in pixels (1600)"
+    )
+    images.add_argument("--colormap", default="inferno", metavar="NAME", help="one of matplotlib's colormaps (inferno)")
+    images.add_argument(
+        "--alpha", type=float, default=0.65, metavar="X", help="opacity of the hottest place, from 0 to 1 (0.65)"
+    )
+    images.add_argument(
+        "--contour", type=float, metavar="X", help="draw a line around what is hotter than this share, such as 0.5"
+    )
     images.add_argument("--batch-size", type=int, default=16, metavar="N", help="images in a batch (16)")
+    images.add_argument("--workers", type=int, default=1, metavar="N", help="threads that read images (1)")
     images.add_argument("--quiet", "-q", action="store_true", help="print only what went wrong")
     images.add_argument("--json", action="store_true", help="print what was found as JSON")
 

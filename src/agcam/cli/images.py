@@ -3,82 +3,62 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import hashlib
 import json
-import logging
+import platform
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from agcam.benchmark.summarize import environment
+from agcam import __version__
+from agcam.benchmark.methods import Method, parse_method
+from agcam.cli.explained_files import Drawing, Found, write_files
+from agcam.cli.find_photographs import find_images
 from agcam.cli.load_model import architecture_of, load_model
 from agcam.console.progress import progress
-from agcam.data.batch import Example
-from agcam.data.transforms import Transform, visible_part
-from agcam.errors import DataError, InputError
+from agcam.data.photographs import Photograph, Unreadable, read_photographs
+from agcam.errors import InputError
 from agcam.evaluating import evaluating
-from agcam.explainers.explain import check_image_batch, explain_recording
+from agcam.explainers.explain import check_image_batch, explain, explain_recording
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.lean_forward import record_lean
-from agcam.io.atomic import whole_file, write_whole
-from agcam.io.image_files import find_image_files, say_left_out
-from agcam.io.images import SUFFIXES, read_image
-from agcam.io.json import RECORD, write_json
+from agcam.explainers.registry import find_method
+from agcam.io.explained_folder import ExplainedFolder, file_state
 from agcam.io.lock import locked_folder
 from agcam.io.names import safe_name
 from agcam.io.redact import without_home
-from agcam.io.text import name_of_file
+from agcam.report.write import write_report
+from agcam.training.fingerprint import hash_weights
 from agcam.training.loaded import LoadedModel
-from agcam.visualization import overlay as render
+from agcam.visualization.photograph import Style
 
-log = logging.getLogger(__name__)
 _WRITERS = 2
-_VIEW_SIDE = 448
 
 
 @dataclass
 class Outcome:
-    """The results: an entry of `predictions` for each explained image, a line of `errors` for each that failed."""
+    """The results: an entry of `predictions` for each explained image, a line of `errors` for each that failed.
+
+    Attributes:
+        predictions: of the images that were given, also where an earlier call explained them.
+        errors: of this call.
+        explained: how many this call explained.
+    """
 
     predictions: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-
-
-def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """Return the given files, and the images in the given folders, sorted; log which files of folders were ignored.
-
-    Raises:
-        DataError: if an input does not exist or there is no image at all.
-    """
-    found: list[Path] = []
-    left_out = Counter[str]()
-    for path in inputs:
-        if path.is_dir():
-            files = find_image_files(path)
-            found += files.paths
-            left_out += files.left_out
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise DataError(f"{path}: no such file or folder")
-    where = ", ".join(map(str, inputs))
-    if not found:
-        but = f" ({say_left_out(left_out)})" if left_out else ""
-        raise DataError(f"no image in {where}; expected files ending in {', '.join(sorted(SUFFIXES))}{but}")
-    if left_out:
-        log.warning("%s: %s", where, say_left_out(left_out))
-    return list(dict.fromkeys(found))
+    explained: int = 0
 
 
 def find_classes(names: Sequence[str], class_names: list[str]) -> list[int]:
@@ -104,138 +84,161 @@ def explain_images(
     targets: Sequence[str] = (),
     batch_size: int = 16,
     done: Callable[[Path], None] = lambda path: None,
+    method: str = "agcam",
+    drawing: Drawing | None = None,
+    workers: int = 1,
+    weights_name: str = "",
 ) -> Outcome:
-    """Explain image files and write the results to `output`.
+    """Explain image files and write the results to `output`; what it holds already is skipped.
 
-    For each image and class an overlay `NAME.CLASS.png`, for each image `NAME.npz` with `heatmaps` (T, h, w)
+    For each image and class an overlay `NAME.CLASS.jpg`, for each image `NAME.npz` with `heatmaps` (T, h, w)
     float32 on the patch grid, `targets` (T,) and `classes` (T,), and a small `NAME.view.jpg` of what the model
-    saw; one `predictions.json` for all.
+    saw; one `predictions.json` for all, with the provenance. A call that is killed is resumed by the next one.
 
     Args:
         subject: the model and what it needs.
         paths: image files.
-        output: folder, made if missing.
+        output: folder, made if missing; one process at a time may write there.
         top: how many of the most probable classes to explain.
         targets: names of the classes to explain instead.
         batch_size: images in a batch.
-        done: called with each path once it is explained or has failed.
+        done: called with each path once it is explained, skipped or has failed.
+        method: of `agcam.methods()`, with options as "NAME:option=value".
+        drawing: how overlays are drawn.
+        workers: threads that read images.
+        weights_name: where the weights come from, for the provenance.
 
     Raises:
-        InputError: for an unknown class.
+        InputError: for an unknown class or method, or where `output` holds explanations of other settings.
+        OutputError: if a file cannot be written.
     """
-    if top < 1:
-        raise InputError(f"--top must be at least 1, found {top}")
-    wanted = find_classes(targets, subject.class_names)
-    output.mkdir(parents=True, exist_ok=True)
-    outcome = Outcome()
-    stems = _unique_stems(paths)
-    transform = Transform(subject.input_config)
+    drawing = drawing or Drawing()
+    drawing.check()
+    for name, value in (("--top", top), ("--batch-size", batch_size), ("--workers", workers)):
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, found {value}")
+    chosen = parse_method(method)
+    wanted, count = find_classes(targets, subject.class_names), min(top, len(subject.class_names))
     device = next(subject.model.parameters()).device
+    settings = _settings(subject, chosen, list(targets) or count, drawing)
+    folder = ExplainedFolder(output, settings, _about(subject, weights_name, str(device)))
+    outcome, begun = Outcome(), time.monotonic()
+    left: list[Path] = []
+    for path in paths:
+        (done if folder.done(path) else left.append)(path)
+    states = {path: file_state(path) for path in left}  # of before they are read
+    stems = folder.stems(left, lambda path: safe_name(path.stem))
     waiting: list[tuple[Path, Future[dict[str, Any]]]] = []
+    if left:
+        folder.begin()
 
     def collect() -> None:
-        for path, written in waiting:
-            outcome.predictions.append({"image": without_home(name_of_file(path))} | written.result())
+        found = [(path, {"file": states[path]} | written.result()) for path, written in waiting]
+        folder.add(found)
         for path, _ in waiting:
             done(path)  # when nothing of the batch is being written any more
         waiting.clear()
 
-    # drawing and encoding take as long as a small model: they run beside the next batch
+    # drawing and encoding run beside the next batch
     with ThreadPoolExecutor(_WRITERS) as pool:
-        for group in _groups(paths, batch_size):
-            originals, tensors = {}, []
-            for path in group:
-                try:
-                    image = read_image(path)
-                except DataError as error:
-                    outcome.errors.append(str(error))
-                    done(path)
-                    continue
-                originals[path] = image
-                tensors.append(transform(Example(image, (), None, None, None, path.name), torch.tensor(0), 0).image)
-            if not originals:
+        for group in read_photographs(left, subject.input_config, batch_size, drawing.max_side, workers):
+            photographs = [item for item in group if isinstance(item, Photograph)]
+            for item in group:
+                if isinstance(item, Unreadable):
+                    outcome.errors.append(item.error)
+                    done(item.path)
+            if not photographs:
                 continue
-            images = torch.stack(tensors).to(device)
-            explanation = _explain(subject, images, wanted, min(top, len(subject.class_names)))
-            logits = explanation.logits.float()
-            probabilities = logits.sigmoid() if subject.multilabel else logits.softmax(1)
+            images = torch.stack([photograph.image for photograph in photographs]).to(device)
+            explanation = _explain(subject, images, wanted, count, chosen)
             collect()
-            placed = explanation.placed.cpu().numpy()
-            for row, (path, image) in enumerate(originals.items()):
-                view, stem = visible_part(image, subject.input_config), stems[path]
-                found = (explanation, placed[row], probabilities, row, subject.class_names)
-                waiting.append((path, pool.submit(_write, output, stem, view, *found)))
+            for photograph, found in zip(photographs, _found(subject, explanation), strict=True):
+                task = (output, stems[photograph.path], photograph, found, subject.input_config, drawing)
+                waiting.append((photograph.path, pool.submit(write_files, *task)))
         collect()
-    text = json.dumps(outcome.predictions, indent=2, ensure_ascii=False)
-    write_whole(output / "predictions.json", f"{text}\n".encode())
+    folder.finish(outcome.errors, time.monotonic() - begun)
+    outcome.predictions, outcome.explained = folder.images_of(paths), folder.explained
     return outcome
 
 
-def _explain(subject: LoadedModel, images: Tensor, wanted: list[int], top: int) -> Explanation:
+def _explain(subject: LoadedModel, images: Tensor, wanted: list[int], top: int, method: Method) -> Explanation:
     check_image_batch(images)
+    given = torch.tensor(wanted).expand(len(images), -1)
     with evaluating(subject.model):
-        recording = record_lean(subject.model, images)
-        if wanted:
-            return explain_recording(recording, torch.tensor(wanted).expand(len(images), -1))
-        return explain_recording(recording, recording.logits.topk(top, dim=1).indices)
+        if find_method(method.name, method.options).needs == "recording":
+            recording = record_lean(subject.model, images)
+            targets = given if wanted else recording.logits.topk(top, dim=1).indices
+            return explain_recording(recording, targets, method.name, **method.options)
+        if not wanted:
+            with torch.no_grad():
+                given = subject.model(images).topk(top, dim=1).indices
+        return explain(subject.model, images, given, method.name, **method.options)
 
 
-def _write(
-    output: Path,
-    stem: str,
-    view: np.ndarray,
-    explanation: Explanation,
-    placed: np.ndarray,
-    probabilities: Tensor,
-    row: int,
-    class_names: list[str],
-) -> dict[str, Any]:
-    heatmaps = explanation.heatmaps[row].cpu().numpy()
-    targets = explanation.targets[row].tolist()
-    names = np.array([class_names[t] for t in targets])
-    with whole_file(output / f"{stem}.npz") as part, part.open("wb") as raw:
-        np.savez(raw, heatmaps=heatmaps, targets=np.array(targets), classes=names)
-    classes = []
-    for target, heatmap in zip(targets, placed, strict=True):
-        file = f"{stem}.{safe_name(class_names[target])}.png"
-        render.save_png(render.overlay(view, heatmap), output / file)
-        probability = float(probabilities[row, target])
-        classes.append({"class": class_names[target], "index": target, "probability": probability, "overlay": file})
-    small = Image.fromarray(view)
-    small.thumbnail((_VIEW_SIDE, _VIEW_SIDE))
-    with whole_file(output / f"{stem}.view.jpg") as part:
-        small.save(part, "JPEG", quality=90)
-    predicted = class_names[int(probabilities[row].argmax())]
-    return {"view": f"{stem}.view.jpg", "heatmaps": f"{stem}.npz", "predicted": predicted, "classes": classes}
+def _found(subject: LoadedModel, explanation: Explanation) -> list[Found]:
+    logits = explanation.logits.float()
+    probabilities = (logits.sigmoid() if subject.multilabel else logits.softmax(1)).cpu()
+    heatmaps, placed = (maps.cpu().numpy() for maps in (explanation.heatmaps, explanation.placed))
+    names = subject.class_names
+    return [
+        Found(
+            targets,
+            [names[target] for target in targets],
+            probabilities[row, targets].tolist(),
+            heatmaps[row],
+            placed[row],
+            names[int(probabilities[row].argmax())],
+        )
+        for row, targets in enumerate(explanation.targets.tolist())
+    ]
 
 
-def _unique_stems(paths: Sequence[Path]) -> dict[Path, str]:
-    """Give each path a file stem of its own, also where two folders hold files of the same name."""
-    taken: set[str] = set()
-    last: dict[str, int] = {}
-    stems = {}
-    for path in paths:
-        stem = safe_name(path.stem)
-        number = last.get(stem, 0) + 1
-        while (candidate := stem if number == 1 else f"{stem}_{number}") in taken:
-            number += 1
-        last[stem] = number
-        taken.add(candidate)
-        stems[path] = candidate
-    return stems
+def _settings(subject: LoadedModel, method: Method, classes: Any, drawing: Drawing) -> dict[str, Any]:
+    """Return everything that the files depend on, named as the user knows it."""
+    return {
+        "weights": hash_weights(subject.model),
+        "class names": hashlib.sha256(json.dumps(subject.class_names).encode()).hexdigest(),
+        "input": subject.input_config.to_dict(),
+        "--method": method.label,
+        "--targets" if isinstance(classes, list) else "--top": classes,
+        "--overlays": drawing.overlays,
+        "--max-side": drawing.max_side,
+        **{f"--{name}": value for name, value in asdict(drawing.style).items()},
+    }
 
 
-def _groups(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(paths), size):
-        yield paths[start : start + size]
+def _about(subject: LoadedModel, weights: str, device: str) -> dict[str, Any]:
+    return {
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "model": architecture_of(subject.model),
+        "weights": weights,
+        "device": device,
+        "versions": {
+            "agcam": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "timm", "pillow", "opencv-python-headless")},
+        },
+    }
 
 
 def run(options: argparse.Namespace) -> int:
     """Run `agcam images`; return its exit status."""
-    paths = find_images(options.input)
+    paths = find_images(options.input, options.output)
+    drawing = Drawing(Style(options.colormap, options.alpha, options.contour), options.overlays, options.max_side)
+    drawing.check()
+    parse_method(options.method)
     subject = load_model(options)
     inspect_vit(subject.model)
-    started = time.monotonic()
+    console = Console(stderr=True, quiet=options.quiet)
+    config = subject.input_config
+    if config.resize != "squash":
+        console.print(
+            f"the model sees the central square of {config.crop_pct:.1%} of the shorter side; overlays show the rest "
+            "of a photograph without heat",
+            soft_wrap=True,
+            highlight=False,
+        )
+    given = options.checkpoint or options.clip or ("pretrained" if options.pretrained else "random")
     with locked_folder(options.output), progress("explaining", len(paths), quiet=options.quiet) as done:
         outcome = explain_images(
             subject,
@@ -245,22 +248,20 @@ def run(options: argparse.Namespace) -> int:
             targets=options.targets,
             batch_size=options.batch_size,
             done=lambda path: done(1),
+            method=options.method,
+            drawing=drawing,
+            workers=options.workers,
+            weights_name=without_home(str(given)),
         )
-        given = options.checkpoint or options.clip or ("pretrained" if options.pretrained else "random")
-        known = {
-            "model": architecture_of(subject.model),
-            "weights": without_home(str(given)),
-            "methods": ["agcam"],
-            "settings": f"classes {', '.join(options.targets)}" if options.targets else f"top {options.top} classes",
-            "seconds": round(time.monotonic() - started, 2),
-        }
-        write_json(options.output / RECORD, environment() | known)
+        report = write_report(options.output)
     for line in outcome.errors:
         print(f"error: {line}", file=sys.stderr)  # noqa: T201  # the command's own voice
     if options.json:
-        found = {"output": str(options.output), "images": outcome.predictions, "errors": outcome.errors}
+        places = {"output": str(options.output), "report": str(report)}
+        found = places | {"images": outcome.predictions, "errors": outcome.errors}
         print(json.dumps(found, indent=2))  # noqa: T201  # what was asked for
-    explained = f"{len(outcome.predictions)} of {len(paths)} images explained"
-    console = Console(stderr=True, quiet=options.quiet)
-    console.print(f"{explained}; see {options.output / 'predictions.json'}", soft_wrap=True, highlight=False)
+    before = len(outcome.predictions) - outcome.explained
+    already = f", {before} of them by an earlier call" if before else ""
+    explained = f"{len(outcome.predictions)} of {len(paths)} images explained{already}"
+    console.print(f"{explained}; see {report}", soft_wrap=True, highlight=False)
     return 1 if outcome.errors else 0

@@ -166,9 +166,14 @@ def denormalize(image: Tensor, config: InputConfig) -> np.ndarray:
 
 def visible_part(image: np.ndarray, config: InputConfig) -> np.ndarray:
     """Crop an image (H, W, 3) to the part that evaluation shows to the model, at the image's own resolution."""
+    left, top, right, bottom = visible_box(image.shape[0], image.shape[1], config)
+    return image[top:bottom, left:right]
+
+
+def visible_box(height: int, width: int, config: InputConfig) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the part of an image that evaluation shows to the model, in its pixels."""
     if config.resize == "squash":
-        return image
-    height, width = image.shape[:2]
+        return 0, 0, width, height
     side = max(1, min(height, width, round(min(height, width) * config.crop_pct)))
     top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
+    return left, top, left + side, top + side

@@ -79,7 +79,7 @@ def without_path(text: str) -> str:
     return (PureWindowsPath(text) if "\\" in text else PurePath(text)).name or text
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_run_record(path: Path) -> dict[str, Any]:
     """Read what a run, or a folder of explained photographs, says of itself; empty of an older version."""
     try:
         found = json.loads(path.read_bytes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,15 @@ import numpy as np
 
 from agcam.errors import DataError, brief
 from agcam.io.archives import refuse_bomb
+from agcam.io.explained_folder import PREDICTIONS, read_record
 from agcam.io.explained_images import ExplainedImage
 from agcam.io.images import read_image
-from agcam.io.json import RECORD
 from agcam.io.text import inside
-from agcam.report.facts import About, duration, facts_of, read_record, without_path
-from agcam.report.model import Fact, Frame, Link, Report
+from agcam.report.facts import About, duration, facts_of, without_path
+from agcam.report.model import Fact, Frame, Link, Report, percent
 
-PREDICTIONS = "predictions.json"
+SHOWN = 300
+"""Of more photographs as many are shown, spread evenly, so that the page opens and stays small."""
 
 
 def images_report(folder: Path) -> Report:
@@ -26,47 +26,67 @@ def images_report(folder: Path) -> Report:
     Raises:
         DataError: if a file is missing or broken, with its name.
     """
-    path = folder / PREDICTIONS
+    record, path = read_record(folder), folder / PREDICTIONS
     try:
-        predictions = json.loads(path.read_text(encoding="utf-8"))
-        shown = [view for number, found in enumerate(predictions) for view in _views(folder, number, found)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = list(enumerate(record["images"]))
+        chosen = found[:: -(-len(found) // SHOWN)] if found else []
+        method = str(record["settings"]["--method"])
+        shown = [view for number, entry in chosen for view in _views(folder, number, entry, method)]
+        facts, notes = _facts(folder, record), _notes(record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise DataError(
             f"{path}: not what agcam images writes ({type(error).__name__}: {brief(error)}); "
-            "explain the photographs again"
+            "explain the photographs again, into another folder"
         ) from error
+    if len(chosen) < len(found):
+        notes.append(f"{len(chosen)} of {len(found):,} photographs are shown, spread evenly; the folder has all.")
     return Report(
         kind="images",
         title=f"Where the model looks: {folder.resolve().name}",
-        facts=_facts(folder, len(predictions)),
+        facts=facts,
         frames=[Frame("images", None, shown)] if shown else [],
         empty="" if shown else "predictions.json names no image: none could be explained.",
-        links=[Link(path, "predictions, for programs"), Link(folder, "overlays and raw heatmaps")],
+        links=[Link(path, "predictions and how they were made, for programs"), Link(folder, "overlays, raw heatmaps")],
+        notes=notes,
     )
 
 
-def _facts(folder: Path, count: int) -> list[Fact]:
-    about = read_record(folder / RECORD)
-    seconds, versions, methods = about.get("seconds"), about.get("versions"), about.get("methods")
+def _facts(folder: Path, record: dict[str, Any]) -> list[Fact]:
+    settings, runs, count, failed = record["settings"], record["runs"], len(record["images"]), record["errors"]
+    classes, top, run = settings.get("--targets"), settings.get("--top"), runs[-1]
+    few = "the most probable class" if top == 1 else f"the {top} most probable classes"
+    seconds = [run.get("seconds") for run in runs]
+    known = all(isinstance(taken, int | float) for taken in seconds)
+    weights = f"{without_path(str(run['weights']))}, SHA-256 {str(settings['weights'])[:12]}…"
     facts = facts_of(
         About(
             run=folder.resolve().name,
-            model=str(about.get("model") or ""),
-            weights=str(about.get("weights") or ""),
-            methods=tuple(map(str, methods)) if isinstance(methods, list) else ("agcam",),
-            settings=str(about.get("settings") or ""),
-            date=str(about.get("date") or "")[:10],
-            versions=versions if isinstance(versions, dict) else None,
-            device=str(about.get("device") or ""),
-            cost=f"{duration(seconds)} for {count:,} images" if isinstance(seconds, int | float) else "",
+            model=str(run["model"]),
+            weights=weights,
+            methods=(str(settings["--method"]),),
+            settings=f"classes {', '.join(map(str, classes))}" if classes else few,
+            date=str(run["started"])[:10],
+            versions=run["versions"],
+            device=str(run["device"]),
+            cost=f"{duration(sum(seconds))} for {count:,} images" if known else "",
         )
     )
-    return [*facts, Fact("Images", f"{count:,}")]
+    return [
+        Fact("Images", f"{count:,}"),
+        *facts,
+        *([Fact("Failed", f"{len(failed):,}", "Files that the last call could not read.")] if failed else []),
+    ]
 
 
-def _views(folder: Path, number: int, found: dict[str, Any]) -> list[ExplainedImage]:
-    if "view" not in found:
-        raise DataError(f"{folder / PREDICTIONS}: written by an older version; explain the photographs again")
+def _notes(record: dict[str, Any]) -> list[str]:
+    config = record["settings"]["input"]
+    if config["resize"] == "squash":
+        return []
+    share = percent(float(config["crop_pct"]))
+    return [f"The model sees the central square, {share} of the shorter side: that is what is shown here."]
+
+
+def _views(folder: Path, number: int, found: dict[str, Any], method: str) -> list[ExplainedImage]:
     view, arrays = (folder / inside(Path(found[key]).name, f"{folder / PREDICTIONS}") for key in ("view", "heatmaps"))
     image, heatmaps = read_image(view), _heatmaps(arrays)
     return [
@@ -80,7 +100,7 @@ def _views(folder: Path, number: int, found: dict[str, Any]) -> list[ExplainedIm
             probability=float(entry["probability"]),
             boxes=np.zeros((0, 4)),
             mask=None,
-            heatmaps={"agcam": heatmap},
+            heatmaps={method: heatmap},
         )
         for entry, heatmap in zip(found["classes"], heatmaps, strict=True)
     ]

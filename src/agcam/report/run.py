@@ -21,7 +21,7 @@ from agcam.io.yaml import read_yaml
 from agcam.metrics.classification.by_class import CLASSES, ClassFigures
 from agcam.report import glossary as words
 from agcam.report.benchmark import read_fill
-from agcam.report.facts import About, duration, facts_of, read_record, settings_of
+from agcam.report.facts import About, duration, facts_of, read_run_record, settings_of
 from agcam.report.gallery import thin
 from agcam.report.model import Cell, Chart, Fact, Frame, Line, Link, Part, Report, Series, Table, percent
 
@@ -168,7 +168,7 @@ def _facts(
 ) -> list[Fact]:
     model, data = _section(settings, "model"), _section(settings, "data")
     model = _section(model, "init_args") or model  # of a class of one's own
-    record = read_record(folder / RECORD)
+    record = read_run_record(folder / RECORD)
     epochs = max((x[-1] for name, (x, _) in curves.items() if name.startswith("train/")), default=None)
     chosen = {"batch size": _section(data, "init_args").get("batch_size"), "learning rate": model.get("lr")}
     chosen |= {"seed": settings.get("seed_everything")}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from agcam.audit.findings import AUDIT
 from agcam.errors import DataError
+from agcam.io.explained_folder import PREDICTIONS
 from agcam.report.audit import audit_report
 from agcam.report.benchmark import benchmark_report
-from agcam.report.images import PREDICTIONS, images_report
+from agcam.report.images import images_report
 from agcam.report.model import Report
 from agcam.report.page import render, write
 from agcam.report.run import run_report

@@ -102,7 +102,7 @@ def make_onnx(model: ViTClassifier, options: GraphOptions) -> tuple[bytes, Diffe
         raise ModelError("the model has more than 2 GB of weights, which no ONNX file holds; take --format torch")
     program = make_program(model, options)
     # everything is taken apart already: torch would trace it all twice again, minutes for nothing
-    program.run_decompositions = lambda *_, **__: program  # type: ignore[method-assign]  # see above
+    program.run_decompositions = lambda *_, **__: program
     inputs, outputs = _names(options)
     try:
         made = torch.onnx.export(

@@ -1,0 +1,113 @@
+"""The files of one explained photograph: overlays, raw heatmaps, and what the model saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from agcam.data.input_config import InputConfig
+from agcam.data.photographs import Photograph, shrink
+from agcam.data.transforms import visible_box, visible_part
+from agcam.errors import InputError
+from agcam.io.atomic import whole_file
+from agcam.io.names import safe_name
+from agcam.visualization.photograph import Style, draw_heat
+
+MAX_SIDE = 1600
+_VIEW_SIDE = 448
+_QUALITY = 88
+Overlays = Literal["jpeg", "png"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How overlays are drawn and kept.
+
+    Attributes:
+        style: of the heat.
+        overlays: their format.
+        max_side: longest side of an overlay in pixels; photographs are reduced to it, never enlarged.
+    """
+
+    style: Style = field(default_factory=Style)
+    overlays: Overlays = "jpeg"
+    max_side: int = MAX_SIDE
+
+    def check(self) -> None:
+        """Check the values.
+
+        Raises:
+            InputError: if one makes no sense.
+        """
+        self.style.check()
+        if self.max_side < 32:
+            raise InputError(f"--max-side must be at least 32 pixels, found {self.max_side}")
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found on a photograph.
+
+    Attributes:
+        targets: the explained classes.
+        names: of these.
+        probabilities: of these.
+        heatmaps: (T, h, w) float32 on the patch grid.
+        placed: the same as they cover what the model saw.
+        predicted: name of the most probable class.
+    """
+
+    targets: Sequence[int]
+    names: Sequence[str]
+    probabilities: Sequence[float]
+    heatmaps: np.ndarray
+    placed: np.ndarray
+    predicted: str
+
+
+def write_files(
+    output: Path, stem: str, photograph: Photograph, found: Found, config: InputConfig, drawing: Drawing
+) -> dict[str, Any]:
+    """Write the files of a photograph and return its entry of `predictions.json`.
+
+    Raises:
+        OutputError: if one cannot be written.
+    """
+    picture = photograph.picture
+    assert picture is not None  # it was read for drawing
+    with whole_file(output / f"{stem}.npz") as part, part.open("wb") as raw:
+        np.savez(raw, heatmaps=found.heatmaps, targets=np.array(found.targets), classes=np.array(found.names))
+    box = visible_box(picture.shape[0], picture.shape[1], config)
+    suffix = "jpg" if drawing.overlays == "jpeg" else "png"
+    classes, taken = [], set[str]()
+    drawn = draw_heat(picture, list(found.placed), box, drawing.style)
+    for target, name, probability, overlay in zip(found.targets, found.names, found.probabilities, drawn, strict=True):
+        file = f"{stem}.{safe_name(name)}.{suffix}"
+        file = f"{stem}.{safe_name(name)}_{target}.{suffix}" if file in taken else file
+        taken.add(file)
+        _save(overlay, output / file, drawing.overlays)
+        classes.append({"class": name, "index": target, "probability": probability, "overlay": file})
+    _save(shrink(visible_part(picture, config), _VIEW_SIDE), output / f"{stem}.view.jpg", "jpeg")
+    width, height = photograph.size
+    return {
+        "stem": stem,
+        "size": [width, height],
+        "visible": list(visible_box(height, width, config)),
+        "view": f"{stem}.view.jpg",
+        "heatmaps": f"{stem}.npz",
+        "predicted": found.predicted,
+        "classes": classes,
+    }
+
+
+def _save(image: np.ndarray, path: Path, kind: Overlays) -> None:
+    with whole_file(path) as part:
+        if kind == "jpeg":
+            Image.fromarray(image).save(part, "JPEG", quality=_QUALITY)
+        else:
+            Image.fromarray(image).save(part, "PNG", compress_level=1)

@@ -1,0 +1,96 @@
+"""Read photographs for a model in batches, ahead of it; of each only a reduced picture is kept for drawing."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from agcam.data.batch import Example
+from agcam.data.input_config import InputConfig
+from agcam.data.transforms import Transform
+from agcam.errors import DataError
+from agcam.io.images import read_image
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """A photograph as a model takes it.
+
+    Attributes:
+        path: of its file.
+        image: (3, S, S) float, as the model expects it.
+        picture: (H, W, 3) uint8 RGB, upright, reduced for drawing; None if not asked for.
+        size: width and height of the upright photograph in pixels.
+    """
+
+    path: Path
+    image: Tensor
+    picture: np.ndarray | None
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that could not be read, and why, in one line."""
+
+    path: Path
+    error: str
+
+
+def read_photographs(
+    paths: Sequence[Path], config: InputConfig, batch_size: int, max_side: int | None = None, workers: int = 1
+) -> Iterator[list[Photograph | Unreadable]]:
+    """Yield photographs in batches, in order; `workers` threads read one batch ahead of the one that is in use.
+
+    What the model gets is made of the whole photograph, as in training; a reduced decoding of JPEG would change it.
+
+    Args:
+        paths: image files.
+        config: how images enter the model.
+        batch_size: files in a batch.
+        max_side: longest side of the pictures that are kept for drawing; None keeps none.
+        workers: threads; as many photographs are held whole at a time.
+    """
+    own = threading.local()
+
+    def read(path: Path) -> Photograph | Unreadable:
+        if not hasattr(own, "transform"):
+            own.transform = Transform(config)  # it holds the state of a call, so that threads cannot share one
+        try:
+            image = read_image(path)
+        except DataError as error:
+            return Unreadable(path, str(error))
+        tensor = own.transform(Example(image, (), None, None, None, path.name), torch.tensor(0), 0).image
+        picture = None if max_side is None else shrink(image, max_side)
+        return Photograph(path, tensor, picture, (image.shape[1], image.shape[0]))
+
+    ahead: deque[list[Future[Photograph | Unreadable]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
+        try:
+            for start in range(0, len(paths), batch_size):
+                ahead.append([pool.submit(read, path) for path in paths[start : start + batch_size]])
+                if len(ahead) > 1:
+                    yield [future.result() for future in ahead.popleft()]
+            while ahead:
+                yield [future.result() for future in ahead.popleft()]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def shrink(image: np.ndarray, longest: int) -> np.ndarray:
+    """Reduce an image (H, W, 3) uint8 to at most `longest` pixels a side by averaging over areas; never enlarge it."""
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
