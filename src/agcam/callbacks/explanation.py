@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import lightning as L
@@ -12,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from agcam.callbacks.batch_reader import BatchReader
+from agcam.callbacks.chosen_pairs import ExplainedClasses, choose_pairs
 from agcam.callbacks.class_records import ClassRecords
 from agcam.callbacks.drift_memory import REMEMBERED, DriftMemory
 from agcam.callbacks.gallery import evenly_spaced, explained_images, show
@@ -20,7 +22,7 @@ from agcam.callbacks.other_class import explain_others
 from agcam.callbacks.scoring import FIGURES, WITHOUT_OBJECTS, GroundTruth, Scoring, find_objects, has_objects
 from agcam.callbacks.self_check import check_explainable, explained_module
 from agcam.data.batch import Batch, join_batches, owned
-from agcam.data.ground_truth import labeled_targets, other_classes, predicted_targets
+from agcam.data.ground_truth import other_classes
 from agcam.errors import InputError, ModelError
 from agcam.explainers.explain import explain_recording
 from agcam.explainers.explanation import Explanation
@@ -75,7 +77,7 @@ class ExplanationCallback(L.Callback):
         methods: Sequence[str] | str = ("agcam", "random", "center"),
         every_n_epochs: int = 1,
         max_batches: int | None = None,
-        targets: Literal["labelled", "predicted"] = "labelled",
+        targets: ExplainedClasses = "labelled",
         only_correct: bool = False,
         ground_truth: GroundTruth = "boxes",
         threshold: float = 0.5,
@@ -254,23 +256,17 @@ class ExplanationCallback(L.Callback):
         waiting, self._waiting = self._waiting, []
         recording = join_recordings([recording for recording, _ in waiting])
         batch = waiting[0][1] if len(waiting) == 1 else join_batches([batch for _, batch in waiting], recording.images)
-        first = recording.logits.argmax(1, keepdim=True)
-        if self.targets == "labelled":
-            targets, pairs = labeled_targets(batch)
-        else:
-            targets, pairs = predicted_targets(batch, first)
-        pairs = pairs.keep(owned(batch.index, trainer.global_rank, trainer.world_size)[pairs.image])
-        probability = self._reader.info.probabilities(recording.logits.float())[pairs.image, pairs.object]
-        wanted_pairs = self.selection.wants(_stage(trainer), batch.index[pairs.image].tolist(), probability.tolist())
-
-        single = batch.label.dim() == 1
-        right = (batch.label.eq(first[:, 0]) if single else batch.label.gather(1, first)[:, 0] > 0)[pairs.image]
-        wanted = torch.tensor(wanted_pairs, dtype=torch.bool, device=right.device)
-        counted = right if self.only_correct else torch.ones_like(right)
-        needed = counted | wanted
-        correct = (right if single else probability > 0.5)[needed]
-        pairs, counted, wanted = pairs.keep(needed), counted[needed], wanted[needed]
-
+        stage, mine = _stage(trainer), owned(batch.index, trainer.global_rank, trainer.world_size)
+        chosen = choose_pairs(
+            batch,
+            recording.logits,
+            self._reader.info.probabilities(recording.logits.float()),
+            mine,
+            partial(self.selection.wants, stage),
+            self.targets,
+            self.only_correct,
+        )
+        pairs, counted = chosen.pairs, chosen.counted
         objects = find_objects(batch, pairs, self.ground_truth)
         keys = list(zip(batch.index[pairs.image].tolist(), pairs.object.tolist(), strict=True))
         keep = torch.tensor([index in self._remembered for index, _ in keys], dtype=torch.bool)
@@ -278,19 +274,18 @@ class ExplanationCallback(L.Callback):
         figures: dict[str, list[dict[str, float]]] = {}
         overlap = torch.empty(0)
         for method, scoring in self.scoring.items():
-            explanation = explain_recording(recording, targets, method)
+            explanation = explain_recording(recording, chosen.targets, method)
             maps = explanation.heatmaps[pairs.image, pairs.slot]
-            found = scoring.figures(maps, objects, correct, explanation.extent)
+            found = scoring.figures(maps, objects, chosen.correct, explanation.extent)
             scoring.remember(found, keys, keep, maps)
             scoring.means.update(found[counted.cpu()], pairs.image[counted])
             overlap = overlap if explanations else found[:, FIGURES.index("iou")]
             explanations[method] = explanation
-            figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[wanted.cpu()].tolist()]
-        mine = owned(batch.index, trainer.global_rank, trainer.world_size)
+            figures[method] = [dict(zip(FIGURES, row, strict=True)) for row in found[chosen.wanted.cpu()].tolist()]
         self._classes.add(batch.label[mine], recording.logits[mine], pairs.object[counted], overlap[counted.cpu()])
-        if any(wanted_pairs):
-            shown = pairs.keep(wanted)
-            classes = other_classes(batch.label, first[:, 0], self.targets == "predicted")
+        if chosen.wanted.any():
+            shown, first = chosen.shown, recording.logits.argmax(1)
+            classes = other_classes(batch.label, first, self.targets == "predicted")
             others = explain_others(recording, classes, shown.image, self.scoring)
             self.selection.add(show(self._reader.info, batch, shown, explanations, figures, others))
 
