@@ -111,7 +111,7 @@ def _draw(points: Sequence[Point]) -> plt.Figure:
         if max(point.explained.ratio for point in mine) > 3:
             axis.set_yscale("log")
         else:
-            axis.set_ylim(0, None)
+            axis.set_ylim(0, 1.1 * max(point.explained.ratio for point in mine))
         axis.set_xticks(values, [f"{value:,}" for value in values])
         axis.minorticks_off()
         axis.set_xlabel(name)

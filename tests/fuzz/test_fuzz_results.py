@@ -161,7 +161,8 @@ def test_explained_photographs(examples: int, tmp_path: Path) -> None:
     found = {"image": "a.jpg", "view": "a.view.png", "heatmaps": "a.npz", "predicted": "cat", "classes": classes}
     found |= {"stem": "a", "file": {"path": "~/a.jpg"}}
     settings = {"weights": "0" * 64, "--method": "agcam", "--top": 1, "input": {"resize": "squash", "crop_pct": 1.0}}
-    run = {"started": "2026-11-26T12:00:00+00:00", "model": "cats.ckpt", "versions": {"agcam": "1"}, "images": 1}
+    run = {"started": "2026-11-26T12:00:00+00:00", "model": "vit_tiny", "weights": "/home/ann/cats.ckpt", "images": 1}
+    run |= {"versions": {"agcam": "1", "torch": "2"}, "device": "cpu", "seconds": 75.2}
     record = {"schema": 2, "settings": settings, "runs": [run], "errors": [], "images": [found]}
     predictions.write_text(json.dumps(record))
     fuzz_one_of(

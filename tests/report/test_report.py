@@ -239,7 +239,8 @@ def explained(folder: Path, view: bool = True) -> Path:
     found = {"image": "photos/cat.jpg", "heatmaps": "cat.npz", "predicted": "cat", "classes": classes}
     found |= {"stem": "cat", "file": {"path": "~/photos/cat.jpg"}}
     settings = {"weights": "0" * 64, "--method": "agcam", "--top": 2, "input": {"resize": "squash", "crop_pct": 1.0}}
-    run = {"started": "2026-11-26T12:00:00+00:00", "model": "cats.ckpt", "versions": {"agcam": "1"}, "images": 1}
+    run = {"started": "2026-11-26T12:00:00+00:00", "model": "vit_tiny", "weights": "/home/ann/cats.ckpt", "images": 1}
+    run |= {"versions": {"agcam": "1", "torch": "2"}, "device": "cpu", "seconds": 75.2}
     record = {"schema": 2, "settings": settings, "runs": [run], "errors": [], "images": [found]}
     if view:
         found["view"] = "cat.view.jpg"
@@ -254,6 +255,22 @@ def test_explained_photographs_are_shown(tmp_path: Path) -> None:
         ("dog", "cat", pytest.approx(0.1)),
     ]
     assert report.frames[0].shown[0].image.shape == (40, 60, 3)
+
+
+def test_explained_photographs_say_how_they_were_made(tmp_path: Path) -> None:
+    found = {fact.label: fact.value for fact in open_report(explained(tmp_path / "explained")).facts}
+    assert found == {
+        "Images": "1",
+        "Run": "explained",
+        "Model": "vit_tiny",
+        "Weights": "cats.ckpt, SHA-256 000000000000…",
+        "Method": "agcam",
+        "Settings": "the 2 most probable classes",
+        "Date": "2026-11-26",
+        "Versions": "agcam 1, torch 2",
+        "Device": "cpu",
+        "Cost": "1 min 15 s for 1 image",
+    }
 
 
 def test_the_images_command_leaves_what_the_report_needs(tmp_path: Path) -> None:

@@ -33,7 +33,16 @@ def images_report(folder: Path) -> Report:
         method = str(record["settings"]["--method"])
         shown = [view for number, entry in chosen for view in _views(folder, number, entry, method)]
         facts, notes = _facts(folder, record), _notes(record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise DataError(
             f"{path}: not what agcam images writes ({type(error).__name__}: {brief(error)}); "
             "explain the photographs again, into another folder"
@@ -68,7 +77,7 @@ def _facts(folder: Path, record: dict[str, Any]) -> list[Fact]:
             date=str(run["started"])[:10],
             versions=run["versions"],
             device=str(run["device"]),
-            cost=f"{duration(sum(seconds))} for {count:,} images" if known else "",
+            cost=f"{duration(sum(seconds))} for {count:,} image{'s' * (count != 1)}" if known else "",
         )
     )
     return [
