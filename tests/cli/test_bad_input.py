@@ -78,6 +78,17 @@ def test_bad_options_are_one_line(option: str, said: str, cub_root: Path, capsys
     assert re.search(said, the_error(capsys))
 
 
+@pytest.mark.parametrize(("name", "said"), [("gone.safetensors", "no such weights"), ("bad.safetensors", "readable")])
+def test_weights_that_cannot_be_read_leave_no_run(
+    name: str, said: str, cub_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"garbage")
+    logger = f"--trainer.logger={{class_path: CSVLogger, init_args: {{save_dir: {tmp_path / 'runs'}, name: ''}}}}"
+    assert fit(cub_root, logger, f"--model.weights={tmp_path / name}") == 2
+    assert said in the_error(capsys)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_checkpoint_of_other_classes_is_refused(
     cub_root: Path, voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

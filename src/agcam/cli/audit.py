@@ -29,6 +29,7 @@ from agcam.report.write import write_report
 from agcam.training.loaded import LoadedModel
 
 _SHOWN = 6
+_LOOKED_AT = 32  # images, to see whether the data have boxes
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,8 +67,10 @@ def run(options: argparse.Namespace) -> int:
             "agcam": __version__,
             "fill": [round(255 * channel) for channel in data.input_config.mean],
         }
+        boxed = any(source[position].boxes is not None for position in positions[:_LOOKED_AT])
+        target = "boxes" if boxed else "masks"
         examined = examine(looks, subject.class_names, about)
-        audit = replace(examined.audit, commands=_commands(examined.audit, options, config, checkpoint))
+        audit = replace(examined.audit, commands=_commands(examined.audit, options, config, checkpoint, target))
         write_looks(looks, examined, subject.class_names, output / "looks.csv")
         write_examples(looks, audit, subject, source, output / "panel")
         write_json(audit, output / AUDIT)
@@ -103,13 +106,15 @@ def _default_output(checkpoint: Path) -> Path:
     return (beside.parent if beside.name == "checkpoints" else beside) / "audit"
 
 
-def _commands(audit: Audit, options: argparse.Namespace, config: Path | None, checkpoint: Path) -> list[str]:
+def _commands(
+    audit: Audit, options: argparse.Namespace, config: Path | None, checkpoint: Path, target: str
+) -> list[str]:
     """Return the commands that would guide the model away from what was found, and compare; none for a clean model."""
     if not audit.suspicious or not audit.known:
         return []
     given = [*(["--config", relative(config)] if config else []), *options.data_options]
     call, data = own_command(), shlex.join(given)
-    guidance = "--model.guidance '{weight: 2, target: boxes}'"
+    guidance = f"--model.guidance '{{weight: 2, target: {target}}}'"
     return [
         # without a configuration it is not known how the model was trained
         f"{call} fit {'' if config else '… '}{data} {guidance}",

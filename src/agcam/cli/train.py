@@ -57,7 +57,7 @@ from agcam.training.checkpoint_files import last_checkpoint, open_checkpoint, ru
 from agcam.training.checkpoint_io import AtomicCheckpointIO
 from agcam.training.classifier import ViTClassifier
 from agcam.training.precision import check_installed
-from agcam.training.weights import class_path, restored_later
+from agcam.training.weights import class_path, read_weights, restored_later
 
 
 class TrainCLI(LightningCLI):
@@ -194,10 +194,13 @@ class TrainCLI(LightningCLI):
     before_validate = before_test = before_fit
 
     def before_lr_find(self) -> None:
-        """Check the data, so that a wrong folder leaves no run behind; the other processes wait for the first."""
+        """Check data and weights, so that a wrong file leaves no run behind; the other processes wait for the first."""
         if self.trainer.is_global_zero:
             stage = "fit" if self.subcommand in TUNING else self.subcommand
             self.datamodule.check(stage, self.model.input_config)
+            weights = self.model.hparams.get("weights") if isinstance(self.model, ViTClassifier) else None
+            if weights and not self._get(self.config, "ckpt_path"):
+                read_weights(Path(weights).expanduser())
 
     before_scale_batch_size = before_lr_find
 
