@@ -39,7 +39,7 @@ def with_a_name(items: list[tuple[Tensor, Tensor]]) -> list[Any]:
 def validate(folder: Path, data: Any, module: Users, **options: Any) -> tuple[dict[str, float], list[Any]]:
     callback = ExplanationCallback(gallery=32, **options)
     (figures,) = trainer(folder, callback, logger=False).validate(module, data, verbose=False)[:1]
-    (panel,) = folder.glob("**/val_epoch_001")
+    (panel,) = folder.glob("**/val_epoch_000")
     return dict(figures), read_panel(panel)[0]
 
 
@@ -184,7 +184,7 @@ def test_two_processes_log_what_one_logs(tmp_path: Path) -> None:
     assert foreign_run.main([str(tmp_path / "one"), "1"]) == 0
     one, both = (csv_rows(next((tmp_path / n).glob("**/metrics.csv")))[-1] for n in ("one", "two"))
     assert one["val/loc/entropy"] == pytest.approx(both["val/loc/entropy"], rel=1e-6)
-    names = [[e.name for e in read_panel(next((tmp_path / n).glob("**/val_epoch_001")))[0]] for n in ("one", "two")]
+    names = [[e.name for e in read_panel(next((tmp_path / n).glob("**/val_epoch_000")))[0]] for n in ("one", "two")]
     assert names[0] == names[1] == [f"image {n}" for n in range(11)]
 
 

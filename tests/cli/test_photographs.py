@@ -156,13 +156,14 @@ def test_predictions_say_how_they_were_made(checkpoint: Path, tmp_path: Path) ->
     assert (settings["--method"], settings["--max-side"]) == ("rollout:head_fusion=max", 1600)
     assert len(settings["weights"]) == 64
     assert settings["input"]["resize"] in ("squash", "center_crop")
-    assert run["model"].endswith("model.ckpt")
+    assert run["model"] == "vit_tiny_patch16_224"
+    assert run["weights"].endswith("model.ckpt")
     assert {"agcam", "torch", "timm", "python"} <= set(run["versions"])
     assert run["started"][:4].isdigit()
     assert (tmp_path / "out" / "report.html").is_file()
     facts = {fact.label: fact.value for fact in open_report(tmp_path / "out").facts}
     assert facts["Method"] == "rollout:head_fusion=max"
-    assert settings["weights"].startswith(facts["Weights"])
+    assert facts["Weights"] == f"model.ckpt, SHA-256 {settings['weights'][:12]}…"
 
 
 def test_a_method_that_runs_the_model_itself_explains_the_most_probable_classes(
