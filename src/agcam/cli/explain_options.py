@@ -165,7 +165,7 @@ def _add_compare(commands: Any) -> None:
 def _add_report(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "report",
-        help="write one HTML file to look at a run, a benchmark or explained photographs",
+        help="write one HTML file to look at a run, a benchmark, an audit or explained photographs",
         description="Write one HTML file that opens from disk, offline: the images with their heatmaps, tables, "
         "curves, and how the prediction changes when the hottest pixels are removed.",
     )
@@ -174,7 +174,7 @@ def _add_report(commands: Any) -> None:
         "folder",
         type=Path,
         metavar="FOLDER",
-        help="a run (runs/NAME/version_N), or the output of agcam benchmark or agcam images",
+        help="a run (runs/NAME/version_N), or the output of agcam benchmark, agcam audit or agcam images",
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="the file to write (report.html in the folder)"

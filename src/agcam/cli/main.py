@@ -33,7 +33,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "benchmark": (EXPLAIN, "compare explanation methods on a data set: localization, faithfulness, cost"),
         "compare": (EXPLAIN, "compare two results, with significance; a gate for CI"),
         "audit": (EXPLAIN, "find what a classifier's decisions rest on beside the objects"),
-        "report": (EXPLAIN, "write one HTML file to look at a run, a benchmark or explained photographs"),
+        "report": (EXPLAIN, "write one HTML file to look at a run, a benchmark, an audit or explained photographs"),
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, (module, _) in group.items()}

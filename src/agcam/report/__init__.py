@@ -1,1 +1,1 @@
-"""The report: one self-contained HTML file of a run, a benchmark or explained photographs."""
+"""The report: one self-contained HTML file of a run, a benchmark, an audit or explained photographs."""
