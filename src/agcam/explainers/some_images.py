@@ -24,7 +24,13 @@ def of_images(recording: Recording, rows: Tensor) -> Recording:
     def chosen(tensor: Any) -> Any:
         return tensor[rows.to(tensor.device)] if tensor is not None and len(tensor) == batch else tensor
 
-    calls = [AttentionCall(**{name: chosen(tensor) for name, tensor in vars(call).items()}) for call in recording.calls]
+    def of_call(call: AttentionCall) -> AttentionCall:
+        found = {name: chosen(tensor) for name, tensor in vars(call).items()}
+        # one of fewer dimensions is for all images, however many heads or tokens its first one counts
+        shared = call.bias is not None and call.bias.dim() < 4
+        return AttentionCall(**found | {"bias": call.bias if shared else found["bias"]})
+
+    calls = [of_call(call) for call in recording.calls]
     images, tokens, logits = map(chosen, (recording.images, recording.tokens, recording.logits))
     read = [chosen(tensor) for tensor in recording.read]
     return replace(recording, images=images, tokens=tokens, calls=calls, logits=logits, read=read)
