@@ -14,7 +14,7 @@ from agcam.audit.hiding import choose_hidden, probability_without, target_probab
 from agcam.audit.looks import MISSED, RIGHT, WRONG, Looks
 from agcam.audit.places import margin
 from agcam.data.batch import Batch, collate
-from agcam.data.ground_truth import Pairs, box_truth, mask_truth
+from agcam.data.ground_truth import Pairs, box_truth, mask_truth, padded_targets
 from agcam.data.source import ExampleDataset, TransformedDataset
 from agcam.data.transforms import Transform
 from agcam.errors import ModelError
@@ -71,8 +71,8 @@ def looks_of(model: nn.Module, multilabel: bool, batch: Batch) -> Looks:
         recording = record_lean(model, batch.image)
     logits = recording.logits.float()
     present, predicted = _classes(logits, batch, multilabel)
-    targets, image, slot = _targets(present | predicted)
-    chosen = targets[image, slot]
+    targets, pairs = padded_targets(present | predicted)
+    image, slot, chosen = pairs.image, pairs.slot, pairs.object
     explanation = explain_recording(recording, targets)
     maps = explanation.heatmaps[image, slot]
     if not bool(torch.isfinite(maps).all()):
@@ -127,15 +127,6 @@ def _classes(logits: Tensor, batch: Batch, multilabel: bool) -> tuple[Tensor, Te
         return batch.label > 0, logits.sigmoid() >= _THRESHOLD
     classes = torch.arange(logits.shape[1], device=logits.device)
     return classes == batch.label[:, None], classes == logits.argmax(1)[:, None]
-
-
-def _targets(wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the wanted classes (B, C) bool as targets (B, T), padded with class 0, and image and column of each."""
-    image, chosen = torch.nonzero(wanted, as_tuple=True)
-    slot = (wanted.cumsum(1) - 1)[image, chosen]
-    targets = torch.zeros(len(wanted), max(1, int(wanted.sum(1).max())), dtype=torch.int64, device=wanted.device)
-    targets[image, slot] = chosen
-    return targets, image, slot
 
 
 def _objects(batch: Batch, pairs: Pairs) -> tuple[Tensor, Tensor]:

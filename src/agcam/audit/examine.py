@@ -123,7 +123,7 @@ def _outside(looks: Looks) -> tuple[float, float]:
 
 
 def _classes(looks: Looks, class_names: Sequence[str]) -> list[ClassRow]:
-    """Describe the maps of the labels, the classes with the most heat outside beyond what their objects leave first."""
+    """Describe the maps of the labels, the classes with the most heat outside their objects first."""
     labels = looks[((looks.outcome == RIGHT) | (looks.outcome == MISSED)) & looks.known]
     rows = []
     for target in np.unique(labels.target).tolist():
@@ -172,6 +172,3 @@ def _overall(overall: Reliance, what: str) -> str:
 
 def _percent(found: Reliance) -> str:
     return f"{100 * found.value:.0f} % ({100 * found.low:.0f} to {100 * found.high:.0f})"
-
-
-__all__ = ["EXAMPLES", "Examined", "examine"]

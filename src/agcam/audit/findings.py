@@ -9,8 +9,7 @@ from typing import Any
 
 from agcam.audit.reliance import Reliance
 from agcam.errors import DataError, brief
-from agcam.io.atomic import write_whole
-from agcam.io.json import from_json, to_json
+from agcam.io.json import from_json
 from agcam.io.text import quoted
 
 SCHEMA = 1
@@ -128,12 +127,6 @@ class Audit:
     wrong_reasons: list[WrongReason]
     commands: list[str]
     schema: int = SCHEMA
-
-
-def write_json(audit: Audit, path: Path) -> None:
-    """Write `audit.json`; NaN becomes null."""
-    text = json.dumps(to_json(audit), indent=2, ensure_ascii=True, allow_nan=False)
-    write_whole(path, f"{text}\n".encode("ascii"))
 
 
 def read_json(path: Path) -> Audit:

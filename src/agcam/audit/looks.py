@@ -70,9 +70,9 @@ class Looks:
     @property
     def outside(self) -> np.ndarray:
         """The share of the heat outside the object, (N,) in [0, 1]; NaN where no object is known."""
-        inside: np.ndarray = 1 - (self.heat * self.object).sum((1, 2))
-        inside[self.heat.sum((1, 2)) == 0] = np.nan
-        return inside
+        found: np.ndarray = 1 - (self.heat * self.object).sum((1, 2))
+        found[self.heat.sum((1, 2)) == 0] = np.nan
+        return found
 
     @property
     def lost(self) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 
 from agcam.audit.examine import Examined
 from agcam.audit.findings import Audit
-from agcam.audit.looks import Looks
+from agcam.audit.looks import MISSED, RIGHT, WRONG, Looks
 from agcam.data.batch import Batch, collate
 from agcam.data.ground_truth import Pairs, box_truth, mask_truth
 from agcam.data.source import ExampleDataset, TransformedDataset
@@ -20,7 +20,7 @@ from agcam.io.atomic import whole_file
 from agcam.io.explained_images import ExplainedImage, write_panel
 from agcam.training.loaded import LoadedModel
 
-_OUTCOMES = ("right", "missed", "wrong")
+_OUTCOMES = {RIGHT: "right", MISSED: "missed", WRONG: "wrong"}
 _REASONS = 12
 
 
@@ -57,7 +57,7 @@ def write_examples(looks: Looks, audit: Audit, subject: LoadedModel, source: Exa
 
 def _explained(looks: Looks, row: int, batch: Batch, subject: LoadedModel) -> ExplainedImage:
     names, target, other = subject.class_names, int(looks.target[row]), int(looks.other[row])
-    missed, wrong = int(looks.outcome[row]) == 1, int(looks.outcome[row]) == 2
+    missed, wrong = int(looks.outcome[row]) == MISSED, int(looks.outcome[row]) == WRONG
     there = other if wrong and not subject.multilabel else target
     pair = Pairs(torch.tensor([0]), torch.tensor([0]), torch.tensor([there]))
     (boxes,), _ = box_truth(batch, pair)

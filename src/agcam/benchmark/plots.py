@@ -32,8 +32,8 @@ from agcam.visualization.figures import (
 from agcam.visualization.heatmap_grid import heatmap_grid
 
 _Styled = list[tuple[Row, dict[str, Any]]]
-# four dashes and seven colors have no common divisor: 28 methods can be told apart
 _ALL = (*COLORS, *MORE_COLORS)
+# fourteen colors and four dashes, both taken in turn: 28 methods can be told apart
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (1, 1)), (0, (6, 1.2, 1, 1.2)))
 _CONTROL_DASHES = ((0, (2.5, 2)), (0, (7, 3)))
 

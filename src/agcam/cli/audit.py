@@ -13,8 +13,9 @@ from rich.table import Table
 from agcam import __version__
 from agcam.audit.collect import collect_looks
 from agcam.audit.examine import examine
-from agcam.audit.findings import AUDIT, Audit, write_json
+from agcam.audit.findings import AUDIT, Audit
 from agcam.audit.write import write_examples, write_looks
+from agcam.callbacks.gallery import evenly_spaced
 from agcam.cli.data_config import find_config, open_split
 from agcam.cli.load_model import choose_device, load_model
 from agcam.cli.own_command import own_command
@@ -22,6 +23,7 @@ from agcam.console.progress import open_console, progress
 from agcam.data.module import Split
 from agcam.errors import InputError, ModelError
 from agcam.explainers.find_vit import inspect_vit
+from agcam.io.json import write_json
 from agcam.io.lock import locked_folder
 from agcam.io.names import relative
 from agcam.io.redact import without_home
@@ -50,14 +52,12 @@ def run(options: argparse.Namespace) -> int:
             f"the model has {len(subject.class_names)} classes, the data have {len(source.class_names)}, or only one "
             "of both is multi-label; use the data that it was trained on"
         )
-    total = len(source)
-    wanted = min(total, options.limit or total)
-    positions = [number * total // wanted for number in range(wanted)]
+    positions = sorted(evenly_spaced(len(source), options.limit or len(source)))
     subject = LoadedModel(subject.model, subject.class_names, data.input_config, source.multilabel)
     workers = data.num_workers if choose_device(options).startswith("cuda") else 0
     output = options.output or _default_output(checkpoint)
     with locked_folder(output):
-        with progress("audit", wanted, quiet=options.quiet) as done:
+        with progress("audit", len(positions), quiet=options.quiet) as done:
             looks = collect_looks(subject, source, positions, options.batch_size, workers, done)
         about = {
             "model": without_home(str(checkpoint)),
@@ -67,13 +67,15 @@ def run(options: argparse.Namespace) -> int:
             "agcam": __version__,
             "fill": [round(255 * channel) for channel in data.input_config.mean],
         }
-        boxed = any(source[position].boxes is not None for position in positions[:_LOOKED_AT])
-        target = "boxes" if boxed else "masks"
         examined = examine(looks, subject.class_names, about)
-        audit = replace(examined.audit, commands=_commands(examined.audit, options, config, checkpoint, target))
+        commands: list[str] = []
+        if examined.audit.suspicious and examined.audit.known:
+            boxed = any(source[position].boxes is not None for position in positions[:_LOOKED_AT])
+            commands = _commands("boxes" if boxed else "masks", options, config, checkpoint)
+        audit = replace(examined.audit, commands=commands)
         write_looks(looks, examined, subject.class_names, output / "looks.csv")
         write_examples(looks, audit, subject, source, output / "panel")
-        write_json(audit, output / AUDIT)
+        write_json(output / AUDIT, audit, indent=2)
         report = write_report(output)
     if options.json:
         print((output / AUDIT).read_text(encoding="utf-8"))  # noqa: T201  # what was asked for
@@ -106,12 +108,8 @@ def _default_output(checkpoint: Path) -> Path:
     return (beside.parent if beside.name == "checkpoints" else beside) / "audit"
 
 
-def _commands(
-    audit: Audit, options: argparse.Namespace, config: Path | None, checkpoint: Path, target: str
-) -> list[str]:
-    """Return the commands that would guide the model away from what was found, and compare; none for a clean model."""
-    if not audit.suspicious or not audit.known:
-        return []
+def _commands(target: str, options: argparse.Namespace, config: Path | None, checkpoint: Path) -> list[str]:
+    """Return the commands that would guide the model by boxes or masks away from what was found, and compare."""
     given = [*(["--config", relative(config)] if config else []), *options.data_options]
     call, data = own_command(), shlex.join(given)
     guidance = f"--model.guidance '{{weight: 2, target: {target}}}'"

@@ -18,6 +18,7 @@ from agcam.benchmark.run import Job, count_shards, shard_path
 from agcam.benchmark.run import run as run_job
 from agcam.benchmark.shard import Shard, read_all
 from agcam.benchmark.summarize import summarize
+from agcam.callbacks.gallery import evenly_spaced
 from agcam.cli.data_config import find_config, open_split
 from agcam.cli.load_model import architecture_of, choose_device, load_model
 from agcam.console.progress import open_console, progress
@@ -86,12 +87,10 @@ def _open(options: argparse.Namespace) -> Job:
         raise InputError(
             f"the model was trained on {kinds[0]} data, and these are {kinds[1]}; use the data that it was trained on"
         )
-    total = len(source)
-    wanted = min(total, options.limit or total)
     return Job(
         subject=LoadedModel(subject.model, subject.class_names, data.input_config, source.multilabel),
         source=source,
-        positions=[number * total // wanted for number in range(wanted)],
+        positions=sorted(evenly_spaced(len(source), options.limit or len(source))),
         num_workers=data.num_workers if choose_device(options).startswith("cuda") else 0,
         about={
             "model": without_home(str(options.checkpoint or options.backbone)),

@@ -37,17 +37,20 @@ def labeled_targets(batch: Batch) -> tuple[Tensor, Pairs]:
     if batch.label.dim() == 1:
         image = torch.arange(len(batch), device=batch.label.device)
         return batch.label.unsqueeze(1), Pairs(image, torch.zeros_like(image), batch.label)
-    present = batch.present()
-    count = max(1, max(len(p) for p in present))
-    targets = batch.label.new_zeros((len(batch), count), dtype=torch.int64)
-    for row, classes in enumerate(present):
-        targets[row, : len(classes)] = classes
-    valid = (
-        torch.arange(count, device=targets.device)
-        < torch.tensor([len(p) for p in present], device=targets.device)[:, None]
-    )
-    image, slot = torch.nonzero(valid, as_tuple=True)
-    return targets, Pairs(image, slot, targets[image, slot])
+    return padded_targets(batch.label != 0)
+
+
+def padded_targets(wanted: Tensor) -> tuple[Tensor, Pairs]:
+    """Return the wanted classes (B, C) bool as targets (B, T), padded with class 0, and a pair for each that is wanted.
+
+    Each pair's object is the class that it explains.
+    """
+    image, chosen = torch.nonzero(wanted, as_tuple=True)
+    slot = (wanted.cumsum(1) - 1)[image, chosen]
+    count = max(1, int(wanted.sum(1).max()))
+    targets = torch.zeros(len(wanted), count, dtype=torch.int64, device=wanted.device)
+    targets[image, slot] = chosen
+    return targets, Pairs(image, slot, chosen)
 
 
 def predicted_targets(batch: Batch, first: Tensor) -> tuple[Tensor, Pairs]:

@@ -12,6 +12,23 @@ from agcam.explainers.differentiable import DifferentiableMode
 from agcam.explainers.recorder import additive, repeated_heads
 
 
+def attention_matrix(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, scale: float | None, enable_gqa: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return query (scaled), key and value (B, h, N, d) and the attention matrix A (B, h, N, N) of a call.
+
+    The arguments are those of `scaled_dot_product_attention`.
+    """
+    if enable_gqa:
+        key, value = repeated_heads(query, key, value)
+    # the scale goes to the query: it has fewer elements than the scores
+    query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = query @ key.transpose(-2, -1)
+    if attn_mask is not None:
+        scores = scores + additive(attn_mask, scores.dtype)
+    return query, key, value, scores.softmax(-1)
+
+
 class EagerAttention(DifferentiableMode):
     """Computes attention step by step, and keeps each matrix A while it listens."""
 
@@ -38,14 +55,7 @@ class EagerAttention(DifferentiableMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        if enable_gqa:
-            key, value = repeated_heads(query, key, value)
-        # the scale goes to the query: it has fewer elements than the scores
-        query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
-        scores = query @ key.transpose(-2, -1)
-        if attn_mask is not None:
-            scores = scores + additive(attn_mask, scores.dtype)
-        matrix = scores.softmax(-1)
+        query, key, value, matrix = attention_matrix(query, key, value, attn_mask, scale, enable_gqa)
         if self.listening:
             self.keep(query, key, value, matrix)
         return matrix @ value

@@ -26,10 +26,11 @@ from torch.overrides import TorchFunctionMode
 
 from agcam.errors import AgcamError, ModelError, brief
 from agcam.evaluating import evaluating
+from agcam.explainers.eager_attention import attention_matrix
 from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.last_block import can_skip, rows_skipped
 from agcam.explainers.patch_grid import patch_columns
-from agcam.explainers.recorder import Tape, additive, repeated_heads
+from agcam.explainers.recorder import Tape
 from agcam.explainers.recording import Recording
 from agcam.explainers.replay import replayed
 from agcam.explainers.vit_parts import ViTParts, unwrap
@@ -174,9 +175,5 @@ def _attend(
 ) -> Tensor:
     if dropout_p > 0 or is_causal:
         raise ModelError("a graph needs attention without dropout and without a causal mask")
-    if enable_gqa:
-        key, value = repeated_heads(query, key, value)
-    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
-    if attn_mask is not None:
-        scores = scores + additive(attn_mask, query.dtype)
-    return scores.softmax(-1) @ value
+    _, _, value, matrix = attention_matrix(query, key, value, attn_mask, scale, enable_gqa)
+    return matrix @ value

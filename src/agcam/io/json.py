@@ -31,9 +31,9 @@ def to_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     """Write a dataclass as a JSON file of ASCII, which holds names of any bytes; it appears only when whole."""
-    write_whole(path, json.dumps(to_json(value), allow_nan=False).encode("ascii"))
+    write_whole(path, json.dumps(to_json(value), indent=indent, allow_nan=False).encode("ascii"))
 
 
 def from_json(kind: Any, value: Any, where: str = "it") -> Any:
