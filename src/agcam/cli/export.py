@@ -23,8 +23,8 @@ def make_parser() -> argparse.ArgumentParser:
         "agcam export",
         description=f"timm: write {WEIGHTS}, {CONFIG} and {CLASS_NAMES} as timm reads them: "
         "timm.create_model('local-dir:DIR', pretrained=True), agcam images --checkpoint DIR, agcam fit "
-        "--model.weights DIR. onnx, torch: write one graph that gives logits and AG-CAM heatmaps, model.onnx or "
-        "model.pt2, and model.json, which describes it.",
+        f"--model.weights DIR/{WEIGHTS}. onnx, torch: write one graph that gives logits and AG-CAM heatmaps, "
+        "model.onnx or model.pt2, and model.json, which describes it.",
     )
     parser.add_argument(
         "--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint that agcam fit wrote"
