@@ -173,6 +173,7 @@ def test_the_command_writes_findings_a_table_and_a_page(tmp_path: Path, multilab
     page = (output / "report.html").read_text()
     assert 'id="audit"' in page
     assert " style=" not in page
+    assert str(tmp_path) not in page
 
 
 def test_a_run_without_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

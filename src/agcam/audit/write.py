@@ -21,7 +21,8 @@ from agcam.io.explained_images import ExplainedImage, write_panel
 from agcam.training.loaded import LoadedModel
 
 _OUTCOMES = {RIGHT: "right", MISSED: "missed", WRONG: "wrong"}
-_REASONS = 12
+REASONS = 12
+"""So many of those that are right for the wrong reason are shown."""
 
 
 def write_looks(looks: Looks, examined: Examined, class_names: Sequence[str], path: Path) -> None:
@@ -42,7 +43,7 @@ def write_looks(looks: Looks, examined: Examined, class_names: Sequence[str], pa
 def shown_rows(audit: Audit) -> list[int]:
     """Return the rows of the looks that the report shows: examples of each group, and the first wrong reasons."""
     rows = [row for group in audit.groups for row in group.examples]
-    return list(dict.fromkeys([*rows, *(reason.row for reason in audit.wrong_reasons[:_REASONS])]))
+    return list(dict.fromkeys([*rows, *(reason.row for reason in audit.wrong_reasons[:REASONS])]))
 
 
 def write_examples(looks: Looks, audit: Audit, subject: LoadedModel, source: ExampleDataset, folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from pathlib import Path
 
@@ -12,14 +10,16 @@ from PIL import Image
 
 from agcam.audit.findings import AUDIT, Audit, Group, read_json
 from agcam.audit.reliance import Reliance
-from agcam.audit.write import shown_rows
+from agcam.audit.write import REASONS, shown_rows
 from agcam.errors import DataError
 from agcam.io.explained_images import ExplainedImage, read_panel
 from agcam.report.benchmark import read_fill
+from agcam.report.encode import data_uri
+from agcam.report.facts import About, facts_of
 from agcam.report.model import AuditGroup, AuditPart, AuditTable, Example, Fact, Frame, Link, Report, percent
 from agcam.visualization.overlay import draw_boxes, draw_outlines, overlay
 
-_SIDE, _GROUPS, _ROWS, _REASONS = 196, 8, 40, 12
+_SIDE, _GROUPS, _ROWS = 196, 8, 40
 _FILES = {AUDIT: "everything, for programs", "looks.csv": "every explained image and class", "panel": "the examples"}
 _RESTS = (
     "How much of the class's probability is lost when the hottest patches outside the object (without boxes: in the "
@@ -54,7 +54,7 @@ def audit_report(folder: Path) -> Report:
             commands=audit.commands,
             groups=[_group(number, group, shown) for number, group in enumerate(audit.groups[:_GROUPS], 1)],
             tables=_tables(audit),
-            reasons=[_example(shown[reason.row]) for reason in audit.wrong_reasons[:_REASONS]],
+            reasons=[_example(shown[reason.row]) for reason in audit.wrong_reasons[:REASONS]],
             reasons_said=_reasons_said(audit),
         ),
     )
@@ -62,16 +62,23 @@ def audit_report(folder: Path) -> Report:
 
 def _facts(audit: Audit) -> list[Fact]:
     known = "none" if not audit.known else f"known in {percent(audit.known)} of the heatmaps"
+    about = {name: str(audit.about.get(name) or "") for name in ("model", "data", "method", "date", "agcam")}
     return [
-        Fact("Model", str(audit.about.get("model", "unknown"))),
-        Fact("Data", str(audit.about.get("data", "unknown"))),
+        *facts_of(
+            About(
+                model=about["model"],
+                data=about["data"],
+                methods=(about["method"],),
+                date=about["date"][:10],
+                versions={"agcam": about["agcam"]} if about["agcam"] else None,
+            )
+        ),
         Fact("Images", f"{audit.images:,}"),
         Fact("Errors", percent(audit.errors), "Share of the explained decisions that are wrong."),
         Fact(
             "Objects", known, "Boxes or masks say what is no part of an object. Without them only the margin is tested."
         ),
         Fact("Rests on what is outside", _rests(audit.overall), _RESTS),
-        Fact("Date", str(audit.about.get("date", "unknown"))[:10]),
     ]
 
 
@@ -158,12 +165,12 @@ def _example(shown: ExplainedImage) -> Example:
     truth = ", ".join(shown.truth) or "none"
     right = shown.predicted in shown.truth
     said = f"{shown.explained}, {percent(shown.probability)}" + ("" if right else f"; it is {truth}")
-    return Example(_uri(drawn, "JPEG"), Path(shown.name).name, said)
+    return Example(data_uri(drawn, "JPEG", quality=85), Path(shown.name).name, said)
 
 
 def _mean_map(group: Group) -> str:
     heat = np.array(group.heat, np.float32)
-    return _uri(overlay(np.zeros((*heat.shape, 3), np.uint8), heat, strength=1.0), "PNG")
+    return data_uri(overlay(np.zeros((*heat.shape, 3), np.uint8), heat, strength=1.0))
 
 
 def _enlarged(image: np.ndarray) -> np.ndarray:
@@ -176,12 +183,6 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
 def _resized(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     found: np.ndarray = np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
     return found
-
-
-def _uri(image: np.ndarray, kind: str) -> str:
-    packed = io.BytesIO()
-    Image.fromarray(image).save(packed, kind, **({"quality": 85} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 
 def _rests(found: Reliance) -> str:

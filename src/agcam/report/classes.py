@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from agcam.metrics.classification.by_class import ACCURACY, AVERAGE_PRECISION, FOUND, ClassFigures
+from agcam.report.encode import data_uri
 from agcam.report.model import percent
 
 MOST_CELLS = 12
@@ -92,9 +90,7 @@ def _picture(shares: np.ndarray) -> str:
     pixels = np.zeros((*shares.shape, 4), np.uint8)
     pixels[..., :3] = _INK
     pixels[..., 3] = np.where(shares > 0, 60 + 195 * np.sqrt(shares), 0).round()
-    packed = io.BytesIO()
-    Image.fromarray(pixels).save(packed, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode('ascii')}"
+    return data_uri(pixels)
 
 
 def _decimal(value: float) -> str:

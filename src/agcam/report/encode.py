@@ -70,6 +70,17 @@ def encode_mask(mask: np.ndarray, size: tuple[int, int]) -> list[int]:
     return runs
 
 
+def data_uri(image: np.ndarray, kind: str = "PNG", **options: Any) -> str:
+    """Encode an image (H, W, 3) or (H, W, 4) uint8 as a data URI, whole, without a budget.
+
+    Args:
+        image: to encode.
+        kind: "PNG" or "JPEG".
+        **options: of Pillow's `save`.
+    """
+    return _uri(_save(Image.fromarray(image), kind, **options), kind.lower())
+
+
 def color_table(name: str = COLORMAP) -> str:
     """Return the 256 colors of a color map, the project's if not named, as base64 of RGB bytes."""
     return _text((mpl.colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes())
@@ -93,13 +104,17 @@ def _picture(image: np.ndarray, budget: int) -> dict[str, Any]:
 
 
 def _entry(packed: bytes, kind: str, width: int, height: int, size: tuple[int, int]) -> dict[str, Any]:
-    return {"src": f"data:image/{kind};base64,{_text(packed)}", "w": width, "h": height, "pw": size[0], "ph": size[1]}
+    return {"src": _uri(packed, kind), "w": width, "h": height, "pw": size[0], "ph": size[1]}
 
 
 def _save(image: Image.Image, kind: str, **options: Any) -> bytes:
     packed = io.BytesIO()
     image.save(packed, kind, **options)
     return packed.getvalue()
+
+
+def _uri(packed: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{_text(packed)}"
 
 
 def _text(content: bytes) -> str:

@@ -70,7 +70,7 @@ def export_torch(model: ViTClassifier, folder: Path, options: GraphOptions) -> D
         ModelError: if the model cannot be exported, or the graph differs from `explain`.
     """
     if options.precision != "fp32":
-        raise InputError(f"--precision {options.precision} goes with --format onnx or web; torch graphs are fp32")
+        raise InputError(f"--precision {options.precision} goes with --format onnx; torch graphs are fp32")
     program = make_program(model, options)
     file = io.BytesIO()
     torch.export.save(program, file)
@@ -276,5 +276,5 @@ def _needed(package: str) -> ModuleType:
     with suppress(ImportError):
         return importlib.import_module(package)
     raise InputError(
-        f"--format onnx and web need {package.partition('.')[0]}, which is not installed: pip install 'agcam[export]'"
+        f"--format onnx needs {package.partition('.')[0]}, which is not installed: pip install 'agcam[export]'"
     )
