@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +183,14 @@ def test_the_command_writes_findings_a_table_and_a_page(tmp_path: Path, multilab
 def test_a_run_without_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", str(tmp_path)]) == 2
     assert "no checkpoint in" in capsys.readouterr().err
+
+
+def test_what_is_not_installed_is_said_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)  # cannot be imported
+    assert main(["audit", str(tmp_path / "missing")]) == 2
+    assert "agcam audit needs scikit-learn" in capsys.readouterr().err
 
 
 def test_places_are_named_by_where_the_heat_is() -> None:

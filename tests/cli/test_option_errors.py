@@ -92,6 +92,16 @@ def test_a_configuration_is_named_with_the_line(
     assert "sound.yaml" not in error
 
 
+def test_a_configuration_that_is_not_there_has_its_neighbor_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "birds.yaml").write_text("data: Shapes\n")
+    assert main(["fit", "--config", str(tmp_path / "birds.yml")]) == 2
+    assert f"birds.yml: no such file; did you mean {tmp_path / 'birds.yaml'}?" in the_error(capsys)
+    assert main(["fit", "--config", str(tmp_path / "recipes" / "x.yaml")]) == 2
+    assert "no such file; expected a configuration" in the_error(capsys)
+
+
 @pytest.mark.parametrize("option", ["--trainer.max_epochs=x", "--data.batchsize=3", "--model.lr", "3", "--zzz=1"])
 def test_an_option_is_not_blamed_on_a_sound_configuration(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -24,6 +24,7 @@ LOGGERS = (
 )
 BEST = "{class_path: ModelCheckpoint, init_args: {monitor: val/loss, filename: best, save_last: true}}"
 NOISE = ("Tip:", "wandb:", "deprecated", "FLOPs", "v_num", "Seed set", "GPU available", "site-packages", "`max_epochs")
+NOISE += ("Mixed Precision", "WARNING:")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def printed(folder: Path) -> str:
     """What a short run prints on a terminal of 150 columns."""
     command = [sys.executable, ROOT / "train.py", "fit", *TINY_MODEL, *DATA, "--trainer.accelerator=cpu"]
-    command += ["--trainer.max_epochs=2", f"--trainer.logger={LOGGERS}", f"--trainer.callbacks=[{BEST}]"]
+    command += ["--trainer.precision=bf16-mixed", "--trainer.max_epochs=2"]
+    command += [f"--trainer.logger={LOGGERS}", f"--trainer.callbacks=[{BEST}]"]
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name not in ("WANDB_SILENT", "NO_COLOR", "CI")}
     environment |= {"TERM": "xterm", "COLUMNS": "150", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT / "src")}

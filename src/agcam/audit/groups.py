@@ -28,7 +28,7 @@ def cluster_features(features: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def _cluster(rows: np.ndarray, seed: int) -> np.ndarray:
     """Group rows by k-means, with the number of groups whose silhouette is best."""
-    sklearn = _sklearn()
+    sklearn = scikit_learn()
     distinct = len(np.unique(rows.round(6), axis=0))
     if len(rows) < _LEAST or distinct < 3:
         return np.zeros(len(rows), np.int64)
@@ -44,7 +44,12 @@ def _cluster(rows: np.ndarray, seed: int) -> np.ndarray:
     return found
 
 
-def _sklearn() -> dict[str, Any]:
+def scikit_learn() -> dict[str, Any]:
+    """Import the parts of scikit-learn that group looks.
+
+    Raises:
+        InputError: if it is not installed.
+    """
     try:
         return {name: import_module(f"sklearn.{name}") for name in ("cluster", "decomposition", "metrics")}
     except ImportError:

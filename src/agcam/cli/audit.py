@@ -14,6 +14,7 @@ from agcam import __version__
 from agcam.audit.collect import collect_looks
 from agcam.audit.examine import examine
 from agcam.audit.findings import AUDIT, Audit
+from agcam.audit.groups import scikit_learn
 from agcam.audit.write import write_examples, write_looks
 from agcam.callbacks.gallery import evenly_spaced
 from agcam.cli.data_config import find_config, open_split
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     for name in ("batch_size", "limit"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
+    scikit_learn()  # refuses before the work what it would refuse after
     checkpoint = find_checkpoint(options.subject)
     options.checkpoint, options.pretrained = checkpoint, False
     subject = load_model(options)

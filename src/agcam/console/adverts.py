@@ -20,6 +20,8 @@ _IDLE = (
     "GPU available: False",
     "TPU available: False",
     "Loading `train_dataloader`",
+    "Using bfloat16 Automatic Mixed Precision",  # as the configuration says
+    "Using 16bit Automatic Mixed Precision",
     "`Trainer.fit` stopped: `max_epochs=",
 )
 """How messages of Lightning begin that nobody can do anything about."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def read_yaml(path: Path) -> Any:
             )
         return yaml.safe_load(text)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected a configuration, check the path") from None
+        near = get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], n=1)
+        hint = f"did you mean {path.parent / near[0]}?" if near else "expected a configuration, check the path"
+        raise DataError(f"{path}: no such file; {hint}") from None
     except (ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:  # dates, keys, merges
         mark = getattr(error, "problem_mark", None)
         where = path if mark is None else f"{path}:{mark.line + 1}"

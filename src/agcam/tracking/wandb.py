@@ -47,15 +47,18 @@ def log_config(logger: WandbLogger, config: dict[str, Any]) -> None:
 def log_panel(logger: WandbLogger, drawings: Sequence[Drawing], info: dict[str, Any]) -> None:
     """Log an image panel: overlays with the object's boxes and pixels to switch on and off.
 
-    Of a mistaken image the overlay of what the model said stands beside that of the label.
+    Of a mistaken image the overlay of what the model said stands beside that of the label; white stands beside the
+    others then, since W&B shows the images of a panel in one size.
     """
+    pictures = [side_by_side(drawing.overlays, GAP) for drawing in drawings]
+    width = max((picture.shape[1] for picture in pictures), default=0)
     logger.log_image(
         f"{info['stage']}/explanations",
-        [side_by_side(drawing.overlays, GAP) for drawing in drawings],
+        [_widened(picture, width, 255) for picture in pictures],
         step=info["step"],
         caption=[drawing.caption for drawing in drawings],
         file_type=["jpg"] * len(drawings),
-        **_objects(drawings, beside=True),
+        **_objects(drawings, width),
     )
 
 
@@ -101,13 +104,14 @@ def wandb_project(logger: Any) -> str | None:
     return str(logger.init_args.get("project") or os.environ.get("WANDB_PROJECT", "lightning_logs"))
 
 
-def _objects(drawings: Sequence[Drawing], beside: bool = False) -> dict[str, list[dict[str, Any] | None]]:
-    """Return for each drawing its boxes and its mask, as W&B lays them over an image.
+def _widened(pixels: np.ndarray, width: int, fill: int) -> np.ndarray:
+    """Append columns of `fill` at the right of (H, W, …) until it is `width` wide."""
+    missing = max(0, width - pixels.shape[1])
+    return np.pad(pixels, ((0, 0), (0, missing), (0, 0))[: pixels.ndim], constant_values=fill)
 
-    Args:
-        drawings: what is shown.
-        beside: whether the overlay of another class may stand at the right of the one that they belong to.
-    """
+
+def _objects(drawings: Sequence[Drawing], width: int = 0) -> dict[str, list[dict[str, Any] | None]]:
+    """Return for each drawing its boxes and its mask, as W&B lays them over an image that is at least `width` wide."""
     labels = dict(enumerate(sorted({drawing.shown.explained for drawing in drawings}), start=1))
     ids = {name: number for number, name in labels.items()}
     boxes: list[dict[str, Any] | None] = []
@@ -124,9 +128,7 @@ def _objects(drawings: Sequence[Drawing], beside: bool = False) -> dict[str, lis
             for b in drawing.boxes
         ]
         boxes.append({"ground_truth": {"box_data": data, "class_labels": labels}})
-        pixels = None if drawing.mask is None else drawing.mask * ids[explained]
-        if pixels is not None and beside and len(drawing.overlays) > 1:
-            pixels = np.pad(pixels, ((0, 0), (0, pixels.shape[1] + GAP)))
+        pixels = None if drawing.mask is None else _widened(drawing.mask * ids[explained], width, 0)
         masks.append(pixels if pixels is None else {"object": {"mask_data": pixels, "class_labels": labels}})
     return {"boxes": boxes, "masks": masks}
 
