@@ -6,16 +6,20 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from agcam import __version__
 from agcam.cli.explain_options import METRICS, SLOW_METRICS
 from agcam.cli.main import COMMANDS, main
-from agcam.cli.train_help import DATA_OPTIONS, DEFAULTS, GROUP_TITLES, check_option_names
+from agcam.cli.option_names import check_option_names
+from agcam.cli.train_help import DATA_OPTIONS, DEFAULTS, GROUP_TITLES
 from agcam.cli.train_help import GROUPS as GROUPS_OF_HELP
 from agcam.console.one_line import print_error
 from agcam.metrics.registry import registered
+
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
 
 def test_help_shows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +54,10 @@ def test_every_command_has_a_help(command: str) -> None:
         (["fit", "--model.learning_rate", "1"], "--model.learning_rate: no such option; agcam fit --help lists them"),
         (["test", "--lr=1"], "--lr: no such option; did you mean --model.lr?"),
         (["validate", "--explanation.galery=1"], "did you mean --explanation.gallery?"),
+        (["fit", "--trainer.max_epoch=1"], "did you mean --trainer.max_epochs?"),
+        (["fit", f"--config={QUICKSTART}", "--model.lrr=1"], "did you mean --model.lr?"),
+        (["fit", f"--config={QUICKSTART}", "--data.train_sise=1"], "did you mean --data.train_size?"),
+        (["fit", "--data=CUB200", "--data.batchsize", "1"], "did you mean --data.batch_size?"),
         (["images", "--imput=1"], "did you mean --input?"),
         (["benchmark", "--metrcs=1"], "did you mean --metrics?"),
         (["compare", "--tolerence=1", "a"], "did you mean --tolerance?"),
@@ -95,7 +103,7 @@ def test_the_short_help_says_what_the_full_one_says(capsys: pytest.CaptureFixtur
 def test_every_option_of_agcam_s_own_is_known_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["fit", "--help-all"])
-    own = re.findall(r" (--(?:(?:model|explanation)\.[\w.]+|[a-z_-]+))", capsys.readouterr().out)
+    own = re.findall(r" (--(?:(?:model|explanation|trainer)\.[\w.]+|[a-z_-]+))", capsys.readouterr().out)
     check_option_names([option for option in own if not option.endswith(("-", "_"))])
 
 

@@ -7,6 +7,7 @@ import made_up
 import pytest
 
 from agcam.report.facts import About, duration, facts_of, settings_of, without_path
+from agcam.report.model import percent
 from agcam.report.write import open_report, write_report
 
 LABELS = ["Run", "Model", "Weights", "Data", "Methods", "Settings", "Date", "Versions", "Device", "Cost"]
@@ -65,11 +66,18 @@ def test_of_absolute_paths_the_last_part_is_shown(text: str, expected: str) -> N
     assert without_path(text) == expected
 
 
+def test_a_share_that_rounds_to_nothing_has_no_sign() -> None:
+    assert percent(-0.0001) == "0.0\N{NO-BREAK SPACE}%"
+    assert percent(-0.012) == "-1.2\N{NO-BREAK SPACE}%"
+
+
 def test_settings_have_dotted_names() -> None:
     found = settings_of({"data": {"class_path": "X", "init_args": {"a": {"b": 1}, "c": None, "d": [1, 2]}}})
     assert found == {"Data": [("class_path", "X"), ("a.b", "1"), ("d", "1, 2")]}
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(45, "45 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")])
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "under 1 s"), (45, "45 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")]
+)
 def test_times_are_said_as_people_do(seconds: float, said: str) -> None:
     assert duration(seconds) == said

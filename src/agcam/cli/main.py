@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from agcam.cli.train_help import check_option_names, train_help
+from agcam.cli.train_help import train_help
 from agcam.console.debug import debugging
 from agcam.console.one_line import print_error
 from agcam.console.unread import quiet_when_unread
@@ -90,7 +90,7 @@ def _run(args: Sequence[str] | None) -> int:
                 if any(argument in ("-h", "--help") for argument in given):
                     print(train_help(name, given[0], GROUPS["train"][given[0]][1]))  # noqa: T201  # what was asked for
                     return 0
-                check_option_names(given[1:])
+                import_module("agcam.cli.option_names").check_option_names(given[1:])  # loads YAML
             run = import_module(module).main
         except Exception as error:  # importing Lightning reads the environment, which may fail
             return print_error(error)

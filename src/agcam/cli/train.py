@@ -34,7 +34,8 @@ from agcam.cli.explain_options import make_parser as explain_parser
 from agcam.cli.export import export_command
 from agcam.cli.export import make_parser as export_parser
 from agcam.cli.idle_options import warn_of_idle
-from agcam.cli.model_class import classifier_class, config_files, names_class
+from agcam.cli.model_class import classifier_class
+from agcam.cli.named_class import config_files, named_classes
 from agcam.cli.options import add_replaced, blame, given_to_command, plain_texts, refused
 from agcam.cli.resumed_options import check_callbacks, check_seed, model_beside
 from agcam.cli.summary import SummaryCallback, say_pages
@@ -57,7 +58,7 @@ from agcam.training.checkpoint_files import last_checkpoint, open_checkpoint, ru
 from agcam.training.checkpoint_io import AtomicCheckpointIO
 from agcam.training.classifier import ViTClassifier
 from agcam.training.precision import check_installed
-from agcam.training.weights import class_path, read_weights, restored_later
+from agcam.training.weights import class_path, restored_later
 
 
 class TrainCLI(LightningCLI):
@@ -196,11 +197,10 @@ class TrainCLI(LightningCLI):
     def before_lr_find(self) -> None:
         """Check data and weights, so that a wrong file leaves no run behind; the other processes wait for the first."""
         if self.trainer.is_global_zero:
-            stage = "fit" if self.subcommand in TUNING else self.subcommand
+            stage = "fit" if self.subcommand in TUNING else str(self.subcommand)
             self.datamodule.check(stage, self.model.input_config)
-            weights = self.model.hparams.get("weights") if isinstance(self.model, ViTClassifier) else None
-            if weights and not self._get(self.config, "ckpt_path"):
-                read_weights(Path(weights).expanduser())
+            if isinstance(self.model, ViTClassifier) and not self._get(self.config, "ckpt_path"):
+                self.model.fit_data(self.datamodule, stage)  # reads the weights
 
     before_scale_batch_size = before_lr_find
 
@@ -264,7 +264,7 @@ def main(args: Sequence[str] | None = None) -> int:
             TrainCLI(
                 ViTClassifier,
                 ImageDataModule,
-                subclass_mode_model=names_class(given),
+                subclass_mode_model=bool(named_classes(given, "model")),
                 subclass_mode_data=True,
                 save_config_callback=_SaveConfig,
                 save_config_kwargs={"save_to_log_dir": False},

@@ -1,16 +1,11 @@
-"""The help of the training commands on one screen, and a first look at option names; nothing here imports torch.
+"""The help of the training commands on one screen; nothing here imports torch.
 
 Lightning's full list takes 640 lines and, since it is made of the classes themselves, several seconds: `--help-all`.
 """
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Sequence
-from difflib import get_close_matches
-
-from agcam.errors import InputError
 
 FULL_HELP = "--help-all"
 _COLUMN, _WIDTH = 31, 100
@@ -155,37 +150,3 @@ def _lines(option: str, described: tuple[str, str]) -> list[str]:
         indented[0] = head.ljust(_COLUMN) + body[0]
         return indented
     return [head, *indented]
-
-
-def check_option_names(given: Sequence[str]) -> None:
-    """Refuse a mistyped option of agcam's own before anything large is imported.
-
-    Options of Lightning's Trainer, of data sets and of strangers' classes are known to the full parser alone.
-
-    Raises:
-        InputError: for an unknown option, with the nearest known one.
-    """
-    known = {option.removesuffix("+") for options in GROUPS.values() for option in options} | set(OTHER_OPTIONS)
-    own = ("explanation",) if _names_class(given) else ("explanation", "model")
-    for argument in given:
-        if argument == "--":
-            return
-        option = re.split(r"[=+]", argument.removeprefix("--"), maxsplit=1)[0]
-        if not argument.startswith("--") or not option or option in known or option.endswith(".help"):
-            continue
-        first = option.partition(".")[0]
-        if first in own or first not in ("trainer", "data", "model"):
-            hint = (
-                f"did you mean --{near}?" if (near := _near(option, sorted(known))) else "agcam fit --help lists them"
-            )
-            raise InputError(f"--{option}: no such option; {hint}")
-
-
-def _near(option: str, known: Sequence[str]) -> str:
-    same_end = [name for name in known if "." in name and name.rpartition(".")[2] == option.rpartition(".")[2]]
-    return next(iter(get_close_matches(option, known, 1, 0.8) or same_end), "")
-
-
-def _names_class(given: Sequence[str]) -> bool:
-    """Whether a classifier of the user's own may be meant, whose options nobody knows yet."""
-    return any(re.match(r"(--model|--config|-c)(=|$)|--model\.(class_path|init_args)", argument) for argument in given)

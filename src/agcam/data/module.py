@@ -88,12 +88,12 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @property
     def class_names(self) -> list[str]:
-        """Names by class index; known after `setup`."""
+        """Names by class index; known after `check` or `setup`."""
         return self._any_source().class_names
 
     @property
     def multilabel(self) -> bool:
-        """Whether an image may show several classes; known after `setup`."""
+        """Whether an image may show several classes; known after `check` or `setup`."""
         return self._any_source().multilabel
 
     def check(self, stage: str, model_config: InputConfig) -> None:
@@ -154,9 +154,10 @@ class ImageDataModule(LightningDataModule, ABC):
         return self._loader("test", Transform(self.input_config))
 
     def _any_source(self) -> ExampleDataset:
-        if not self._sources:
+        opened = self._sources or self._checked
+        if not opened:
             raise DataError(f"{type(self).__name__}: call setup('fit') before asking for its classes")
-        return next(iter(self._sources.values()))
+        return next(iter(opened.values()))
 
     def _loader(self, split: Split, transform: Transform) -> DataLoader[Sample]:
         dataset = TransformedDataset(self._sources[split], transform)

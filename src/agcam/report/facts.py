@@ -65,8 +65,10 @@ def facts_of(about: About) -> list[Fact]:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as people say it: "45 s", "3 min 12 s", "2 h 5 min"."""
+    """Write a time as people say it: "under 1 s", "45 s", "3 min 12 s", "2 h 5 min"."""
     whole = round(seconds)
+    if whole < 1:
+        return "under 1 s"
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

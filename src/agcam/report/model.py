@@ -14,7 +14,8 @@ from agcam.report.glossary import Word
 
 def percent(share: float) -> str:
     """Write a share in [0, 1] as a percentage."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+    rounded = round(100 * share, 1) or 0.0  # not -0.0
+    return f"{rounded:.1f}\N{NO-BREAK SPACE}%"
 
 
 @dataclass(frozen=True)

@@ -121,13 +121,13 @@ class ViTClassifier(LightningModule):
             self._build(class_names, multilabel)
 
     def setup(self, stage: str) -> None:
-        """Take classes, task and input size from the data module; build the backbone if that was not done yet."""
+        """Fit the model to the data module, and freeze and average what is asked for."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it at run time
         if data is None or not hasattr(data, "class_names"):
             if not self.class_names:
                 raise ModelError("ViTClassifier needs class_names and multilabel, or a data module that knows them")
         else:
-            self._fit_data(data, stage)
+            self.fit_data(data, stage)
         keep_batches(self.trainer)
         if stage == "fit":
             check_trainable(self.trainer.precision)
@@ -143,7 +143,12 @@ class ViTClassifier(LightningModule):
                     if isinstance(self.trainer.precision_plugin, DoublePrecision):  # converts the model alone
                         self.trainer.precision_plugin.convert_module(callback._average_model)  # type: ignore[arg-type]  # just made
 
-    def _fit_data(self, data: Any, stage: str) -> None:
+    def fit_data(self, data: Any, stage: str) -> None:
+        """Take classes, task and input size from a data module; build the backbone if that was not done yet.
+
+        Raises:
+            ModelError: if the backbone cannot be built, its weights do not fit, or the model knows other classes.
+        """
         if not self.class_names:
             self._build(data.class_names, data.multilabel)
         elif self.class_names != data.class_names or self.multilabel != data.multilabel:
