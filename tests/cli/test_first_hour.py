@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from agcam.cli.main import COMMANDS, NO_COMMANDS, main
 from agcam.cli.train_help import DATA_OPTIONS
@@ -116,3 +117,17 @@ def test_a_root_above_voc_data_says_which_below_would_fit(tmp_path: Path, capsys
 def test_the_help_names_data_sets_that_there_are() -> None:
     named = DATA_OPTIONS["data"][1].partition(" or ")[0].split(", ")
     assert set(named) <= set(data_sets)
+
+
+@pytest.mark.filterwarnings("ignore:no boxes in the explained batches")  # which says why there is no table
+def test_photographs_without_boxes_get_no_empty_table(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(8):
+        path = Path("photographs") / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (30 * number, 90, 200)).save(path)
+    data = ["--data=ImageFolderDataModule", "--data.root=photographs", "--data.batch_size=2", "--data.num_workers=0"]
+    logger = "--trainer.logger={class_path: CSVLogger, init_args: {save_dir: runs, name: ''}}"
+    assert main([*FIT, *data, logger]) == 0
+    printed = capsys.readouterr().out
+    assert "\nreport  " in printed
+    assert "│" not in printed

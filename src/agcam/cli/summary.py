@@ -67,7 +67,7 @@ class SummaryCallback(L.Callback):
         console = open_console(self.quiet)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         explanation = next((c for c in trainer.callbacks if isinstance(c, ExplanationCallback)), None)  # type: ignore[attr-defined]  # Lightning's list of callbacks
-        if explanation is not None:
+        if explanation is not None and figures.get("val/loc/count"):
             console.print(localization_table(figures, explanation.scoring))
         finite = next((c for c in trainer.callbacks if isinstance(c, NonFiniteGuard)), None)  # type: ignore[attr-defined]  # as above
         if finite is not None and finite.skipped:
@@ -95,10 +95,9 @@ def model_line(model: ViTClassifier) -> str:
 
 def localization_table(figures: dict[str, float], scoring: dict[str, Scoring]) -> Table:
     """Make a table of methods × localization values from logged metrics; the first method is `val/loc`."""
-    count = int(figures.get("val/loc/count", 0))
-    title = f"Where the model looks: {count} heatmaps of the validation set"
+    title = f"Where the model looks: {int(figures['val/loc/count'])} heatmaps of the validation set"
     caption = "↑ higher is better; ± half of the 95 % interval over images"
-    table = Table(title=title, caption=caption if count else None)
+    table = Table(title=title, caption=caption)
     table.add_column("method", no_wrap=True)
     for name in _COLUMNS:
         table.add_column(f"{_HEADS.get(name, name.replace('_', ' '))} ↑", justify="right")
