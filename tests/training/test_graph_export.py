@@ -14,7 +14,6 @@ import onnxruntime
 import openvino
 import pytest
 import torch
-from small_checkpoint import save, small_classifier
 
 import agcam
 from agcam.cli.train import main
@@ -22,6 +21,7 @@ from agcam.errors import ModelError
 from agcam.training import graph_export
 from agcam.training.classifier import ViTClassifier
 from agcam.training.graph_export import GraphOptions, make_onnx
+from small_checkpoint import save, small_classifier
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "vit_tiny_patch16_224": {},
@@ -134,7 +134,10 @@ def test_a_graph_that_differs_is_not_written(checkpoint: Path, tmp_path: Path, m
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--top", "2"], "--top goes with --format onnx or torch"),
+        (["--top", "2"], "--top goes with --format onnx, torch or web"),
+        (["--format", "web", "--given-targets"], "--given-targets goes with --format onnx or torch"),
+        (["--format", "web", "--onnxruntime-web", "none.tgz"], "none.tgz: no such file; `npm pack"),
+        (["--onnxruntime-web", "x.tgz"], "--onnxruntime-web goes with --format web"),
         (["--format", "onnx", "--top", "9"], "--top 9: the model has 5 classes"),
         (["--format", "torch", "--precision", "fp16"], "--precision fp16 goes with --format onnx"),
         (["--format", "onnx", "--top", "2", "--given-targets"], "not allowed with"),

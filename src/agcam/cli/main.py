@@ -26,7 +26,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "test": (TRAIN, "score a checkpoint on the test split"),
         "lr_find": (TRAIN, "suggest a learning rate"),
         "scale_batch_size": (TRAIN, "find the largest batch that fits into memory"),
-        "export": (TRAIN, "write a checkpoint for timm, or as one graph with heatmaps (ONNX, torch)"),
+        "export": (TRAIN, "write a checkpoint for timm, as one graph with heatmaps (ONNX, torch), or as a web page"),
     },
     "explain": {
         "images": (EXPLAIN, "explain photographs: overlays, raw heatmaps, predictions"),

@@ -1,4 +1,4 @@
-"""Fetch an official archive: resume after an interruption, verify, unpack safely."""
+"""Fetch a file or an official archive: resume after an interruption, verify, unpack safely."""
 
 from __future__ import annotations
 
@@ -44,20 +44,46 @@ def fetch(archive: Archive, root: Path) -> Path:
     target = root / archive.folder
     if target.is_dir():
         return target
-    root.mkdir(parents=True, exist_ok=True)
     file = root / archive.url.rsplit("/", 1)[-1]
-    if not file.is_file() or _md5(file) != archive.md5:
-        part = file.with_name(file.name + ".part")
-        _download(archive.url, part)
-        if (found := _md5(part)) != archive.md5:
-            part.unlink()
-            raise DataError(f"{archive.url}: MD5 {found}, expected {archive.md5}; the download was removed, try again")
-        part.rename(file)
+    fetch_file(archive.url, file, archive.md5, "md5", "name a mirror (--data.archive_url)")
     _extract(file, archive, root)
     return target
 
 
-def _download(url: str, part: Path) -> None:
+def fetch_file(url: str, file: Path, checksum: str, algorithm: str, advice: str) -> None:
+    """Download and verify `file`, unless it is there with that checksum.
+
+    An interrupted download is kept as `NAME.part` and resumed.
+
+    Args:
+        url: its address.
+        file: where it is kept.
+        checksum: in hexadecimal digits.
+        algorithm: of the checksum, as hashlib names it.
+        advice: what to do in place of trying again where that does not help.
+
+    Raises:
+        DataError: if the server cannot be reached or the checksum differs.
+    """
+    if file.is_file() and hash_file(file, algorithm) == checksum:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    _download(url, part, advice)
+    if (found := hash_file(part, algorithm)) != checksum:
+        part.unlink()
+        name = algorithm.upper()
+        raise DataError(f"{url}: {name} {found}, expected {checksum}; the download was removed, try again")
+    part.replace(file)
+
+
+def hash_file(file: Path, algorithm: str) -> str:
+    """Return a file's checksum in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _download(url: str, part: Path, advice: str) -> None:
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -75,11 +101,11 @@ def _download(url: str, part: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing left to fetch; the checksum is compared next
             return
-        raise DataError(
-            f"{url}: the server answered {error.code} {error.reason}; try later, or name a mirror (--data.archive_url)"
-        ) from error
+        raise DataError(f"{url}: the server answered {error.code} {error.reason}; try later, or {advice}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise DataError(f"{url}: the download broke off ({error}); run the same command again to resume it") from error
+        raise DataError(
+            f"{url}: the download broke off ({error}); run the same command again to resume it, or {advice}"
+        ) from error
 
 
 def _extract(file: Path, archive: Archive, root: Path) -> None:
@@ -100,8 +126,3 @@ def _extract(file: Path, archive: Archive, root: Path) -> None:
         if not (root / extra.name).exists():
             extra.rename(root / extra.name)
     shutil.rmtree(staging)
-
-
-def _md5(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

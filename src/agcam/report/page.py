@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from agcam.io.atomic import write_whole
@@ -22,7 +22,9 @@ from agcam.report.gallery import page_data
 from agcam.report.model import Report
 
 # each after those that it needs
-_SCRIPTS = ("data", "state", "pictures", "paint", "help", "tables", "charts", "gallery", "player", "detail", "main")
+_SCRIPTS = (
+    *("data", "state", "pictures", "paint", "help", "theme", "tables", "charts", "gallery", "player", "detail", "main"),
+)
 
 
 def render(report: Report, output: Path) -> str:
@@ -32,15 +34,7 @@ def render(report: Report, output: Path) -> str:
     parts = [(assets / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
     script = '"use strict";\n(() => {\n' + "\n".join(parts) + "\n})();\n"
     data = page_data(report)
-    environment = Environment(
-        loader=PackageLoader("agcam.report", "assets"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["breakable"] = _breakable
-    return environment.get_template("page.html.j2").render(
+    return template("page.html.j2").render(
         report=report,
         classes=None if report.classes is None else show_classes(report.classes),
         data=Markup(embed(data)),  # `embed` leaves no character that means something in HTML
@@ -50,6 +44,19 @@ def render(report: Report, output: Path) -> str:
         links=[(_relative(link.path, output), link.path.name or str(link.path), link.what) for link in report.links],
         made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
     )
+
+
+def template(name: str) -> Template:
+    """Load one of our templates."""
+    environment = Environment(
+        loader=PackageLoader("agcam.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = _breakable
+    return environment.get_template(name)
 
 
 def embed(data: Any) -> str:
@@ -70,11 +77,15 @@ def _breakable(text: str) -> Markup:
 
 def _policy(style: str, script: str) -> str:
     """Return the policy of what the page may load: its own style and script, by their hashes, and embedded pictures."""
-    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(t.encode()).digest()).decode()}'" for t in (style, script)]
     return (
-        f"default-src 'none'; img-src data:; style-src {hashes[0]}; script-src {hashes[1]}; base-uri 'none'; "
-        "form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {policy_hash(style)}; script-src {policy_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
     )
+
+
+def policy_hash(text: str) -> str:
+    """Return what allows a style or script of this text in a Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _relative(path: Path, output: Path) -> str:

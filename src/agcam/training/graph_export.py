@@ -182,6 +182,14 @@ def compare(model: ViTClassifier, options: GraphOptions, run: Run) -> Difference
     return difference
 
 
+@torch.no_grad()
+def covered_pixels(model: ViTClassifier) -> tuple[int, int]:
+    """Return height and width of the part of an image, from its upper left pixel on, that heatmaps cover."""
+    found = explain(model, _examples(model, GraphOptions(), 1))
+    side = model.input_config.size
+    return found.extent or (side, side)
+
+
 def describe(model: ViTClassifier, options: GraphOptions, difference: Difference) -> dict[str, Any]:
     """Collect what is needed to use a graph: its inputs and outputs, classes, and how images are prepared."""
     inputs, outputs = _names(options)
