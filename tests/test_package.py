@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -43,7 +44,24 @@ def test_the_wheel_holds_the_package_with_the_assets_of_the_report_and_nothing_e
     assert names == {path.relative_to(source).as_posix() for path in there}
     assert "agcam/py.typed" in names
     assert {"agcam/report/assets/page.html.j2", "agcam/report/assets/style.css"} < names
-    assert {PurePosixPath(name).suffix for name in names} == {".py", ".j2", ".css", ".js", ".typed"}
+    assert {"agcam/report/assets/web/page.html.j2", "agcam/report/assets/web/onnxruntime-web.txt"} < names
+    assert {PurePosixPath(name).suffix for name in names} == {".py", ".j2", ".css", ".js", ".typed", ".txt"}
+
+
+def test_what_the_image_copies_is_not_ignored_and_suffices_to_install(tmp_path: Path) -> None:
+    copies = [line.split()[1:-1] for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert sent == {name for names in copies for name in names}
+    for name in sent:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name)
+        else:
+            shutil.copy(ROOT / name, tmp_path / name)
+    offline = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    target = tmp_path / "installed"
+    run([sys.executable, "-m", "pip", "install", *offline, "--target", target, "."], tmp_path)
+    assert list(target.glob("agcam-*.dist-info"))
+    assert "usage:" in run([sys.executable, "train.py", "--help"], tmp_path, PYTHONPATH=str(target))
 
 
 def test_the_description_reads_right_where_neither_links_nor_pictures_of_ours_resolve(dist: Path) -> None:

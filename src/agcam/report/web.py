@@ -128,7 +128,7 @@ def _policy(style: str, script: str) -> str:
 def _write_parts(folder: Path, name: str, content: bytes) -> dict[str, Any]:
     """Write a file as scripts that hold it as text; return its size and their paths from the page."""
     number = hashlib.sha256(content).hexdigest()[:12]
-    parts = []
+    parts: list[str] = []
     for start in range(0, len(content), _PART_BYTES):
         parts.append(f"{_PARTS}/{name}-{number}-{len(parts) + 1}.js")
         text = base64.b64encode(content[start : start + _PART_BYTES])
