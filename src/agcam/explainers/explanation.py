@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from torch import Tensor
 
 from agcam.errors import InputError
+from agcam.explainers.explanation_file import TENSORS, Description, read_explanation, write_explanation
 from agcam.explainers.model_info import ModelInfo
 
 if TYPE_CHECKING:
@@ -77,6 +79,59 @@ class Explanation:
         placed = self.placed
         large = upsample(placed.flatten(0, 1), (int(wanted[0]), int(wanted[1])))
         return large.reshape(*placed.shape[:2], *large.shape[1:])
+
+    def save(self, path: str | Path) -> None:
+        """Write the explanation as one safetensors file, which appears only when whole; `load` reads it.
+
+        Data types are kept. The images are not part of it.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        info = self.model_info
+        description = Description(
+            method=self.method,
+            scored=self.scored,
+            image_size=list(self.image_size) if self.image_size else None,
+            extent=list(self.extent) if self.extent else None,
+            class_names=list(info.class_names),
+            mean=list(info.mean) if info.mean else None,
+            std=list(info.std) if info.std else None,
+            multilabel=info.multilabel,
+            knows_multilabel=info.knows_multilabel,
+        )
+        write_explanation(Path(path), {name: getattr(self, name) for name in TENSORS}, description)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Self:
+        """Read what `save` wrote, on whatever device it was made, onto `device`.
+
+        Example:
+            >>> explanation.save("where.safetensors")
+            >>> agcam.Explanation.load("where.safetensors").plot(images)
+
+        Raises:
+            DataError: if there is no such file, or it is another one.
+            InputError: if the device cannot be used.
+        """
+        tensors, found = read_explanation(Path(path), device)
+        info = ModelInfo(
+            class_names=tuple(found.class_names),
+            mean=tuple(found.mean) if found.mean else None,
+            std=tuple(found.std) if found.std else None,
+            multilabel=found.multilabel,
+            knows_multilabel=found.knows_multilabel,
+        )
+        return cls(
+            tensors["logits"],
+            tensors["targets"],
+            tensors["heatmaps"],
+            found.method,
+            info,
+            found.scored,
+            _pair(found.image_size),
+            _pair(found.extent),
+        )
 
     def plot(
         self,
@@ -164,3 +219,7 @@ class Explanation:
         if self.logits.shape[1] == 1 and not self.model_info.class_names:
             return "output"
         return self.model_info.class_name(target)
+
+
+def _pair(sizes: list[int] | None) -> tuple[int, int] | None:
+    return (sizes[0], sizes[1]) if sizes else None
