@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agcam.data.preprocess import preprocess
     from agcam.errors import AgcamError, DataError, InputError, ModelError
     from agcam.explainers.explain import explain
     from agcam.explainers.explanation import Explanation
@@ -27,6 +28,7 @@ __all__ = [
     "families",
     "guidance_loss",
     "methods",
+    "preprocess",
     "register_family",
     "register_method",
     "register_metric",
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 
 # imported when first asked for: `agcam --help` need not wait for torch
 _HOMES = {
+    "agcam.data.preprocess": ("preprocess",),
     "agcam.errors": ("AgcamError", "DataError", "InputError", "ModelError"),
     "agcam.explainers.explain": ("explain",),
     "agcam.explainers.explanation": ("Explanation",),

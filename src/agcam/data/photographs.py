@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,12 +10,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
-from agcam.data.batch import Example
 from agcam.data.input_config import InputConfig
-from agcam.data.transforms import Transform
+from agcam.data.preprocess import Preprocess
 from agcam.errors import DataError
 from agcam.io.images import read_image
 
@@ -60,18 +57,15 @@ def read_photographs(
         max_side: longest side of the pictures that are kept for drawing; None keeps none.
         workers: threads; as many photographs are held whole at a time.
     """
-    own = threading.local()
+    prepare = Preprocess(config)
 
     def read(path: Path) -> Photograph | Unreadable:
-        if not hasattr(own, "transform"):
-            own.transform = Transform(config)  # it holds the state of a call, so that threads cannot share one
         try:
             image = read_image(path)
         except DataError as error:
             return Unreadable(path, str(error))
-        tensor = own.transform(Example(image, (), None, None, None, path.name), torch.tensor(0), 0).image
         picture = None if max_side is None else shrink(image, max_side)
-        return Photograph(path, tensor, picture, (image.shape[1], image.shape[0]))
+        return Photograph(path, prepare(image), picture, (image.shape[1], image.shape[0]))
 
     ahead: deque[list[Future[Photograph | Unreadable]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:

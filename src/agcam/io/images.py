@@ -52,14 +52,19 @@ def read_image(path: Path) -> np.ndarray:
         DataError: if the file is missing, empty, truncated, larger than `MAX_PIXELS` or no image.
     """
     with _open(path, "decoded") as image:
-        image.load()
-        orientation = _orientation(image)
-        if image.mode == "F" or image.mode.startswith("I"):
-            wide = np.nan_to_num(np.array(image, dtype=np.float32), copy=False)
-            wide /= 256 if wide.max() > 255 else 1
-            pixels = wide.clip(0, 255, out=wide).astype(np.uint8)[..., None].repeat(3, -1)
-        else:
-            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return upright_pixels(image)
+
+
+def upright_pixels(image: Image.Image) -> np.ndarray:
+    """Decode an open image as `read_image` does; raises whatever its decoder does."""
+    image.load()
+    orientation = _orientation(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        wide = np.nan_to_num(np.array(image, dtype=np.float32), copy=False)
+        wide /= 256 if wide.max() > 255 else 1
+        pixels = wide.clip(0, 255, out=wide).astype(np.uint8)[..., None].repeat(3, -1)
+    else:
+        pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
     return turn_upright(pixels, orientation)
 
 
