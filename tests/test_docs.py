@@ -245,6 +245,8 @@ def test_the_example_of_a_docstring_runs(
     example: doctest.DocTest, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for path in names["paths"]:
+        Image.new("RGB", (30, 20)).save(path)
     example.globs = {**example.globs, **names}
     told: list[str] = []
     runner = doctest.DocTestRunner(AnyOutput(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agcam.explainers.registry import methods, register_method
     from agcam.metrics.registry import register_metric
     from agcam.tracking.registry import Tracker, register_tracker
+    from agcam.training.explain_files import explain_files
 
 __all__ = [
     "AgcamError",
@@ -25,6 +26,7 @@ __all__ = [
     "Tape",
     "Tracker",
     "explain",
+    "explain_files",
     "families",
     "guidance_loss",
     "methods",
@@ -50,6 +52,7 @@ _HOMES = {
     "agcam.explainers.registry": ("methods", "register_method"),
     "agcam.metrics.registry": ("register_metric",),
     "agcam.tracking.registry": ("Tracker", "register_tracker"),
+    "agcam.training.explain_files": ("explain_files",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcam.cli.find_photographs import find_images
 from agcam.data import CUB200, VOC2012, ImageFolderDataModule
+from agcam.data.find_photographs import find_images
 from agcam.data.shapes import CLASSES
 from agcam.errors import DataError
 from agcam.io.images import check_image, read_image, turn_upright

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcam.cli.find_photographs import find_images
 from agcam.data import ImageFolderDataModule
+from agcam.data.find_photographs import find_images
 from agcam.errors import DataError
 from agcam.io.image_files import find_image_files, say_left_out
 from agcam.io.images import check_image, read_image

@@ -18,7 +18,7 @@ from agcam.audit.groups import scikit_learn
 from agcam.audit.write import write_examples, write_looks
 from agcam.callbacks.gallery import evenly_spaced
 from agcam.cli.data_config import find_config, open_split
-from agcam.cli.load_model import choose_device, load_model
+from agcam.cli.load_model import load_model
 from agcam.cli.own_command import own_command
 from agcam.console.progress import open_console, progress
 from agcam.data.module import Split
@@ -29,7 +29,7 @@ from agcam.io.lock import locked_folder
 from agcam.io.names import relative
 from agcam.io.redact import without_home
 from agcam.report.write import write_report
-from agcam.training.loaded import LoadedModel
+from agcam.training.loaded import LoadedModel, choose_device
 
 _SHOWN = 6
 _LOOKED_AT = 32  # images, to see whether the data have boxes
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         )
     positions = sorted(evenly_spaced(len(source), options.limit or len(source)))
     subject = LoadedModel(subject.model, subject.class_names, data.input_config, source.multilabel)
-    workers = data.num_workers if choose_device(options).startswith("cuda") else 0
+    workers = data.num_workers if choose_device(options.device).startswith("cuda") else 0
     output = options.output or _default_output(checkpoint)
     with locked_folder(output):
         with progress("audit", len(positions), quiet=options.quiet) as done:

@@ -20,7 +20,7 @@ from agcam.benchmark.shard import Shard, read_all
 from agcam.benchmark.summarize import summarize
 from agcam.callbacks.gallery import evenly_spaced
 from agcam.cli.data_config import find_config, open_split
-from agcam.cli.load_model import architecture_of, choose_device, load_model
+from agcam.cli.load_model import architecture_of, load_model
 from agcam.console.progress import open_console, progress
 from agcam.data.module import Split
 from agcam.errors import InputError
@@ -29,7 +29,7 @@ from agcam.io.lock import locked_folder
 from agcam.io.redact import without_home
 from agcam.metrics.registry import default_metrics, parse_metrics
 from agcam.report.write import write_report
-from agcam.training.loaded import LoadedModel
+from agcam.training.loaded import LoadedModel, choose_device
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         batch_size=_positive("--batch-size", options.batch_size),
         save_heatmaps=options.save_heatmaps,
     )
-    devices = _devices(choose_device(options), _positive("--devices", options.devices))
+    devices = _devices(choose_device(options.device), _positive("--devices", options.devices))
     if options.limit is not None:
         _positive("--limit", options.limit)
     opener = partial(_open, options)
@@ -91,7 +91,7 @@ def _open(options: argparse.Namespace) -> Job:
         subject=LoadedModel(subject.model, subject.class_names, data.input_config, source.multilabel),
         source=source,
         positions=sorted(evenly_spaced(len(source), options.limit or len(source))),
-        num_workers=data.num_workers if choose_device(options).startswith("cuda") else 0,
+        num_workers=data.num_workers if choose_device(options.device).startswith("cuda") else 0,
         about={
             "model": without_home(str(options.checkpoint or options.backbone)),
             "architecture": architecture_of(subject.model),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from agcam.data.transforms import visible_box, visible_part
 from agcam.errors import InputError
 from agcam.io.atomic import whole_file
 from agcam.io.names import safe_name
+from agcam.training.explain_files import ExplainedPhotograph
 from agcam.visualization.photograph import Style, draw_heat
 
 MAX_SIDE = 1600
@@ -49,29 +49,8 @@ class Drawing:
             raise InputError(f"--max-side must be at least 32 pixels, found {self.max_side}")
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What was found on a photograph.
-
-    Attributes:
-        targets: the explained classes.
-        names: of these.
-        probabilities: of these.
-        heatmaps: (T, h, w) float32 on the patch grid.
-        placed: the same as they cover what the model saw.
-        predicted: name of the most probable class.
-    """
-
-    targets: Sequence[int]
-    names: Sequence[str]
-    probabilities: Sequence[float]
-    heatmaps: np.ndarray
-    placed: np.ndarray
-    predicted: str
-
-
 def write_files(
-    output: Path, stem: str, photograph: Photograph, found: Found, config: InputConfig, drawing: Drawing
+    output: Path, stem: str, photograph: Photograph, found: ExplainedPhotograph, config: InputConfig, drawing: Drawing
 ) -> dict[str, Any]:
     """Write the files of a photograph and return its entry of `predictions.json`.
 
@@ -81,12 +60,14 @@ def write_files(
     picture = photograph.picture
     assert picture is not None  # it was read for drawing
     with whole_file(output / f"{stem}.npz") as part, part.open("wb") as raw:
-        np.savez(raw, heatmaps=found.heatmaps, targets=np.array(found.targets), classes=np.array(found.names))
+        np.savez(raw, heatmaps=found.heatmaps, targets=np.array(found.targets), classes=np.array(found.classes))
     box = visible_box(picture.shape[0], picture.shape[1], config)
     suffix = "jpg" if drawing.overlays == "jpeg" else "png"
     classes, taken = [], set[str]()
     drawn = draw_heat(picture, list(found.placed), box, drawing.style)
-    for target, name, probability, overlay in zip(found.targets, found.names, found.probabilities, drawn, strict=True):
+    for target, name, probability, overlay in zip(
+        found.targets, found.classes, found.probabilities, drawn, strict=True
+    ):
         file = f"{stem}.{safe_name(name)}.{suffix}"
         file = f"{stem}.{safe_name(name)}_{target}.{suffix}" if file in taken else file
         taken.add(file)

@@ -16,29 +16,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from torch import Tensor
 
 from agcam import __version__
 from agcam.benchmark.methods import Method, parse_method
-from agcam.cli.explained_files import Drawing, Found, write_files
-from agcam.cli.find_photographs import find_images
+from agcam.cli.explained_files import Drawing, write_files
 from agcam.cli.load_model import architecture_of, load_model
 from agcam.console.progress import progress
-from agcam.data.photographs import Photograph, Unreadable, read_photographs
+from agcam.data.find_photographs import find_images
+from agcam.data.photographs import Unreadable
 from agcam.errors import InputError
-from agcam.evaluating import evaluating
-from agcam.explainers.explain import check_image_batch, explain, explain_recording
-from agcam.explainers.explanation import Explanation
 from agcam.explainers.find_vit import inspect_vit
-from agcam.explainers.lean_forward import record_lean
-from agcam.explainers.registry import find_method
 from agcam.io.explained_folder import ExplainedFolder, file_state
 from agcam.io.lock import locked_folder
 from agcam.io.names import safe_name
 from agcam.io.redact import without_home
 from agcam.report.write import write_report
+from agcam.training.explain_files import Request, explain_photographs, find_classes
 from agcam.training.fingerprint import hash_weights
 from agcam.training.loaded import LoadedModel
 from agcam.visualization.photograph import Style
@@ -59,21 +53,6 @@ class Outcome:
     predictions: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     explained: int = 0
-
-
-def find_classes(names: Sequence[str], class_names: list[str]) -> list[int]:
-    """Return the class indices of names; case does not matter.
-
-    Raises:
-        InputError: for an unknown name, with the names that resemble it.
-    """
-    index = {name.casefold(): i for i, name in reversed(list(enumerate(class_names)))}
-    for name in names:
-        if name.casefold() not in index:
-            close = [c for c in class_names if name.casefold() in c.casefold()] or class_names
-            more = f", … ({len(class_names)} classes)" if len(close) > 8 else ""
-            raise InputError(f"unknown class {name!r}; the model has {', '.join(close[:8])}{more}")
-    return [index[name.casefold()] for name in names]
 
 
 def explain_images(
@@ -118,7 +97,8 @@ def explain_images(
         if value < 1:
             raise InputError(f"{name} must be at least 1, found {value}")
     chosen = parse_method(method)
-    wanted, count = find_classes(targets, subject.class_names), min(top, len(subject.class_names))
+    count = min(top, len(subject.class_names))
+    request = Request(chosen.name, chosen.options, count, find_classes(targets, subject.class_names))
     device = next(subject.model.parameters()).device
     settings = _settings(subject, chosen, list(targets) or count, drawing)
     folder = ExplainedFolder(output, settings, _about(subject, weights_name, str(device)))
@@ -141,56 +121,19 @@ def explain_images(
 
     # drawing and encoding run beside the next batch
     with ThreadPoolExecutor(_WRITERS) as pool:
-        for group in read_photographs(left, subject.input_config, batch_size, drawing.max_side, workers):
-            photographs = [item for item in group if isinstance(item, Photograph)]
-            for item in group:
+        for group in explain_photographs(subject, left, request, batch_size, drawing.max_side, workers):
+            collect()
+            for item, found in group:
                 if isinstance(item, Unreadable):
                     outcome.errors.append(item.error)
                     done(item.path)
-            if not photographs:
-                continue
-            images = torch.stack([photograph.image for photograph in photographs]).to(device)
-            explanation = _explain(subject, images, wanted, count, chosen)
-            collect()
-            for photograph, found in zip(photographs, _found(subject, explanation), strict=True):
-                task = (output, stems[photograph.path], photograph, found, subject.input_config, drawing)
-                waiting.append((photograph.path, pool.submit(write_files, *task)))
+                else:
+                    task = (output, stems[item.path], item, found, subject.input_config, drawing)
+                    waiting.append((item.path, pool.submit(write_files, *task)))
         collect()
     folder.finish(outcome.errors, time.monotonic() - begun)
     outcome.predictions, outcome.explained = folder.images_of(paths), folder.explained
     return outcome
-
-
-def _explain(subject: LoadedModel, images: Tensor, wanted: list[int], top: int, method: Method) -> Explanation:
-    check_image_batch(images)
-    given = torch.tensor(wanted).expand(len(images), -1)
-    with evaluating(subject.model):
-        if find_method(method.name, method.options).needs == "recording":
-            recording = record_lean(subject.model, images)
-            targets = given if wanted else recording.logits.topk(top, dim=1).indices
-            return explain_recording(recording, targets, method.name, **method.options)
-        if not wanted:
-            with torch.no_grad():
-                given = subject.model(images).topk(top, dim=1).indices
-        return explain(subject.model, images, given, method.name, **method.options)
-
-
-def _found(subject: LoadedModel, explanation: Explanation) -> list[Found]:
-    logits = explanation.logits.float()
-    probabilities = (logits.sigmoid() if subject.multilabel else logits.softmax(1)).cpu()
-    heatmaps, placed = (maps.cpu().numpy() for maps in (explanation.heatmaps, explanation.placed))
-    names = subject.class_names
-    return [
-        Found(
-            targets,
-            [names[target] for target in targets],
-            probabilities[row, targets].tolist(),
-            heatmaps[row],
-            placed[row],
-            names[int(probabilities[row].argmax())],
-        )
-        for row, targets in enumerate(explanation.targets.tolist())
-    ]
 
 
 def _settings(subject: LoadedModel, method: Method, classes: Any, drawing: Drawing) -> dict[str, Any]:

@@ -5,21 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-import torch
 from torch import nn
 
 from agcam.errors import InputError
-from agcam.training.loaded import LoadedModel, load_timm, load_trained
+from agcam.training.loaded import LoadedModel, choose_device, load_timm, load_trained
 from agcam.training.zero_shot import load_clip
-
-
-def choose_device(options: argparse.Namespace) -> str:
-    """Return the device that was asked for; else a GPU of CUDA or Apple's where there is one, else the CPU."""
-    if options.device:
-        return str(options.device)
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def load_model(options: argparse.Namespace) -> LoadedModel:
@@ -43,11 +33,7 @@ def load_model(options: argparse.Namespace) -> LoadedModel:
         subject = load_timm(options.backbone, options.pretrained)
         if not options.pretrained:
             print("warning: without --pretrained the weights are random", file=sys.stderr)  # noqa: T201  # as above
-    device = choose_device(options)
-    try:
-        subject.model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from error
+    subject.to(choose_device(options.device))
     return subject
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import timm.data
+import torch
 from torch import nn
 
 from agcam.data.input_config import InputConfig
+from agcam.data.preprocess import find_input_config
+from agcam.errors import InputError
+from agcam.module_tree import all_modules
 from agcam.training.classifier import ViTClassifier
 from agcam.training.export import open_exported
 
@@ -30,6 +35,47 @@ class LoadedModel:
     input_config: InputConfig
     multilabel: bool = False
 
+    def to(self, device: str) -> None:
+        """Put the model on a device.
+
+        Raises:
+            InputError: if it cannot be put there.
+        """
+        try:
+            self.model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from error
+
+
+def choose_device(asked: str | None) -> str:
+    """Return the device that was asked for; else a GPU of CUDA or Apple's where there is one, else the CPU."""
+    if asked:
+        return asked
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def describe(model: nn.Module | LoadedModel) -> LoadedModel:
+    """Describe a model that is in memory, by what it says of itself; it is neither moved nor copied.
+
+    Raises:
+        InputError: for a model that does not name its classes, or how its images must look.
+    """
+    if isinstance(model, LoadedModel):
+        return model
+    config, modules = find_input_config(model), all_modules(model)
+    knowing: Any = next((module for module in modules if hasattr(module, "class_names")), None)
+    if knowing is not None:
+        multilabel = getattr(knowing, "multilabel", False) is True
+        return LoadedModel(model, [str(name) for name in knowing.class_names], config, multilabel)
+    cfg, count = getattr(model, "pretrained_cfg", None), getattr(model, "num_classes", 0)
+    if not cfg or not count:
+        raise InputError(
+            f"{type(model).__name__} does not name its classes; set its class_names, a list by class index"
+        )
+    return LoadedModel(model, _timm_names(cfg, count), config)
+
 
 def load_trained(path: Path) -> LoadedModel:
     """Load a checkpoint, or a folder that `export` wrote, in evaluation mode on the CPU.
@@ -47,12 +93,19 @@ def load_timm(backbone: str, pretrained: bool) -> LoadedModel:
     Raises:
         ModelError: if timm has no such model or cannot load its weights.
     """
-    cfg = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
-    count = cfg.num_classes if cfg is not None and cfg.num_classes else 1000
-    subset = timm.data.infer_imagenet_subset(cfg.to_dict()) if cfg is not None else None
-    names = [f"class {i}" for i in range(count)]
-    if subset is not None:
-        info = timm.data.ImageNetInfo(subset)
-        names = [info.index_to_description(i) for i in range(info.num_classes())]
+    known = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
+    cfg = known.to_dict() if known is not None else {}
+    names = _timm_names(cfg, cfg.get("num_classes") or 1000)
     classifier = ViTClassifier(backbone, pretrained=pretrained, class_names=names, multilabel=False)
     return LoadedModel(classifier.eval(), classifier.class_names, classifier.input_config)
+
+
+def _timm_names(cfg: dict[str, Any], count: int) -> list[str]:
+    """Name the classes of a model of timm: by its `label_names`, or ImageNet's where they are as many."""
+    labels = cfg.get("label_names")
+    if isinstance(labels, list | tuple) and len(labels) == count:
+        return [str(label) for label in labels]
+    subset = timm.data.infer_imagenet_subset(cfg) if cfg else None
+    if subset is not None and (info := timm.data.ImageNetInfo(subset)).num_classes() == count:
+        return [info.index_to_description(i) for i in range(count)]
+    return [f"class {i}" for i in range(count)]
