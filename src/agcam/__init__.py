@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from agcam.explainers.explain import explain
     from agcam.explainers.explanation import Explanation
     from agcam.explainers.family_registry import families, register_family
+    from agcam.explainers.for_quantus import explain_for_quantus
     from agcam.explainers.guidance import guidance_loss
     from agcam.explainers.outputs import similarity
     from agcam.explainers.recorder import Tape
@@ -27,6 +28,7 @@ __all__ = [
     "Tracker",
     "explain",
     "explain_files",
+    "explain_for_quantus",
     "families",
     "guidance_loss",
     "methods",
@@ -46,6 +48,7 @@ _HOMES = {
     "agcam.explainers.explain": ("explain",),
     "agcam.explainers.explanation": ("Explanation",),
     "agcam.explainers.family_registry": ("families", "register_family"),
+    "agcam.explainers.for_quantus": ("explain_for_quantus",),
     "agcam.explainers.guidance": ("guidance_loss",),
     "agcam.explainers.outputs": ("similarity",),
     "agcam.explainers.recorder": ("Tape",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -174,6 +174,25 @@ class Explanation:
         pixels = to_pixels(images, self.model_info.mean, self.model_info.std, channels)
         units = f"{self.method or 'the method'}'s own units"
         return plot_heatmaps(pixels, *self._most_probable(placed=True), titles, scaling, contour, units)
+
+    def to_fiftyone(self) -> list[list[Any]]:
+        """Make a `fiftyone.Heatmap` of each heatmap, with `label`, `confidence` and `method`, for a field of samples.
+
+        The samples' images must be those that were explained, whole: FiftyOne stretches a map over its image.
+
+        Returns:
+            (B, T) labels.
+
+        Raises:
+            InputError: where FiftyOne, which agcam does not bring, is not installed.
+        """
+        from agcam.explainers.for_fiftyone import heatmap_labels
+
+        names = [[self._name(target) for target in row] for row in self.targets.tolist()]
+        shares: list[list[float]] | list[list[None]] = [[None] * len(row) for row in names]
+        if self.logits.shape[1] and not self._are_values:
+            shares = self.model_info.probabilities(self.logits.detach().float()).gather(1, self.targets).tolist()
+        return heatmap_labels(self.placed.cpu().numpy(), names, shares, self.method)
 
     def _repr_html_(self) -> str:
         from agcam.visualization.notebook import html_table  # as above
