@@ -30,6 +30,7 @@ from agcam.io.names import relative
 from agcam.io.redact import without_home
 from agcam.report.write import write_report
 from agcam.training.loaded import LoadedModel, choose_device
+from agcam.training.remote import is_remote
 
 _SHOWN = 6
 _LOOKED_AT = 32  # images, to see whether the data have boxes
@@ -42,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
     scikit_learn()  # refuses before the work what it would refuse after
     checkpoint = find_checkpoint(options.subject)
+    if is_remote(checkpoint) and options.output is None:
+        raise InputError(f"{checkpoint} lies elsewhere: --output says where to write")
     options.checkpoint, options.pretrained = checkpoint, False
     subject = load_model(options)
     inspect_vit(subject.model)
@@ -95,6 +98,8 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         ModelError: if there is no such file, or the run has no checkpoint.
     """
+    if is_remote(path):
+        return path
     if not path.exists():
         raise ModelError(f"{path}: no such file or folder; expected a run (runs/NAME/version_N) or a checkpoint")
     if not path.is_dir() or (path / "config.json").is_file():  # a folder that agcam export wrote

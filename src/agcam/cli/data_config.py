@@ -18,11 +18,12 @@ from agcam.data.source import ExampleDataset
 from agcam.errors import AgcamError, DataError, InputError
 from agcam.io.text import quoted
 from agcam.io.yaml import read_yaml
+from agcam.training.remote import is_remote
 
 
 def find_config(checkpoint: Path | None) -> Path | None:
     """Find the `config.yaml` that `agcam fit` left beside a checkpoint's folder; None if there is none."""
-    if checkpoint is None:
+    if checkpoint is None or is_remote(checkpoint):
         return None
     near = (parent / "config.yaml" for parent in list(checkpoint.resolve().parents)[:3])
     return next((path for path in near if path.is_file()), None)

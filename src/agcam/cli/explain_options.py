@@ -189,7 +189,8 @@ def _add_model(parser: argparse.ArgumentParser, texts: bool = False) -> None:
         "--checkpoint",
         type=Path,
         metavar="CKPT",
-        help="a checkpoint that agcam fit wrote, or a folder that agcam export wrote",
+        help="a checkpoint that agcam fit wrote, a folder that agcam export wrote, hf-hub:OWNER/NAME[@REVISION] that "
+        "it pushed, or wandb-artifact:ENTITY/PROJECT/NAME:ALIAS",
     )
     model.add_argument(
         "--backbone", metavar="NAME", help="a timm model, such as vit_base_patch16_224.augreg_in21k_ft_in1k"

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agcam.cli.command_options import OneLineParser
+from agcam.cli.data_config import find_config
 from agcam.console.debug import add_debug
 from agcam.errors import InputError
-from agcam.training.classifier import ViTClassifier
-from agcam.training.export import CLASS_NAMES, CONFIG, WEIGHTS, export
+from agcam.io.yaml import read_yaml
+from agcam.training.export import CLASS_NAMES, export
+from agcam.training.loaded import open_classifier
+from agcam.training.model_card import CARD, PICTURE, write_card
+from agcam.training.remote import CONFIG, WEIGHTS, push
 
 if TYPE_CHECKING:
+    from agcam.training.classifier import ViTClassifier
     from agcam.training.graph_export import Difference, GraphOptions
 
 _TOP = 3
@@ -33,10 +38,23 @@ def make_parser() -> argparse.ArgumentParser:
         "browser opens without server or network: it classifies photographs and shows heatmaps.",
     )
     parser.add_argument(
-        "--ckpt_path", type=Path, required=True, metavar="CKPT", help="a checkpoint that agcam fit wrote"
+        "--ckpt_path",
+        type=Path,
+        required=True,
+        metavar="CKPT",
+        help="a checkpoint that agcam fit wrote, or what agcam images --checkpoint takes",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
     parser.add_argument("--format", choices=_FORMATS, default="timm", help="default: timm")
+    hub = parser.add_argument_group("the Hugging Face hub (format timm)")
+    hub.add_argument(
+        "--push",
+        metavar="OWNER/NAME",
+        help=f"upload it as this model, with {CARD}, a model card to look through first: one that is in DIR is kept",
+    )
+    hub.add_argument(
+        "--benchmark", type=Path, metavar="DIR", help="show the figures that agcam benchmark wrote in the model card"
+    )
     graph = parser.add_argument_group("graphs (all formats but timm)")
     which = graph.add_mutually_exclusive_group()
     which.add_argument(
@@ -79,12 +97,27 @@ def export_command(args: Sequence[str]) -> int:
     if options.format == "timm":
         if given := [option for name, option in _OF_GRAPHS.items() if getattr(options, name) is not None]:
             raise InputError(f"{given[0]} goes with --format onnx, torch or web; timm reads weights alone")
-        model = ViTClassifier.from_checkpoint(options.ckpt_path)
+        model = open_classifier(options.ckpt_path)
         export(model, options.output)
+        if options.push or options.benchmark:
+            title, data = options.push or options.output.name, _data_of(options.ckpt_path)
+            write_card(model, options.output, title, data, options.benchmark)
+        if options.push:
+            found = push(options.output, options.push, [WEIGHTS, CONFIG, CLASS_NAMES, CARD, PICTURE])
+            print(f"pushed {found}")  # noqa: T201  # its voice
         names = json.dumps(str(f"local-dir:{options.output}"))
         print(f"wrote {options.output}; timm.create_model({names}, pretrained=True) loads it")  # noqa: T201  # its voice
         return 0
+    if options.push or options.benchmark:
+        raise InputError("--push and --benchmark go with --format timm, which the hub's libraries read")
     return _export_graph(options)
+
+
+def _data_of(checkpoint: Path) -> str:
+    """Name the kind of data in the configuration of the run; its paths are nobody's business."""
+    config = find_config(checkpoint)
+    data = read_yaml(config).get("data") if config is not None else None
+    return f"`{data['class_path']}`" if isinstance(data, dict) and isinstance(data.get("class_path"), str) else ""
 
 
 def _export_graph(options: argparse.Namespace) -> int:
@@ -95,7 +128,7 @@ def _export_graph(options: argparse.Namespace) -> int:
         raise InputError(
             f"{given} goes with --format onnx or torch; the page of --format web knows what its graph takes"
         )
-    model = ViTClassifier.from_checkpoint(options.ckpt_path)
+    model = open_classifier(options.ckpt_path)
     top = min(_TOP, len(model.class_names)) if options.top is None else options.top
     chosen = graph_export.GraphOptions(
         None if options.given_targets else top, options.uint8 or options.format == "web", options.precision or "fp32"

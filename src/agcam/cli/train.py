@@ -58,6 +58,7 @@ from agcam.training.checkpoint_files import last_checkpoint, open_checkpoint, ru
 from agcam.training.checkpoint_io import AtomicCheckpointIO
 from agcam.training.classifier import ViTClassifier
 from agcam.training.precision import check_installed
+from agcam.training.remote import fetch, is_remote
 from agcam.training.weights import class_path, restored_later
 
 
@@ -112,6 +113,11 @@ class TrainCLI(LightningCLI):
             return
         if path == "best":
             raise InputError("--ckpt_path best: no run is in progress whose best one it could be; name a file, or last")
+        if is_remote(path):
+            fetched = fetch(path)
+            if fetched.is_dir():
+                raise InputError(f"--ckpt_path {path} holds weights alone; start from them: --model.weights {path}")
+            path = str(fetched)
         config["ckpt_path"] = path
         folders = run_folders(config["trainer"])
         if path == "last":  # Lightning would look into the new run's folder only

@@ -25,7 +25,7 @@ MODEL_OPTIONS: _Options = {
     "model": ("CLASS", "a classifier of your own, package.module.Class"),
     "model.backbone": ("NAME", "a Vision Transformer of timm"),
     "model.pretrained": ("BOOL", "start from timm's weights"),
-    "model.weights": ("FILE", "start from a local file: safetensors, a state dict, a checkpoint"),
+    "model.weights": ("FILE", "start from a file: safetensors, a state dict, a checkpoint; or hf-hub:OWNER/NAME"),
     "model.image_size": ("PIXELS", "side of the input; the backbone's own unless given"),
     "model.lr": ("X", "peak learning rate of the head and the last block"),
     "model.layer_decay": ("X", "factor of the learning rate from each block to the one below"),

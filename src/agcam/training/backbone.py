@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -12,6 +11,7 @@ import torch
 from agcam.errors import ModelError
 from agcam.explainers.find_vit import inspect_vit
 from agcam.training.model_options import check_backbone_args
+from agcam.training.remote import fetch_weights
 from agcam.training.weights import are_restored, load_weights
 
 
@@ -39,7 +39,7 @@ def make_backbone(options: Mapping[str, Any], classes: int) -> Any:
         hint = _of_size(options["backbone"]) if size and "size" in why else ""
         raise ModelError(f"timm cannot make {options['backbone']!r} with {args}: {why[:300]}{hint}") from error
     if options["weights"] and not are_restored():
-        load_weights(backbone, Path(options["weights"]).expanduser(), "depth" in (options["backbone_args"] or {}))
+        load_weights(backbone, fetch_weights(options["weights"]), "depth" in (options["backbone_args"] or {}))
     return backbone
 
 

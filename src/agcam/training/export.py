@@ -5,58 +5,68 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-import safetensors.torch
+import safetensors
+import timm.models
 
 from agcam.data.input_config import InputConfig
 from agcam.errors import ModelError, brief
-from agcam.io.atomic import write_whole
+from agcam.io.atomic import cannot_write, make_folder, write_whole
 from agcam.io.text import read_text
 from agcam.training.classifier import ViTClassifier
+from agcam.training.remote import CONFIG, WEIGHTS
 from agcam.training.weights import check_sizes, read_weights
 
-WEIGHTS, CONFIG, CLASS_NAMES = "model.safetensors", "config.json", "class_names.txt"
+CLASS_NAMES = "class_names.txt"
 _MULTILABEL = "multi_label_classification"
 _CROP_MODE = {"squash": "squash", "center_crop": "center"}
 
 
 def export(model: ViTClassifier, folder: Path) -> None:
-    """Write a classifier into `folder`, which is made if it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.backbone.state_dict().items()}
-    write_whole(folder / WEIGHTS, safetensors.torch.save(state, metadata={"format": "pt"}))
-    write_whole(folder / CONFIG, (json.dumps(timm_config(model), indent=2, ensure_ascii=False) + "\n").encode())
+    """Write a classifier into `folder`, which is made if it is missing, by timm's own saver.
+
+    Raises:
+        ModelError: if timm cannot describe the model.
+        OutputError: if the files cannot be written.
+    """
+    make_folder(folder)
+    config = model.input_config
+    try:
+        with TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
+            timm.models.save_for_hf(
+                model.backbone,
+                scratch,
+                model_config={
+                    "label_names": list(model.class_names),
+                    "problem_type": _MULTILABEL if model.multilabel else "single_label_classification",
+                },
+                safe_serialization=True,
+                data_config={
+                    "input_size": (3, config.size, config.size),
+                    "mean": config.mean,
+                    "std": config.std,
+                    "interpolation": config.interpolation,
+                    # a squashed image is not cropped; timm would do both
+                    "crop_pct": config.crop_pct if config.resize == "center_crop" else 1.0,
+                    "crop_mode": _CROP_MODE[config.resize],
+                },
+            )
+            _without_number_of_classes(Path(scratch) / CONFIG)
+            for name in (WEIGHTS, CONFIG):
+                (Path(scratch) / name).replace(folder / name)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise cannot_write(folder, error) from error
+    except ValueError as error:
+        raise ModelError(f"timm cannot describe the model in {CONFIG} ({brief(error)})") from error
     write_whole(folder / CLASS_NAMES, "".join(f"{name}\n" for name in model.class_names).encode())
 
 
-def timm_config(model: ViTClassifier) -> dict[str, Any]:
-    """Collect what timm needs to rebuild the backbone, prepare its images and name its classes."""
-    h, config = model.hparams, model.input_config
-    known: dict[str, Any] = model.backbone.pretrained_cfg
-    side = config.size
-    kept = {key: known[key] for key in ("license", "first_conv", "classifier", "fixed_input_size") if key in known}
-    size = {"img_size": h["image_size"]} if h["image_size"] else {}
-    return {
-        "architecture": h["backbone"].partition(".")[0],
-        "num_classes": len(model.class_names),
-        "num_features": int(model.backbone.num_features),
-        "label_names": list(model.class_names),  # where timm's own saver puts them, and transformers looks
-        "problem_type": _MULTILABEL if model.multilabel else "single_label_classification",
-        "model_args": {**size, **(h["backbone_args"] or {})},
-        "pretrained_cfg": {
-            **kept,
-            "custom_load": False,
-            "num_classes": len(model.class_names),
-            "input_size": [3, side, side],
-            "mean": list(config.mean),
-            "std": list(config.std),
-            "interpolation": config.interpolation,
-            # a squashed image is not cropped; timm would do both
-            "crop_pct": config.crop_pct if config.resize == "center_crop" else 1.0,
-            "crop_mode": _CROP_MODE[config.resize],
-        },
-    }
+def _without_number_of_classes(path: Path) -> None:
+    """Leave `num_classes` out of timm's `model_args`: transformers gives it beside them; timm has it elsewhere, too."""
+    config = json.loads(path.read_text("utf-8"))
+    config["model_args"].pop("num_classes", None)
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def open_exported(folder: str | Path) -> ViTClassifier:
@@ -72,10 +82,11 @@ def open_exported(folder: str | Path) -> ViTClassifier:
         resize = next(ours for ours, timms in _CROP_MODE.items() if timms == cfg["crop_mode"])
         values = {"size": cfg["input_size"][-1], "resize": resize}
         values |= {f.name: cfg[f.name] for f in fields(InputConfig) if f.name not in values}
-        args = dict(found["model_args"])
+        args = {name: value for name, value in found["model_args"].items() if name not in ("num_classes", "in_chans")}
+        side = args.pop("img_size", None)
         settings = {
             "backbone": found["architecture"],
-            "image_size": args.pop("img_size", None),
+            "image_size": side[-1] if isinstance(side, list) else side,
             "backbone_args": args or None,
             "class_names": [str(name) for name in found.get("label_names") or cfg["label_names"]],
             "multilabel": found.get("problem_type") == _MULTILABEL,

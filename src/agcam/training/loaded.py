@@ -17,6 +17,7 @@ from agcam.errors import InputError
 from agcam.module_tree import all_modules
 from agcam.training.classifier import ViTClassifier
 from agcam.training.export import open_exported
+from agcam.training.remote import fetch
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,19 @@ def describe(model: nn.Module | LoadedModel) -> LoadedModel:
     return LoadedModel(model, _timm_names(cfg, count), config)
 
 
-def load_trained(path: Path) -> LoadedModel:
-    """Load a checkpoint, or a folder that `export` wrote, in evaluation mode on the CPU.
+def open_classifier(path: Path) -> ViTClassifier:
+    """Load a checkpoint, a folder that `export` wrote, or what `fetch` knows, in evaluation mode on the CPU.
 
     Raises:
-        ModelError: if `path` is neither.
+        ModelError: if `path` is none of these, or cannot be fetched.
     """
-    model = open_exported(path) if path.is_dir() else ViTClassifier.from_checkpoint(path)
+    found = fetch(path)
+    return open_exported(found) if found.is_dir() else ViTClassifier.from_checkpoint(found)
+
+
+def load_trained(path: Path) -> LoadedModel:
+    """Load what `open_classifier` opens, with the input configuration of its images; raises as it does."""
+    model = open_classifier(path)
     return LoadedModel(model, model.class_names, model.input_config, model.multilabel)
 
 
