@@ -70,7 +70,7 @@ trainer:
     - class_path: WandbLogger
       init_args: {{save_dir: {save_dir}, project: agcam, log_model: true}}
     - class_path: MLFlowLogger
-      init_args: {{tracking_uri: "{server.uri}", experiment_name: several}}
+      init_args: {{tracking_uri: "{server.uri}", experiment_name: several, log_model: true}}
 data:
   class_path: Shapes
   init_args: {{train_size: 64, val_size: 37, batch_size: 8, num_workers: 0}}
@@ -230,6 +230,12 @@ def test_wandb_keeps_the_model_where_log_model_asks_for_it(run: Run) -> None:
     (checkpoint,) = (run.folder / "checkpoints").iterdir()
     (entry,) = model["manifest"]["contents"]
     assert (entry["path"], int(entry["size"])) == ("model.ckpt", checkpoint.stat().st_size)
+
+
+def test_mlflow_keeps_the_model_where_log_model_asks_for_it(run: Run) -> None:
+    (checkpoint,) = (run.folder / "checkpoints").iterdir()
+    (kept,) = [content for name, content in run.mlflow_files.items() if name.endswith(".ckpt")]
+    assert kept == checkpoint.read_bytes()
 
 
 def test_the_end_says_where_each_tracker_has_the_run(run: Run, server: Server) -> None:

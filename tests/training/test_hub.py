@@ -88,6 +88,9 @@ def test_what_is_pushed_comes_back_the_same(
     with np.load(tmp_path / "hub/a.npz") as one, np.load(tmp_path / "file/a.npz") as other:
         assert np.array_equal(one["heatmaps"], other["heatmaps"])
 
+    assert main(["test", "--data=Shapes", f"--trainer.default_root_dir={tmp_path}", f"--ckpt_path=hf-hub:{NAME}"]) == 2
+    assert f"holds weights alone; start from them: --model.weights hf-hub:{NAME}" in capsys.readouterr().err
+
     (out / "README.md").write_text("Mine.")
     assert main([str(word) for word in command]) == 0
     assert hub.models[NAME][-1][1]["README.md"] == b"Mine."
