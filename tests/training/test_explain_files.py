@@ -13,12 +13,12 @@ import timm
 import torch
 from PIL import Image
 from torch import nn
-from training.small_checkpoint import save, small_classifier
 
 import agcam
 from agcam.cli.explain import main
 from agcam.errors import DataError, InputError, ModelError
 from agcam.training.classifier import ViTClassifier
+from small_checkpoint import save, small_classifier
 
 NAMES = ["beetle 0", "beetle 1", "beetle 2"]
 ARGS = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 32}

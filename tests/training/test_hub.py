@@ -12,7 +12,6 @@ import pytest
 import torch
 from huggingface_hub.constants import ENDPOINT, HUGGINGFACE_CO_URL_TEMPLATE
 from PIL import Image
-from training.small_checkpoint import save, small_classifier
 
 from agcam.cli.main import main
 from agcam.errors import InputError, ModelError
@@ -20,6 +19,7 @@ from agcam.training.backbone import make_backbone
 from agcam.training.loaded import open_classifier
 from agcam.training.remote import fetch, push
 from hub_stand_in import Hub, hub_stand_in
+from small_checkpoint import save, small_classifier
 
 NAME = "birds-lab/beetles"
 FILES = ["README.md", "class_names.txt", "config.json", "heatmaps.png", "model.safetensors"]
