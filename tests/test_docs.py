@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 import agcam
+from agcam.cli.explain import main
 from agcam.data.shapes import ShapesDataset
 from agcam.explainers import family_registry as families
 from agcam.explainers import registry as methods
@@ -97,6 +98,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_checkpoint(folder / "model.ckpt")
     (folder / "recipe.yaml").write_text(RECIPE)
     write_photographs(folder)
+    places = ["--checkpoint", "model.ckpt", "--input", "PHOTOS", "--output", "explained"]  # of explain.md
+    places = [place if place.startswith("--") else str(folder / place) for place in places]
+    assert main(["images", *places, "--format", "parquet", "--quiet"]) == 0
     for block in BLOCKS:
         if block.title:
             (folder / block.title).write_text(block.code)

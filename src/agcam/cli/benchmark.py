@@ -20,7 +20,7 @@ from agcam.benchmark.shard import Shard, read_all
 from agcam.benchmark.summarize import summarize
 from agcam.callbacks.gallery import evenly_spaced
 from agcam.cli.data_config import find_config, open_split
-from agcam.cli.load_model import architecture_of, load_model
+from agcam.cli.load_model import load_model
 from agcam.console.progress import open_console, progress
 from agcam.data.module import Split
 from agcam.errors import InputError
@@ -29,7 +29,7 @@ from agcam.io.lock import locked_folder
 from agcam.io.redact import without_home
 from agcam.metrics.registry import default_metrics, parse_metrics
 from agcam.report.write import write_report
-from agcam.training.loaded import LoadedModel, choose_device
+from agcam.training.loaded import LoadedModel, architecture_of, choose_device
 
 
 def run(options: argparse.Namespace) -> int:

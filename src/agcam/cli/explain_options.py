@@ -11,6 +11,8 @@ from typing import Any
 from agcam.benchmark.default_methods import DEFAULT
 from agcam.cli.audit_options import add_audit
 from agcam.cli.command_options import OneLineParser
+from agcam.cli.image_options import add_images
+from agcam.cli.model_options import add_model
 from agcam.console.debug import add_debug
 
 METRICS = {
@@ -42,47 +44,11 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=partial(argparse.HelpFormatter, max_help_position=14),
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
-    for add in (_add_images, _add_benchmark, _add_compare, add_audit, _add_report):
+    for add in (add_images, _add_benchmark, _add_compare, add_audit, _add_report):
         add(commands)
     for command in (parser, *commands.choices.values()):
         add_debug(command)
     return parser
-
-
-def _add_images(commands: Any) -> None:
-    images: argparse.ArgumentParser = commands.add_parser(
-        "images",
-        help="explain photographs: overlays, raw heatmaps, predictions",
-        description="Explain photographs. For each image and class an overlay, for each image the raw heatmaps (.npz, "
-        "patch grid, float32); one predictions.json, and report.html to look at. The same command resumes one that was "
-        "stopped, and adds new photographs to the folder.",
-    )
-    images.set_defaults(run="agcam.cli.images:run")
-    _add_model(images, texts=True)
-    images.add_argument(
-        "--input", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help="what to explain"
-    )
-    images.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
-    images.add_argument("--top", type=int, default=3, metavar="N", help="explain the N most probable classes (3)")
-    images.add_argument("--targets", nargs="+", default=[], metavar="NAME", help="explain these classes instead")
-    images.add_argument(
-        "--method", default="agcam", metavar="NAME", help="how to explain, with options as NAME:option=value (agcam)"
-    )
-    images.add_argument("--overlays", choices=["jpeg", "png"], default="jpeg", help="the format of the overlays (jpeg)")
-    images.add_argument(
-        "--max-side", type=int, default=1600, metavar="N", help="longest side of an overlay in pixels (1600)"
-    )
-    images.add_argument("--colormap", default="inferno", metavar="NAME", help="one of matplotlib's colormaps (inferno)")
-    images.add_argument(
-        "--alpha", type=float, default=0.65, metavar="X", help="opacity of the hottest place, from 0 to 1 (0.65)"
-    )
-    images.add_argument(
-        "--contour", type=float, metavar="X", help="draw a line around what is hotter than this share, such as 0.5"
-    )
-    images.add_argument("--batch-size", type=int, default=16, metavar="N", help="images in a batch (16)")
-    images.add_argument("--workers", type=int, default=1, metavar="N", help="threads that read images (1)")
-    images.add_argument("--quiet", "-q", action="store_true", help="print only what went wrong")
-    images.add_argument("--json", action="store_true", help="print what was found as JSON")
 
 
 def _add_benchmark(commands: Any) -> None:
@@ -93,7 +59,7 @@ def _add_benchmark(commands: Any) -> None:
         "images.csv and figures/. If it was stopped, the same command resumes it.",
     )
     parser.set_defaults(run="agcam.cli.benchmark:run")
-    _add_model(parser)
+    add_model(parser)
     parser.add_argument(
         "--config",
         type=Path,
@@ -181,29 +147,6 @@ def _add_report(commands: Any) -> None:
     )
     parser.add_argument("--quiet", "-q", action="store_true", help="print only what went wrong")
     parser.add_argument("--json", action="store_true", help="print where it was written as JSON")
-
-
-def _add_model(parser: argparse.ArgumentParser, texts: bool = False) -> None:
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="CKPT",
-        help="a checkpoint that agcam fit wrote, a folder that agcam export wrote, hf-hub:OWNER/NAME[@REVISION] that "
-        "it pushed, or wandb-artifact:ENTITY/PROJECT/NAME:ALIAS",
-    )
-    model.add_argument(
-        "--backbone", metavar="NAME", help="a timm model, such as vit_base_patch16_224.augreg_in21k_ft_in1k"
-    )
-    parser.add_argument("--pretrained", action="store_true", help="with --backbone: load timm's weights")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, … (a GPU if there is one)")
-    if texts:
-        model.add_argument(
-            "--clip",
-            metavar="NAME",
-            help="a CLIP or SigLIP that explains texts: MODEL/WEIGHTS of open_clip, or hf:NAME of transformers",
-        )
-        parser.add_argument("--text", nargs="+", default=[], metavar="TEXT", help="with --clip: what to look for")
 
 
 def _metrics_help() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +49,12 @@ class Drawing:
             raise InputError(f"--max-side must be at least 32 pixels, found {self.max_side}")
 
 
+def drawing_settings(drawing: Drawing) -> dict[str, Any]:
+    """Return what overlays depend on, named as the user knows it."""
+    style = {f"--{name}": value for name, value in asdict(drawing.style).items()}
+    return {"--overlays": drawing.overlays, "--max-side": drawing.max_side, **style}
+
+
 def write_files(
     output: Path, stem: str, photograph: Photograph, found: ExplainedPhotograph, config: InputConfig, drawing: Drawing
 ) -> dict[str, Any]:
@@ -61,6 +67,28 @@ def write_files(
     assert picture is not None  # it was read for drawing
     with whole_file(output / f"{stem}.npz") as part, part.open("wb") as raw:
         np.savez(raw, heatmaps=found.heatmaps, targets=np.array(found.targets), classes=np.array(found.classes))
+    classes = write_overlays(output, stem, picture, found, config, drawing)
+    _save(shrink(visible_part(picture, config), _VIEW_SIDE), output / f"{stem}.view.jpg", "jpeg")
+    width, height = photograph.size
+    return {
+        "stem": stem,
+        "size": [width, height],
+        "visible": list(visible_box(height, width, config)),
+        "view": f"{stem}.view.jpg",
+        "heatmaps": f"{stem}.npz",
+        "predicted": found.predicted,
+        "classes": classes,
+    }
+
+
+def write_overlays(
+    output: Path, stem: str, picture: np.ndarray, found: ExplainedPhotograph, config: InputConfig, drawing: Drawing
+) -> list[dict[str, Any]]:
+    """Write an overlay for each class; return the entry of each.
+
+    Raises:
+        OutputError: if one cannot be written.
+    """
     box = visible_box(picture.shape[0], picture.shape[1], config)
     suffix = "jpg" if drawing.overlays == "jpeg" else "png"
     classes, taken = [], set[str]()
@@ -73,17 +101,7 @@ def write_files(
         taken.add(file)
         _save(overlay, output / file, drawing.overlays)
         classes.append({"class": name, "index": target, "probability": probability, "overlay": file})
-    _save(shrink(visible_part(picture, config), _VIEW_SIDE), output / f"{stem}.view.jpg", "jpeg")
-    width, height = photograph.size
-    return {
-        "stem": stem,
-        "size": [width, height],
-        "visible": list(visible_box(height, width, config)),
-        "view": f"{stem}.view.jpg",
-        "heatmaps": f"{stem}.npz",
-        "predicted": found.predicted,
-        "classes": classes,
-    }
+    return classes
 
 
 def _save(image: np.ndarray, path: Path, kind: Overlays) -> None:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import datetime
-import hashlib
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from agcam import __version__
-from agcam.benchmark.methods import Method, parse_method
-from agcam.cli.explained_files import Drawing, write_files
-from agcam.cli.load_model import architecture_of, load_model
+from agcam.benchmark.methods import parse_method
+from agcam.bulk.provenance import MANIFEST, SHARDS, about_call, settings_of
+from agcam.cli import many_images
+from agcam.cli.explained_files import Drawing, drawing_settings, write_files
+from agcam.cli.image_options import check_unused
+from agcam.cli.load_model import given_weights, load_model
 from agcam.console.progress import progress
 from agcam.data.find_photographs import find_images
 from agcam.data.photographs import Unreadable
@@ -30,10 +28,9 @@ from agcam.explainers.find_vit import inspect_vit
 from agcam.io.explained_folder import ExplainedFolder, file_state
 from agcam.io.lock import locked_folder
 from agcam.io.names import safe_name
-from agcam.io.redact import without_home
 from agcam.report.write import write_report
-from agcam.training.explain_files import Request, explain_photographs, find_classes
-from agcam.training.fingerprint import hash_weights
+from agcam.training.explain_batch import Precision, Request, find_classes
+from agcam.training.explain_files import explain_photographs
 from agcam.training.loaded import LoadedModel
 from agcam.visualization.photograph import Style
 
@@ -67,6 +64,7 @@ def explain_images(
     drawing: Drawing | None = None,
     workers: int = 1,
     weights_name: str = "",
+    precision: Precision = "fp32",
 ) -> Outcome:
     """Explain image files and write the results to `output`; what it holds already is skipped.
 
@@ -86,6 +84,7 @@ def explain_images(
         drawing: how overlays are drawn.
         workers: threads that read images.
         weights_name: where the weights come from, for the provenance.
+        precision: of the forward.
 
     Raises:
         InputError: for an unknown class or method, or where `output` holds explanations of other settings.
@@ -96,12 +95,10 @@ def explain_images(
     for name, value in (("--top", top), ("--batch-size", batch_size), ("--workers", workers)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, found {value}")
-    chosen = parse_method(method)
-    count = min(top, len(subject.class_names))
-    request = Request(chosen.name, chosen.options, count, find_classes(targets, subject.class_names))
-    device = next(subject.model.parameters()).device
-    settings = _settings(subject, chosen, list(targets) or count, drawing)
-    folder = ExplainedFolder(output, settings, _about(subject, weights_name, str(device)))
+    chosen, classes = parse_method(method), find_classes(targets, subject.class_names)
+    request = Request(chosen.name, chosen.options, top, classes, precision)
+    settings = settings_of(subject, method, top, targets, precision) | drawing_settings(drawing)
+    folder = ExplainedFolder(output, settings, about_call(subject, weights_name))
     outcome, begun = Outcome(), time.monotonic()
     left: list[Path] = []
     for path in paths:
@@ -136,38 +133,16 @@ def explain_images(
     return outcome
 
 
-def _settings(subject: LoadedModel, method: Method, classes: Any, drawing: Drawing) -> dict[str, Any]:
-    """Return everything that the files depend on, named as the user knows it."""
-    return {
-        "weights": hash_weights(subject.model),
-        "class names": hashlib.sha256(json.dumps(subject.class_names).encode()).hexdigest(),
-        "input": subject.input_config.to_dict(),
-        "--method": method.label,
-        "--targets" if isinstance(classes, list) else "--top": classes,
-        "--overlays": drawing.overlays,
-        "--max-side": drawing.max_side,
-        **{f"--{name}": value for name, value in asdict(drawing.style).items()},
-    }
-
-
-def _about(subject: LoadedModel, weights: str, device: str) -> dict[str, Any]:
-    return {
-        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "model": architecture_of(subject.model),
-        "weights": weights,
-        "device": device,
-        "versions": {
-            "agcam": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "timm", "pillow", "opencv-python-headless")},
-        },
-    }
-
-
 def run(options: argparse.Namespace) -> int:
     """Run `agcam images`; return its exit status."""
-    paths = find_images(options.input, options.output)
-    drawing = Drawing(Style(options.colormap, options.alpha, options.contour), options.overlays, options.max_side)
+    if options.format == "parquet":
+        return many_images.run(options)
+    check_unused(options)
+    if (options.output / MANIFEST).is_file() and (options.output / SHARDS).is_dir():
+        raise InputError(f"{options.output}: holds Parquet shards; choose another folder, or add --format parquet")
+    paths = find_images([Path(given) for given in options.input], options.output)
+    style = Style(options.colormap, options.alpha, options.contour)
+    drawing = Drawing(style, options.overlays or "jpeg", options.max_side)
     drawing.check()
     parse_method(options.method)
     subject = load_model(options)
@@ -181,7 +156,6 @@ def run(options: argparse.Namespace) -> int:
             soft_wrap=True,
             highlight=False,
         )
-    given = options.checkpoint or options.clip or ("pretrained" if options.pretrained else "random")
     with locked_folder(options.output), progress("explaining", len(paths), quiet=options.quiet) as done:
         outcome = explain_images(
             subject,
@@ -194,7 +168,8 @@ def run(options: argparse.Namespace) -> int:
             method=options.method,
             drawing=drawing,
             workers=options.workers,
-            weights_name=without_home(str(given)),
+            precision=options.precision,
+            weights_name=given_weights(options),
         )
         report = write_report(options.output)
     for line in outcome.errors:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from torch import nn
-
 from agcam.errors import InputError
+from agcam.io.redact import without_home
 from agcam.training.loaded import LoadedModel, choose_device, load_timm, load_trained
 from agcam.training.zero_shot import load_clip
 
 
-def load_model(options: argparse.Namespace) -> LoadedModel:
+def load_model(options: argparse.Namespace, local_rank: int = 0) -> LoadedModel:
     """Open the model that the options `checkpoint`, `backbone`, `pretrained` and `device` choose.
+
+    Args:
+        options: of the command.
+        local_rank: as for `choose_device`.
 
     Raises:
         AgcamError: if it cannot be opened, or not be put on the device.
@@ -33,10 +36,11 @@ def load_model(options: argparse.Namespace) -> LoadedModel:
         subject = load_timm(options.backbone, options.pretrained)
         if not options.pretrained:
             print("warning: without --pretrained the weights are random", file=sys.stderr)  # noqa: T201  # as above
-    subject.to(choose_device(options.device))
+    subject.to(choose_device(options.device, local_rank))
     return subject
 
 
-def architecture_of(model: nn.Module) -> str:
-    """Return timm's name of a classifier's backbone; else the name of the model's class."""
-    return str(getattr(model, "hparams", {}).get("backbone") or type(model).__name__)
+def given_weights(options: argparse.Namespace) -> str:
+    """Return where a command's weights come from, for its provenance."""
+    given = options.checkpoint or options.clip or ("pretrained" if options.pretrained else "random")
+    return str(without_home(str(given)))

@@ -49,7 +49,7 @@ class _Print(argparse.Action):
             commands._name_parser_map[name] = command = make()
             commands._choices_actions.append(commands._ChoicesPseudoAction(name, (), command.description or ""))
         for action in _actions(parser):
-            if action.type is Path:
+            if action.type is Path or getattr(action.type, "completes_files", False):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks
         print(shtab.complete(parser, values))  # noqa: T201  # what was asked for
         parser.exit()

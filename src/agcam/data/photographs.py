@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from agcam.data.input_config import InputConfig
 from agcam.data.preprocess import Preprocess
+from agcam.data.read_ahead import read_ahead
 from agcam.errors import DataError
 from agcam.io.images import read_image
 
@@ -43,12 +42,29 @@ class Unreadable:
     error: str
 
 
+class PhotographMaker:
+    """Makes a `Photograph` of a decoded image; threads may share one.
+
+    What the model gets is made of the whole photograph, as in training; a reduced decoding of JPEG would change it.
+
+    Args:
+        config: how images enter the model.
+        max_side: longest side of the pictures that are kept for drawing; None keeps none.
+    """
+
+    def __init__(self, config: InputConfig, max_side: int | None = None) -> None:
+        self._prepare, self._max_side = Preprocess(config), max_side
+
+    def __call__(self, path: Path, image: np.ndarray) -> Photograph:
+        """Transform an image (H, W, 3) uint8 RGB."""
+        picture = None if self._max_side is None else shrink(image, self._max_side)
+        return Photograph(path, self._prepare(image), picture, (image.shape[1], image.shape[0]))
+
+
 def read_photographs(
     paths: Sequence[Path], config: InputConfig, batch_size: int, max_side: int | None = None, workers: int = 1
 ) -> Iterator[list[Photograph | Unreadable]]:
     """Yield photographs in batches, in order; `workers` threads read one batch ahead of the one that is in use.
-
-    What the model gets is made of the whole photograph, as in training; a reduced decoding of JPEG would change it.
 
     Args:
         paths: image files.
@@ -57,27 +73,16 @@ def read_photographs(
         max_side: longest side of the pictures that are kept for drawing; None keeps none.
         workers: threads; as many photographs are held whole at a time.
     """
-    prepare = Preprocess(config)
+    make = PhotographMaker(config, max_side)
 
     def read(path: Path) -> Photograph | Unreadable:
         try:
-            image = read_image(path)
+            return make(path, read_image(path))
         except DataError as error:
             return Unreadable(path, str(error))
-        picture = None if max_side is None else shrink(image, max_side)
-        return Photograph(path, prepare(image), picture, (image.shape[1], image.shape[0]))
 
-    ahead: deque[list[Future[Photograph | Unreadable]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
-        try:
-            for start in range(0, len(paths), batch_size):
-                ahead.append([pool.submit(read, path) for path in paths[start : start + batch_size]])
-                if len(ahead) > 1:
-                    yield [future.result() for future in ahead.popleft()]
-            while ahead:
-                yield [future.result() for future in ahead.popleft()]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    starts = range(0, len(paths), batch_size)
+    yield from read_ahead((paths[start : start + batch_size] for start in starts), read, workers)
 
 
 def shrink(image: np.ndarray, longest: int) -> np.ndarray:

@@ -132,13 +132,13 @@ class ExplainedFolder:
         path = self.folder / PREDICTIONS
         if path.is_file():
             record = read_record(self.folder)
-            self._check_settings(record["settings"])
+            check_settings(self.folder, record["settings"], self.settings)
             self.runs = record["runs"]
             self.entries = {_place_of(entry): entry for entry in record["images"]}
         merged = False
         for line in self._journal_lines():
             if "about" in line:
-                self._check_settings(line["settings"])
+                check_settings(self.folder, line["settings"], self.settings)
                 merged = line["number"] < len(self.runs)  # killed before the journal of a finished call was removed
                 self.runs += [] if merged else [line["about"] | {"images": 0}]
             elif not merged:
@@ -163,15 +163,6 @@ class ExplainedFolder:
             file.truncate(len(whole) + 1 if whole else 0)  # the line that a kill has cut
         return lines
 
-    def _check_settings(self, found: dict[str, Any]) -> None:
-        for name in dict.fromkeys([*found, *self.settings]):
-            one, other = found.get(name), self.settings.get(name)
-            if one != other:
-                raise InputError(
-                    f"{self.folder}: its photographs were explained with {name} {_short(one)}, not {_short(other)}; "
-                    "choose another folder for the output, or the same model and settings to add to this one"
-                )
-
     def _append(self, lines: Sequence[dict[str, Any]]) -> None:
         path = self.folder / JOURNAL
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -180,6 +171,21 @@ class ExplainedFolder:
                 file.write(text.encode())
         except OSError as error:
             raise cannot_write(path, error) from error
+
+
+def check_settings(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Check that the explanations in a folder were made with the settings that are wanted.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    for name in dict.fromkeys([*found, *wanted]):
+        one, other = found.get(name), wanted.get(name)
+        if one != other:
+            raise InputError(
+                f"{folder}: its photographs were explained with {name} {_short(one)}, not {_short(other)}; "
+                "choose another folder for the output, or the same model and settings to add to this one"
+            )
 
 
 def read_record(folder: Path) -> dict[str, Any]:

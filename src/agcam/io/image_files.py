@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,10 +58,31 @@ def find_image_files(folder: Path, deep: bool = True) -> ImageFiles:
         DataError: naming a folder that cannot be read.
     """
     found = ImageFiles()
+    found.paths.extend(walk_image_files(folder, found.left_out, deep))
+    found.paths.sort()
+    return found
+
+
+def walk_image_files(
+    folder: Path, left_out: Counter[str], deep: bool = True, but: Path | None = None
+) -> Iterator[Path]:
+    """Yield what `find_image_files` finds folder by folder, in an order that depends on names alone.
+
+    Only the names of one folder are held at a time.
+
+    Args:
+        folder: where to look.
+        left_out: counts what is no image, by kind.
+        deep: whether to look in folders below it, too.
+        but: a folder that is not looked into.
+
+    Raises:
+        DataError: naming a folder that cannot be read.
+    """
     if not folder.is_dir():
-        return found
+        return
     start = os.path.realpath(folder)
-    seen: set[str] = set()
+    seen = set[str]() if but is None else {os.path.realpath(but)}
     waiting = deque([(folder, start)])
     links: deque[tuple[Path, str]] = deque()
     while waiting or links:  # links last, so that a folder that is reached both ways has its own name
@@ -72,18 +94,18 @@ def find_image_files(folder: Path, deep: bool = True) -> ImageFiles:
             path = here / entry.name
             if not entry.is_dir():
                 kind = _kind_if_no_image(entry, path)
-                found.left_out.update([kind] if kind else [])
-                found.paths.extend([] if kind else [path])
+                if kind is None:
+                    yield path
+                else:
+                    left_out[kind] += 1
             elif not deep:
                 continue
             elif not _is_link(entry):
                 waiting.append((path, os.path.join(real, entry.name)))  # noqa: PTH118  # text, as realpath gives it
             elif _lies_in(start, target := os.path.realpath(path)):
-                found.left_out["looping link"] += 1
+                left_out["looping link"] += 1
             else:
                 links.append((path, target))
-    found.paths.sort()
-    return found
 
 
 def say_left_out(left_out: Counter[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,15 +44,19 @@ class ImageHeader(NamedTuple):
     orientation: int
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path | str, content: bytes | None = None) -> np.ndarray:
     """Read an image as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation; of an animation, the first frame.
 
     Pixels of more than 8 bits are divided by 256 if any is above 255.
 
+    Args:
+        path: the file; where `content` is given, what errors call it.
+        content: the file's bytes, where they do not lie on disk.
+
     Raises:
         DataError: if the file is missing, empty, truncated, larger than `MAX_PIXELS` or no image.
     """
-    with _open(path, "decoded") as image:
+    with _open(path, "decoded", content) as image:
         return upright_pixels(image)
 
 
@@ -160,12 +165,12 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _open(path: Path, purpose: str) -> Iterator[Image.Image]:
+def _open(path: Path | str, purpose: str, content: bytes | None = None) -> Iterator[Image.Image]:
     """Open an image; turn any error within the block into a `DataError` that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path if content is None else io.BytesIO(content), formats=_FORMATS) as image:
                 _refuse_large(image, path)
                 yield image
     except FileNotFoundError:
@@ -177,11 +182,12 @@ def _open(path: Path, purpose: str) -> Iterator[Image.Image]:
     except DataError:
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them stumble over
-        empty = isinstance(error, UnidentifiedImageError) and not path.stat().st_size
+        size = Path(path).stat().st_size if content is None else len(content)
+        empty = isinstance(error, UnidentifiedImageError) and not size
         what = "the file is empty" if empty else f"not a readable image, it cannot be {purpose} ({brief(error)})"
         raise DataError(f"{path}: {what}; expected a whole JPEG or PNG") from error
 
 
-def _refuse_large(image: Image.Image, path: Path) -> None:
+def _refuse_large(image: Image.Image, path: Path | str) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise DataError(f"{path}: {image.width}×{image.height} pixels, the limit is {MAX_PIXELS:,}; reduce the image")

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from agcam.data.find_photographs import find_images
 from agcam.data.photographs import Photograph, Unreadable, read_photographs
 from agcam.errors import InputError
-from agcam.evaluating import evaluating
-from agcam.explainers.explain import check_image_batch, explain, explain_recording
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.find_vit import inspect_vit
-from agcam.explainers.lean_forward import record_lean
 from agcam.explainers.registry import find_method
+from agcam.training.explain_batch import Request, explain_batch, find_classes, probabilities
 from agcam.training.loaded import LoadedModel, choose_device, describe, load_trained
 
 log = logging.getLogger(__name__)
@@ -53,23 +51,6 @@ class ExplainedPhotograph:
     placed: np.ndarray = field(default_factory=_no_maps)
     predicted: str = ""
     error: str = ""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of each photograph.
-
-    Attributes:
-        method: one of `agcam.methods()`, or "my_package.module:function".
-        options: of the method.
-        top: how many of the most probable classes are explained.
-        targets: indices of the classes that are explained instead.
-    """
-
-    method: str
-    options: Mapping[str, Any]
-    top: int
-    targets: Sequence[int] = ()
 
 
 def explain_files(
@@ -157,27 +138,12 @@ def explain_photographs(
         found: Iterator[ExplainedPhotograph] = iter(())
         if photographs:
             images = torch.stack([photograph.image for photograph in photographs]).to(device)
-            explanation = _explain(subject, images, request)
-            found = iter(_results(subject, explanation, [photograph.path for photograph in photographs]))
+            explanation = explain_batch(subject, images, request)
+            found = iter(explained(subject, explanation, [photograph.path for photograph in photographs]))
         yield [
             (item, ExplainedPhotograph(item.path, error=item.error) if isinstance(item, Unreadable) else next(found))
             for item in group
         ]
-
-
-def find_classes(names: Sequence[str], class_names: list[str]) -> list[int]:
-    """Return the class indices of names; case does not matter.
-
-    Raises:
-        InputError: for an unknown name, with the names that resemble it.
-    """
-    index = {name.casefold(): i for i, name in reversed(list(enumerate(class_names)))}
-    for name in names:
-        if name.casefold() not in index:
-            close = [c for c in class_names if name.casefold() in c.casefold()] or class_names
-            more = f", … ({len(class_names)} classes)" if len(close) > 8 else ""
-            raise InputError(f"unknown class {name!r}; the model has {', '.join(close[:8])}{more}")
-    return [index[name.casefold()] for name in names]
 
 
 def _open(model: str | Path | nn.Module | LoadedModel, device: str | None) -> LoadedModel:
@@ -190,23 +156,9 @@ def _open(model: str | Path | nn.Module | LoadedModel, device: str | None) -> Lo
     return subject
 
 
-def _explain(subject: LoadedModel, images: Tensor, request: Request) -> Explanation:
-    check_image_batch(images)
-    given = torch.tensor(request.targets, dtype=torch.long).expand(len(images), -1)
-    with evaluating(subject.model):
-        if find_method(request.method, request.options).needs == "recording":
-            recording = record_lean(subject.model, images)
-            targets = given if request.targets else recording.logits.topk(request.top, dim=1).indices
-            return explain_recording(recording, targets, request.method, **request.options)
-        if not request.targets:
-            with torch.no_grad():
-                given = subject.model(images).topk(request.top, dim=1).indices
-        return explain(subject.model, images, given, request.method, **request.options)
-
-
-def _results(subject: LoadedModel, explanation: Explanation, paths: Sequence[Path]) -> list[ExplainedPhotograph]:
-    logits = explanation.logits.float()
-    probabilities = (logits.sigmoid() if subject.multilabel else logits.softmax(1)).cpu()
+def explained(subject: LoadedModel, explanation: Explanation, paths: Sequence[Path]) -> list[ExplainedPhotograph]:
+    """Return what an explanation says of each of its images, whose files are named by `paths`."""
+    shares = probabilities(subject, explanation.logits)
     heatmaps, placed = (maps.cpu().numpy() for maps in (explanation.heatmaps, explanation.placed))
     names = subject.class_names
     return [
@@ -214,10 +166,10 @@ def _results(subject: LoadedModel, explanation: Explanation, paths: Sequence[Pat
             path,
             targets,
             [names[target] for target in targets],
-            probabilities[row, targets].tolist(),
+            shares[row, targets].tolist(),
             heatmaps[row],
             placed[row],
-            names[int(probabilities[row].argmax())],
+            names[int(shares[row].argmax())],
         )
         for row, (path, targets) in enumerate(zip(paths, explanation.targets.tolist(), strict=True))
     ]

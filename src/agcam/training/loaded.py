@@ -48,12 +48,17 @@ class LoadedModel:
             raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from error
 
 
-def choose_device(asked: str | None) -> str:
-    """Return the device that was asked for; else a GPU of CUDA or Apple's where there is one, else the CPU."""
+def choose_device(asked: str | None, local_rank: int = 0) -> str:
+    """Return the device that was asked for; else a GPU of CUDA or Apple's where there is one, else the CPU.
+
+    Args:
+        asked: its name, or None.
+        local_rank: of this process among those on the machine, which share its GPUs of CUDA.
+    """
     if asked:
         return asked
     if torch.cuda.is_available():
-        return "cuda"
+        return f"cuda:{local_rank % torch.cuda.device_count()}" if local_rank else "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
@@ -116,3 +121,8 @@ def _timm_names(cfg: dict[str, Any], count: int) -> list[str]:
     if subset is not None and (info := timm.data.ImageNetInfo(subset)).num_classes() == count:
         return [info.index_to_description(i) for i in range(count)]
     return [f"class {i}" for i in range(count)]
+
+
+def architecture_of(model: nn.Module) -> str:
+    """Return timm's name of a classifier's backbone; else the name of the model's class."""
+    return str(getattr(model, "hparams", {}).get("backbone") or type(model).__name__)
