@@ -18,7 +18,7 @@ from agcam.cli.named_class import named_classes
 from agcam.cli.train_help import GROUPS, OTHER_OPTIONS
 from agcam.errors import InputError
 
-_DATA = Path(__file__).parents[1] / "data"
+_PACKAGE = Path(__file__).parents[1]
 
 
 def check_option_names(given: Sequence[str]) -> None:
@@ -48,11 +48,11 @@ def check_option_names(given: Sequence[str]) -> None:
 
 
 def _closed(given: Sequence[str]) -> dict[str, set[str]]:
-    """Return the parts of the command line whose options are known here, with their names beyond those of the help."""
-    found: dict[str, set[str]] = {"explanation": set()}
+    """Return the parts of the command line whose options are known here, with their names."""
+    found = {"explanation": _arguments([_PACKAGE / "callbacks" / "explanation.py"])}
     if not named_classes(given, "model"):
-        found["model"] = set()
-    files = sorted(_DATA.glob("*.py"))
+        found["model"] = _arguments([_PACKAGE / "training" / "classifier.py"])
+    files = sorted((_PACKAGE / "data").glob("*.py"))
     own = {node.name for file in files for node in ast.walk(_parsed(file)) if isinstance(node, ast.ClassDef)}
     chosen = named_classes(given, "data")
     if chosen and all(name in own or name.startswith("agcam.data.") for name in chosen):

@@ -106,12 +106,7 @@ GROUP_TITLES = {
 }
 """Heads of the groups of the full list, by the first part of their options' names."""
 OTHER_OPTIONS = (
-    "model.backbone_args",
-    "model.class_names",
-    "model.input",
-    "model.multilabel",
     "explanation",
-    "explanation.batch",
     "on-nan",
     "trainer",
     "weights_only",
