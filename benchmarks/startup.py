@@ -12,10 +12,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+QUICKSTART = str(Path(__file__).parents[1] / "configs" / "quickstart.yaml")
 CASES = {
     "agcam --help": ["-m", "agcam", "--help"],
     "agcam fit --help": ["-m", "agcam", "fit", "--help"],
     "agcam fit --modle.lr 1": ["-m", "agcam", "fit", "--modle.lr", "1"],
+    "agcam fit --config … --trainer.max_epoch 1": [
+        "-m",
+        "agcam",
+        "fit",
+        "--config",
+        QUICKSTART,
+        "--trainer.max_epoch",
+        "1",
+    ],
     "import agcam": ["-c", "import agcam"],
     "import torch": ["-c", "import torch"],
     "agcam.explain, torch included": ["-c", "import agcam; agcam.explain"],
