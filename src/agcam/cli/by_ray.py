@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from agcam.cli.load_model import load_model
 from agcam.errors import InputError
 from agcam.training.explain_batch import Request
+from agcam.training.remote import is_remote
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -30,7 +31,7 @@ def check_for_ray(options: argparse.Namespace) -> None:
         raise InputError("--overlays does not go with --engine ray; leave one of them out")
     paths = [given for given in options.input if not given.is_remote] + [options.output, options.checkpoint]
     for path in paths:
-        if path is not None and not Path(path).is_absolute():
+        if path is not None and not is_remote(path) and not Path(path).is_absolute():
             raise InputError(f"{path}: with --engine ray paths must be absolute; nodes work in folders of their own")
 
 
