@@ -63,7 +63,7 @@ def main() -> None:
         "forwards": partial(plain_forwards, job.subject.model, images, forwards, BATCH),
         "benchmark": partial(_benchmark, job, config),
     }
-    timings = interleave(variants, options.rounds, "cpu")
+    timings = interleave(variants, options.rounds, "cpu", warm_up=False)
     data = "birds" if options.cub else "shapes"
     where = machine("cpu") | {
         "model": options.model,

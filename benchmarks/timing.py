@@ -34,10 +34,12 @@ class Timing:
         return statistics.median(self.ratios)
 
 
-def interleave(variants: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, Timing]:
-    """Run every variant once a round, in turn, after one round to warm up."""
+def interleave(
+    variants: dict[str, Callable[[], object]], rounds: int, device: str, *, warm_up: bool = True
+) -> dict[str, Timing]:
+    """Run every variant once a round, in turn, after one round to warm up unless each takes minutes."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         for name, run in variants.items():
             synchronize(device)
             start = time.perf_counter()

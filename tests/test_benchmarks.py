@@ -132,5 +132,5 @@ def test_what_starting_takes_is_measured(tmp_path: Path) -> None:
     printed = run("startup.py", "--rounds", "1", "--output", str(tmp_path))
     assert printed.endswith((tmp_path / "startup.md").read_text() + "\n")
     rows = dict(re.findall(r"^\| `(.*)` \| ([\d.]+) \|", printed, re.MULTILINE))
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert all(float(seconds) >= 0 for seconds in rows.values())

@@ -20,7 +20,7 @@ ASK = (
         (["agcam", ""], set(COMMANDS)),
         (["explain.py", "benchmark", "--m"], {"--methods", "--metrics"}),
         (["explain.py", "benchmark", "--ground-truth", "m"], {"masks"}),
-        (["agcam", "export", "--o"], {"--output"}),
+        (["agcam", "export", "--o"], {"--output", "--onnxruntime-web"}),
         (["explain.py", "report", "Make"], {"Makefile"}),
         (["train.py", "fit", "--explanation.gallery"], {"--explanation.gallery", "--explanation.gallery_by"}),
         (["train.py", "v"], {"validate"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def test_without_fiftyone_it_says_what_to_install(found: Explanation) -> None:
         found.to_fiftyone()
 
 
+@pytest.mark.slow  # by hand: FiftyOne wants older versions than other extras
 @pytest.mark.filterwarnings("ignore")  # of FiftyOne
 def test_labels_hold_maps_names_and_probabilities(found: Explanation, tmp_path: Path) -> None:
-    fiftyone = pytest.importorskip("fiftyone", reason="FiftyOne wants older versions than ours: tried by hand")
+    fiftyone = import_module("fiftyone")
     named = replace(found, model_info=ModelInfo(("wren", "robin", "heron", "gull", "tit")))
     labels = named.to_fiftyone()
     assert [[label.label for label in row] for row in labels] == [["gull", "robin"], ["wren", "tit"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -31,9 +33,10 @@ def test_the_default_is_agcam_and_errors_are_those_of_explain() -> None:
         agcam.explain_for_quantus(model, images.numpy(), np.array([0, CLASSES]))
 
 
+@pytest.mark.slow  # by hand: Quantus brings an opencv-python that replaces files of ours
 @pytest.mark.filterwarnings("ignore")  # of Quantus
 def test_real_metrics_of_quantus_take_it() -> None:
-    quantus = pytest.importorskip("quantus", reason="Quantus brings an opencv-python of its own: tried by hand")
+    quantus = import_module("quantus")
     model, images = small_model(), random_images(batch=4)
     targets = model(images).argmax(1).numpy()
     quiet = {"display_progressbar": False, "disable_warnings": True}
