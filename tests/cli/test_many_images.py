@@ -242,6 +242,17 @@ def test_overlays_are_drawn_only_when_asked_for(checkpoint: Path, photos: Path, 
     assert not (whole / "overlays").exists()
 
 
+def test_what_was_written_among_the_photographs_is_no_input(checkpoint: Path, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 2)
+    plain = ["images", "--device", "cpu", "--checkpoint", str(checkpoint), "--input", str(photos), "--quiet"]
+    assert main([*plain, "--output", str(photos / "explained")]) == 0
+    assert main(arguments(checkpoint, photos, photos / "drawn", "--overlays", "jpeg")) == 0
+    assert main(arguments(checkpoint, photos, tmp_path / "rows")) == 0
+    assert main([*plain, "--output", str(tmp_path / "explained")]) == 0
+    assert [len(rows(folder)) for folder in (photos / "drawn", tmp_path / "rows")] == [2, 2]
+    assert len(json.loads((tmp_path / "explained" / "predictions.json").read_text())["images"]) == 2
+
+
 def test_half_precision_is_close(checkpoint: Path, photos: Path, whole: Path, tmp_path: Path) -> None:
     assert main(arguments(checkpoint, photos, tmp_path / "out", "--shard-size", 4, "--precision", "bf16")) == 0
     for half, single in zip(rows(tmp_path / "out"), rows(whole), strict=True):

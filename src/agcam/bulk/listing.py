@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from agcam.errors import DataError, InputError
 from agcam.io.addresses import Address, beside, file_system, opened
-from agcam.io.image_files import walk_image_files
+from agcam.io.explained_folder import holds_own_pictures
+from agcam.io.image_files import OWN_PICTURE, walk_image_files
 from agcam.io.images import SUFFIXES
 from agcam.io.redact import without_home
 from agcam.io.text import name_of_file
@@ -123,8 +125,12 @@ def _globbed(address: Address) -> Iterator[Address]:
 
 def _on_disk(path: Path, output: Path | None, left_out: Counter[str]) -> Iterator[ListedImage]:
     if path.is_dir():
-        for file in walk_image_files(path, left_out, but=output):
-            yield ListedImage(str(without_home(name_of_file(file))), Address(file))
+        for folder, files in groupby(walk_image_files(path, left_out, but=output), attrgetter("parent")):
+            if holds_own_pictures(folder):
+                left_out[OWN_PICTURE] += sum(1 for _ in files)
+                continue
+            for file in files:
+                yield ListedImage(str(without_home(name_of_file(file))), Address(file))
     elif path.is_file():
         yield ListedImage(str(without_home(name_of_file(path))), Address(path))
     else:

@@ -12,11 +12,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from agcam.bulk.listing import Shard
-from agcam.bulk.provenance import MANIFEST, SHARDS
 from agcam.bulk.shard_file import read_footer
 from agcam.errors import DataError, InputError, brief
 from agcam.io.atomic import cannot_write, make_folder
-from agcam.io.explained_folder import check_settings, holds_explanations
+from agcam.io.explained_folder import MANIFEST, SHARDS, check_settings, holds_explanations
 from agcam.io.json import write_json
 
 SCHEMA = 1
@@ -97,8 +96,7 @@ class ShardFolder:
     def claim(self, shard: Shard) -> FileLock | None:
         """Claim a shard for this process until `release`; None if another process is at work on it.
 
-        The operating system frees the claim of a process that is killed. Where a file system knows no locks, two
-        processes may write one shard, with the same rows.
+        The operating system frees the claim of a process that is killed.
 
         Raises:
             OutputError: if it cannot be claimed.
@@ -109,8 +107,6 @@ class ShardFolder:
             lock.acquire()
         except Timeout:
             return None
-        except NotImplementedError:  # no locks here
-            return lock
         except OSError as error:
             raise cannot_write(path, error) from error
         for part in self.path_of(shard).parent.glob(f".{self.path_of(shard).name}.*.part"):
@@ -173,7 +169,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_bytes())
         if found["schema"] != SCHEMA:
             raise ValueError(f"schema {found['schema']}")  # noqa: TRY301  # as any other damage
-        return {"settings": dict(found["settings"]), "about": dict(found["about"]), **found}
+        if not isinstance(found["settings"], dict) or not isinstance(found["about"], dict):
+            raise TypeError("settings and about are no dictionaries")  # noqa: TRY301  # as above
+        return dict(found)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -14,9 +14,6 @@ from agcam import __version__
 from agcam.training.fingerprint import hash_weights
 from agcam.training.loaded import LoadedModel, architecture_of
 
-MANIFEST, SHARDS = "manifest.json", "shards"
-"""What a folder of Parquet shards holds."""
-
 
 def settings_of(subject: LoadedModel, method: str, top: int, targets: Sequence[str], precision: str) -> dict[str, Any]:
     """Return everything that explanations depend on, named as the user knows it.

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from agcam.benchmark.methods import parse_method
-from agcam.bulk.provenance import MANIFEST, SHARDS, about_call, settings_of
+from agcam.bulk.provenance import about_call, settings_of
 from agcam.cli import many_images
 from agcam.cli.explained_files import Drawing, drawing_settings, write_files
 from agcam.cli.image_options import check_unused
@@ -25,7 +25,7 @@ from agcam.data.find_photographs import find_images
 from agcam.data.photographs import Unreadable
 from agcam.errors import InputError
 from agcam.explainers.find_vit import inspect_vit
-from agcam.io.explained_folder import ExplainedFolder, file_state
+from agcam.io.explained_folder import ExplainedFolder, file_state, holds_shards
 from agcam.io.lock import locked_folder
 from agcam.io.names import safe_name
 from agcam.report.write import write_report
@@ -138,7 +138,7 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "parquet":
         return many_images.run(options)
     check_unused(options)
-    if (options.output / MANIFEST).is_file() and (options.output / SHARDS).is_dir():
+    if holds_shards(options.output):
         raise InputError(f"{options.output}: holds Parquet shards; choose another folder, or add --format parquet")
     paths = find_images([Path(given) for given in options.input], options.output)
     style = Style(options.colormap, options.alpha, options.contour)

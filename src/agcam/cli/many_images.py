@@ -31,6 +31,7 @@ from agcam.errors import InputError
 from agcam.explainers.explanation import Explanation
 from agcam.explainers.find_vit import inspect_vit
 from agcam.io.atomic import make_folder
+from agcam.io.explained_folder import OVERLAYS
 from agcam.io.image_files import say_left_out
 from agcam.io.names import safe_name
 from agcam.training.explain_batch import Request, find_classes
@@ -39,8 +40,6 @@ from agcam.training.loaded import LoadedModel
 from agcam.visualization.photograph import Style
 
 log = logging.getLogger(__name__)
-
-_OVERLAYS = "overlays"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     settings |= {"--shard-size": shard_size} | ({} if drawing is None else drawing_settings(drawing))
     folder = ShardFolder(options.output, settings, about, subject.class_names)
     loading = Loading(options.batch_size, options.workers, max_errors, None if drawing is None else drawing.max_side)
-    draw = None if drawing is None else partial(_draw, subject, options.output / _OVERLAYS, drawing)
+    draw = None if drawing is None else partial(_draw, subject, options.output / OVERLAYS, drawing)
     quiet, begun = options.quiet or process.rank > 0, time.monotonic()
     with progress("explaining", math.inf, quiet=quiet) as done:
         if options.engine == "ray":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agcam.errors import DataError, InputError
-from agcam.io.explained_folder import holds_explanations
+from agcam.io.explained_folder import holds_own_pictures
 from agcam.io.image_files import find_image_files, say_left_out
 from agcam.io.images import SUFFIXES
 
@@ -40,7 +40,7 @@ def find_images(inputs: Sequence[Path], output: Path | None = None) -> list[Path
         else:
             raise DataError(f"{path}: no such file or folder")
     where = ", ".join(map(str, inputs))
-    written = {folder for folder in {path.parent for path in found} if holds_explanations(folder)}
+    written = {folder for folder in {path.parent for path in found} if holds_own_pictures(folder)}
     photographs = [path for path in found if path.parent not in written]
     ours = len(found) - len(photographs)
     if ours:

@@ -19,6 +19,8 @@ from agcam.io.text import inside, name_of_file
 
 PREDICTIONS = "predictions.json"
 JOURNAL = ".progress.jsonl"
+MANIFEST, SHARDS, OVERLAYS = "manifest.json", "shards", "overlays"
+"""What a folder of Parquet shards holds; its pictures, where there are any, lie in `overlays/SHARD`."""
 SCHEMA = 2
 
 
@@ -238,6 +240,16 @@ def holds_explanations(folder: Path) -> bool:
         return not images or "heatmaps" in images[0]
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return False
+
+
+def holds_shards(folder: Path) -> bool:
+    """Return whether `agcam images --format parquet` writes into a folder."""
+    return (folder / MANIFEST).is_file() and (folder / SHARDS).is_dir()
+
+
+def holds_own_pictures(folder: Path) -> bool:
+    """Return whether the pictures in a folder are ones that `agcam images` wrote, in either format."""
+    return holds_explanations(folder) or (folder.parent.name == OVERLAYS and holds_shards(folder.parent.parent))
 
 
 def _place(path: Path) -> str:

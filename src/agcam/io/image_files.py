@@ -16,10 +16,12 @@ _UNREADABLE = (
     *(".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".svg", ".eps", ".ico", ".tga", ".raw"),
     *(".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2"),
 )
+OWN_PICTURE = "own picture"
 _WHY = {
     "broken link": "leads nowhere",
     "looping link": "leads to a folder around it",
     "special file": "a device or pipe",
+    OWN_PICTURE: "agcam images wrote it",
     **dict.fromkeys(_UNREADABLE, "cannot be read: convert to JPEG"),
 }
 _CLUTTER = {  # what systems leave in folders
