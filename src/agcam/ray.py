@@ -203,7 +203,7 @@ class _ShardExplainer:
 
 def _on_device(subject: LoadedModel) -> LoadedModel:
     if ray.get_gpu_ids():
-        subject.model.to("cuda")
+        subject.to("cuda")
     return subject
 
 

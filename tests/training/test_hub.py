@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from agcam.cli.main import main
 from agcam.errors import InputError, ModelError
 from agcam.training.backbone import make_backbone
 from agcam.training.loaded import open_classifier
-from agcam.training.remote import fetch, push
+from agcam.training.remote import fetch, is_remote, push
 from hub_stand_in import Hub, hub_stand_in
 from small_checkpoint import save, small_classifier
 
@@ -114,3 +114,10 @@ def test_what_cannot_be_fetched_or_pushed_is_one_sentence(
     args = ["export", "--ckpt_path", str(tmp_path / "a.ckpt"), "--output", str(tmp_path), "--format", "onnx"]
     assert main([*args, "--push", NAME]) == 2
     assert "--push and --benchmark go with --format timm" in capsys.readouterr().err
+
+
+def test_a_name_of_the_hub_is_the_same_where_paths_have_other_slashes() -> None:
+    path = PureWindowsPath("hf-hub:owner/name/more")
+    assert is_remote(path)
+    with pytest.raises(InputError, match=r"^hf-hub:owner/name/more: expected"):
+        fetch(path)

@@ -17,6 +17,7 @@ from agcam.explainers.explanation import Explanation
 from agcam.io.atomic import whole_file
 
 METADATA = b"agcam"
+_MOST_VALUES = 2**31 - 1  # their offsets are int32
 SCHEMA = 1
 _FIELDS = [
     pa.field("name", pa.string(), nullable=False),
@@ -96,7 +97,11 @@ class ShardRows:
 
 
 def to_table(rows: ShardRows) -> pa.Table:
-    """Turn rows into the columns name, width, height, classes, probabilities, maps and error."""
+    """Turn rows into the columns name, width, height, classes, probabilities, maps and error.
+
+    Raises:
+        InputError: if one file cannot hold as many values.
+    """
     well = np.array([error is None for error in rows.errors], bool)
     sizes = np.zeros((len(well), 2), np.int32)
     sizes[well] = np.array(rows.sizes, np.int32).reshape(-1, 2)
@@ -123,6 +128,7 @@ def write_shard(path: Path, rows: ShardRows, number: int, key: str, about: dict[
         about: what made it.
 
     Raises:
+        InputError: if one file cannot hold as many values.
         OutputError: if it cannot be written.
     """
     failed = sum(error is not None for error in rows.errors)
@@ -164,6 +170,11 @@ def _halved(explanation: Explanation) -> np.ndarray:
 
 def _lists(found: Sequence[np.ndarray], well: np.ndarray, kind: pa.ListType) -> pa.ListArray:
     """Lay arrays (B, …) end to end as lists, one for each row that is well, and null for the others."""
+    if (count := sum(rows.size for rows in found)) > _MOST_VALUES:
+        raise InputError(
+            f"{count:,} values in one file, Parquet's lists hold {_MOST_VALUES:,}; choose a smaller --shard-size, "
+            "fewer classes, or smaller archives"
+        )
     values = np.concatenate([rows.reshape(len(rows), -1) for rows in found]) if found else np.zeros((0, 0))
     offsets = np.concatenate([[0], np.cumsum(well * values.shape[1])]).astype(np.int32)
     flat = pa.array(values.reshape(-1), kind.value_type)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from agcam.errors import InputError, ModelError, brief
 
@@ -14,12 +14,12 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[^@\s]+)?")
 _ARTIFACT_NAME = re.compile(r"([\w. -]+/)?[\w. -]+/[\w.-]+:[\w.-]+")
 
 
-def is_remote(path: str | Path) -> bool:
+def is_remote(path: str | PurePath) -> bool:
     """Return whether a checkpoint is named by where it lies elsewhere."""
-    return str(path).startswith((HUB, ARTIFACT))
+    return _text(path).startswith((HUB, ARTIFACT))
 
 
-def fetch(path: str | Path) -> Path:
+def fetch(path: str | PurePath) -> Path:
     """Return the path of a checkpoint on this machine, fetched first if it lies elsewhere.
 
     Args:
@@ -30,12 +30,16 @@ def fetch(path: str | Path) -> Path:
         InputError: for a name that is none.
         ModelError: if it cannot be fetched.
     """
-    text = str(path)
+    text = _text(path)
     if text.startswith(HUB):
         return _from_hub(text.removeprefix(HUB))
     if text.startswith(ARTIFACT):
         return _from_wandb(text.removeprefix(ARTIFACT))
     return Path(path)
+
+
+def _text(path: str | PurePath) -> str:
+    return path.as_posix() if isinstance(path, PurePath) else path  # Windows would write a name's slash otherwise
 
 
 def fetch_weights(path: str) -> Path:
