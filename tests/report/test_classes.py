@@ -82,6 +82,22 @@ def test_few_classes_have_numbers(tmp_path: Path, visit: Visit) -> None:
     assert (len(cells), sum(cells)) == (MOST_CELLS**2, 2000)
 
 
+def test_printed_tables_of_many_classes_and_long_facts_are_whole(tmp_path: Path, visit: Visit) -> None:
+    run = made_up.run(tmp_path / "version_0", [[made_up.shown(0)]])
+    write_json(run / "explanations" / "val_epoch_001" / CLASSES, many(40))
+    page = visit(write_report(run))
+    cut = (
+        "return [...document.querySelectorAll('.scroll, dd')].filter((e) => e.scrollHeight > e.clientHeight + 1).length"
+    )
+    page.js("document.querySelector('dd').textContent = 'word '.repeat(200)")
+    assert page.js(cut) > 1  # else this proves nothing
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert page.js(cut) == 0
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_benchmark_and_a_run_without_them_say_nothing(tmp_path: Path) -> None:
     assert open_report(made_up.run(tmp_path / "version_0", [[made_up.shown(0)]])).classes is None
     written = write_report(made_up.benchmark(tmp_path / "b", [made_up.shown(0)]))

@@ -24,9 +24,8 @@ from agcam.visualization.overlay import SIGNED_COLORMAP
 PAGE = "index.html"
 _LICENSE = "LICENSE-onnxruntime-web.txt"
 _PARTS = "data"
-_PART_BYTES = (
-    24 << 20
-)  # of a script; a multiple of 3, so that base64 texts can be joined; no browser takes 0.5 GB at once
+# of a script: no browser takes 0.5 GB at once; a multiple of 3, so that base64 texts can be joined
+_PART_BYTES = 24 << 20
 # each after those that it needs
 _SHARED, _OWN = ("data", "paint", "theme"), ("resize", "photograph", "model", "cards", "start")
 _STYLES = ("style.css", "web/web.css")
