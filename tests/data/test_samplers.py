@@ -14,6 +14,11 @@ RARE = [(0,)] * 900 + [(1,)] * 90 + [(2,)] * 10
 SEVERAL = [(0,)] * 800 + [(0, 1)] * 150 + [(0, 1, 2)] * 50 + [()] * 200
 
 
+@pytest.fixture(autouse=True)
+def _own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # other tests leave theirs
+
+
 def test_an_epoch_shows_each_class_about_equally_often() -> None:
     shown = Counter(RARE[draw.position][0] for draw in BalancedSampler(range(1000), RARE))
     assert sum(shown.values()) == 1000
