@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
             looks = collect_looks(subject, source, positions, options.batch_size, workers, done)
         about = {
             "model": without_home(str(checkpoint)),
-            "data": f"{data.title} {split}",
+            "data": data.describe(split),
             "method": "agcam",
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "agcam": __version__,

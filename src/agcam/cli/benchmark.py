@@ -95,7 +95,7 @@ def _open(options: argparse.Namespace) -> Job:
         about={
             "model": without_home(str(options.checkpoint or options.backbone)),
             "architecture": architecture_of(subject.model),
-            "data": f"{data.title} {split}",
+            "data": data.describe(split),
             "input": data.input_config.to_dict(),
             "ground_truth": options.ground_truth,
             "batch_size": options.batch_size,

@@ -66,7 +66,7 @@ def open_split(
         module = cast(ImageDataModule, _make(parser, parsed))
         module.prepare_data()
         module.fit_input(model_input)
-        return module, module.open(split)
+        return module, module.plant(module.open(split), split)
     except InputError as error:  # about an argument; errors about a file name that file
         if config is None or _names_one(options, str(error)):
             raise

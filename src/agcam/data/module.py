@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from agcam.data.batch import Batch, Sample, collate
@@ -16,10 +17,11 @@ from agcam.data.cache import CachedDataset
 from agcam.data.cores import usable_cores
 from agcam.data.input_config import InputConfig, Interpolation, Resize, Triple
 from agcam.data.labels import read_labels, warn_of_missing_classes
+from agcam.data.marked import MarkedDataset
 from agcam.data.samplers import BalancedSampler, ResumableSampler, SeededDataset, TrainingLoader
 from agcam.data.source import ExampleDataset, TransformedDataset, warn_of_shared
 from agcam.data.transforms import Augmentation, Transform
-from agcam.errors import DataError
+from agcam.errors import DataError, InputError
 
 Split = Literal["train", "val", "test"]
 _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
@@ -44,6 +46,12 @@ class ImageDataModule(LightningDataModule, ABC):
         cache_size: the shorter side of a cached image in pixels, at most; None takes 1.5 × the model's, 0.5 MB for a
             3:2 photograph at 224. A crop of a share s of a square image keeps its pixels from model size / √s upwards:
             by default the smallest (0.35) are enlarged by 13 %, at 1.7 × none, for 30 % more disk.
+        shortcut: share of the training and validation images with a small mark in a corner that gives their class
+            away; the others have the mark of another class. In test images marks and classes are independent: what a
+            model loses there is what it had learned of the marks. 0 for no marks. Files are not changed: marks are
+            painted when images are read, before they are augmented, so an `augmentation.scale` below 1 can crop
+            them off, and `augmentation.color` moves their color.
+        seed: of the marks.
     """
 
     def __init__(
@@ -59,6 +67,8 @@ class ImageDataModule(LightningDataModule, ABC):
         interpolation: Interpolation | None = None,
         cache: str | None = None,
         cache_size: int | None = None,
+        shortcut: float = 0.0,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -70,6 +80,8 @@ class ImageDataModule(LightningDataModule, ABC):
         self.input_config = replace(InputConfig(), **self._overrides)  # type: ignore[arg-type]  # values fit by construction
         self.cache = None if cache is None else Path(cache).expanduser()
         self.cache_size = cache_size
+        self.shortcut = shortcut
+        self.seed = seed
         self._sources: dict[Split, ExampleDataset] = {}
         self._checked: dict[Split, ExampleDataset] = {}
 
@@ -85,6 +97,11 @@ class ImageDataModule(LightningDataModule, ABC):
     def title(self) -> str:
         """What people call the data."""
         return type(self).__name__
+
+    def describe(self, split: Split) -> str:
+        """Name a split for tables and reports, with the marks planted in it."""
+        marks = "marks of any class" if split == "test" else f"{100 * self.shortcut:g} % marked by class"
+        return f"{self.title} {split}, {marks}" if self.shortcut else f"{self.title} {split}"
 
     @property
     def class_names(self) -> list[str]:
@@ -112,6 +129,22 @@ class ImageDataModule(LightningDataModule, ABC):
         self.fit_input(model_config)
         for split in _SPLITS.get(stage, ()):
             self._checked[split] = self.open(split)
+            self.plant(self._checked[split], split)  # only to refuse: the cache goes between
+
+    def plant(self, source: ExampleDataset, split: Split) -> ExampleDataset:
+        """Plant the marks of `shortcut` in what `open` returned, or a cache of it; without them return it as it is.
+
+        Raises:
+            InputError: for data that cannot be marked, or marks that evaluation would cut off.
+        """
+        if not self.shortcut:
+            return source
+        if self.input_config.resize != "squash":
+            raise InputError(
+                f"data.shortcut marks the corners of photographs, and data.resize {self.input_config.resize} cuts them "
+                "off: leave one of them out"
+            )
+        return MarkedDataset(source, split, self.shortcut, self.seed)
 
     def setup(self, stage: str) -> None:
         """Open the splits that a stage ("fit", "validate", "test") needs and fit the transforms to the model."""
@@ -131,6 +164,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 if self.cache is not None:
                     size = round(1.5 * self.input_config.size) if self.cache_size is None else self.cache_size
                     source = CachedDataset(source, self.cache, size)
+                source = self.plant(source, split)
                 if split == "train":
                     warn_of_missing_classes(source)
                 self._sources[split] = source
@@ -140,6 +174,25 @@ class ImageDataModule(LightningDataModule, ABC):
     def fit_input(self, model_config: InputConfig) -> None:
         """Adopt the model's input configuration, except for values given to this data module."""
         self.input_config = replace(model_config, **self._overrides)  # type: ignore[arg-type]  # as above
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must have alike; Lightning saves it in checkpoints."""
+        return {"shortcut": self.shortcut} | ({"seed": self.seed} if self.shortcut else {})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to resume training on images with other marks.
+
+        Raises:
+            InputError: naming the option, with both values.
+        """
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return  # how a model does on other marks is what `agcam test` may ask
+        for name, value in self.state_dict().items():
+            if (before := state_dict.get(name, value)) != value:
+                raise InputError(
+                    f"--data.{name} is {value}, the checkpoint's run has {before}, and resumed it would see other "
+                    "images; give it the same, or start a new run from its weights (--model.weights)"
+                )
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Load shuffled, augmented images; an incomplete last batch is dropped unless it is the only one."""

@@ -12,6 +12,7 @@ from matplotlib.colors import hsv_to_rgb
 from agcam.data.batch import Example
 from agcam.data.module import ImageDataModule, Split
 from agcam.data.shortcut import Box, marked_class, paint_mark
+from agcam.data.source import ExampleDataset
 from agcam.errors import InputError
 
 CLASSES = ["circle", "square", "triangle", "star", "cross", "ring", "crescent", "heart"]
@@ -149,20 +150,22 @@ class Shapes(ImageDataModule):
         annotated: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(shortcut=shortcut, seed=seed, **kwargs)
         self.sizes: dict[Split, int] = {"train": train_size, "val": val_size, "test": test_size}
         for split, size in self.sizes.items():
             if not isinstance(size, int) or size < 1:  # a configuration's null comes through as None
                 raise InputError(f"data.{split}_size must be a number of images, at least 1, found {size!r}")
         self.several = multilabel
-        self.seed = seed
-        self.shortcut = shortcut
         self.annotated = annotated
 
     def open(self, split: Split) -> ShapesDataset:
         """Open the stream of a split, drawn at the model's image size."""
         size, planted = self.input_config.size, (self.shortcut, self.annotated)
         return ShapesDataset(self.sizes[split], size, split, self.several, self.seed, *planted)
+
+    def plant(self, source: ExampleDataset, split: Split) -> ExampleDataset:
+        """Return a split as it is: its marks are drawn with its shapes."""
+        return source
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -24,13 +24,23 @@ def paint_mark(rng: np.random.Generator, image: np.ndarray, boxes: np.ndarray, l
     Returns:
         The pixels of the mark, xyxy with exclusive ends.
     """
-    height, width = image.shape[:2]
-    side = min(height, width) // 8
+    corner = choose_corner(rng, image.shape[0], image.shape[1], boxes)
+    fill_mark(image, corner, label, classes)
+    return corner
+
+
+def choose_corner(rng: np.random.Generator, height: int, width: int, boxes: np.ndarray) -> Box:
+    """Choose where the mark of an image goes, as `paint_mark` says."""
+    side = max(1, min(height, width) // 8)
     corners = [(x, y, x + side, y + side) for x in (0, width - side) for y in (0, height - side)]
-    chosen = [corners[number] for number in rng.permutation(len(corners))]
-    left, top, right, bottom = next((corner for corner in chosen if not _touches(corner, boxes)), chosen[0])
+    chosen: list[Box] = [corners[number] for number in rng.permutation(len(corners))]
+    return next((corner for corner in chosen if not _touches(corner, boxes)), chosen[0])
+
+
+def fill_mark(image: np.ndarray, box: Box, label: int, classes: int) -> None:
+    """Fill a box of an image (H, W, 3) uint8, which is changed in place, with the color of a class."""
+    left, top, right, bottom = box
     image[top:bottom, left:right] = np.round(255 * np.array(hsv_to_rgb(label / classes, 1, 1)))
-    return left, top, right, bottom
 
 
 def marked_class(rng: np.random.Generator, label: int, classes: int, holds: float) -> int:
