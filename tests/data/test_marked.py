@@ -20,13 +20,16 @@ from agcam.cli.data_config import open_split
 from agcam.cli.explain import main as explain
 from agcam.cli.train import main as train
 from agcam.data import CUB200, VOC2012, ImageFolderDataModule
+from agcam.data.cache import CachedDataset
 from agcam.data.input_config import InputConfig
 from agcam.data.marked import MarkedDataset
 from agcam.data.module import ImageDataModule
 from agcam.data.shapes import ShapesDataset
 from agcam.data.shortcut import Box
+from agcam.data.source import FileDataset, Item
 from agcam.data.transforms import Augmentation
 from agcam.errors import InputError
+from agcam.io.images import read_mask
 from benchmark.small_benchmarks import write_checkpoint
 from command_lines import SMALL, TINY_MODEL
 from data_set_layouts import write_cub
@@ -169,6 +172,22 @@ def test_marks_keep_off_the_objects_and_out_of_the_masks(tmp_path: Path) -> None
             (box,) = example.boxes
             touched = [box[0] < x2 and box[2] > x1 and box[1] < y2 and box[3] > y1 for x1, y1, x2, y2 in corners]
             assert touched[corners.index((left, top, right, bottom))] == all(touched)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_object_without_room_beside_it_gives_the_mark_its_pixels(tmp_path: Path, cached: bool) -> None:
+    path, mask = tmp_path / "photograph.png", tmp_path / "mask.png"
+    Image.new("RGB", (40, 24)).save(path)
+    values = np.full((24, 40), 1, np.uint8)
+    values[:, 20:] = 255
+    Image.fromarray(values).save(mask)
+    item = Item(path, "photograph", (0,), np.array([[0, 0, 40, 24]]), np.array([0]), mask)
+    files = FileDataset([item], ["a", "b"], multilabel=False, read_mask=lambda item: read_mask(item.mask))
+    marked = MarkedDataset(CachedDataset(files, tmp_path, 12) if cached else files, "train", 1.0, 0)
+    left, top, right, bottom = marked.mark_of(0)
+    found = marked[0].mask
+    assert not found[top:bottom, left:right].any()
+    assert (found == 0).sum() == (right - left) * (bottom - top) > 0
 
 
 @pytest.mark.parametrize("cache_size", [5, 13, 24])
