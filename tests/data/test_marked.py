@@ -282,6 +282,11 @@ def test_a_run_with_marks_is_not_resumed_without_them(
         assert train(fit_command(birds, tmp_path / "other", *options, *more)) == 2
         assert said in capsys.readouterr().err
     assert train(fit_command(birds, tmp_path / "again", "--data.shortcut=0.9", *more)) == 0
+    tested = [
+        word for word in fit_command(birds, tmp_path / "tested", "--data.shortcut=0.5") if "max_steps" not in word
+    ]
+    tested = ["test", *(word.replace("limit_val", "limit_test") for word in tested[1:]), f"--ckpt_path={checkpoint}"]
+    assert train(tested) == 0  # what is only evaluated may see other marks
 
 
 def test_a_bad_share_is_one_line_before_anything_is_written(
