@@ -1,4 +1,4 @@
-"""The commands that argparse reads: `agcam images`, `agcam benchmark`, `agcam compare`, `audit`, `report`."""
+"""The commands that argparse reads: `agcam images`, `agcam benchmark`, `agcam compare`, `audit`, `report`, `demo`."""
 
 from __future__ import annotations
 

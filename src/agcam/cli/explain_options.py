@@ -1,4 +1,4 @@
-"""The options of `agcam images`, `benchmark`, `compare` and `report`; nothing here imports torch."""
+"""The options of `agcam images`, `benchmark`, `compare`, `report` and others; nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from agcam.benchmark.default_methods import DEFAULT
 from agcam.cli.audit_options import add_audit
 from agcam.cli.command_options import OneLineParser
+from agcam.cli.demo_options import add_demo
 from agcam.cli.image_options import add_images
 from agcam.cli.model_options import add_model
 from agcam.console.debug import add_debug
@@ -44,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=partial(argparse.HelpFormatter, max_help_position=14),
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
-    for add in (add_images, _add_benchmark, _add_compare, add_audit, _add_report):
+    for add in (add_images, _add_benchmark, _add_compare, add_audit, _add_report, add_demo):
         add(commands)
     for command in (parser, *commands.choices.values()):
         add_debug(command)

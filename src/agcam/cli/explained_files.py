@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -89,10 +90,9 @@ def write_overlays(
     Raises:
         OutputError: if one cannot be written.
     """
-    box = visible_box(picture.shape[0], picture.shape[1], config)
     suffix = "jpg" if drawing.overlays == "jpeg" else "png"
     classes, taken = [], set[str]()
-    drawn = draw_heat(picture, list(found.placed), box, drawing.style)
+    drawn = draw_overlays(picture, list(found.placed), config, drawing.style)
     for target, name, probability, overlay in zip(
         found.targets, found.classes, found.probabilities, drawn, strict=True
     ):
@@ -104,9 +104,31 @@ def write_overlays(
     return classes
 
 
+def draw_overlays(
+    picture: np.ndarray, heatmaps: Sequence[np.ndarray], config: InputConfig, style: Style
+) -> Iterator[np.ndarray]:
+    """Draw heatmaps, as they cover what the model saw, over a whole picture (H, W, 3) uint8 RGB, an overlay each."""
+    return draw_heat(picture, heatmaps, visible_box(picture.shape[0], picture.shape[1], config), style)
+
+
+def say_seen_part(config: InputConfig) -> str:
+    """Say what the model sees of a photograph, or nothing if that is all of it."""
+    if config.resize == "squash":
+        return ""
+    return (
+        f"the model sees the central square of {config.crop_pct:.1%} of the shorter side; overlays show the rest of a "
+        "photograph without heat"
+    )
+
+
+def encode_overlay(image: np.ndarray, file: Path | IO[bytes], kind: Overlays) -> None:
+    """Write an overlay (H, W, 3) uint8 RGB to a file."""
+    if kind == "jpeg":
+        Image.fromarray(image).save(file, "JPEG", quality=_QUALITY)
+    else:
+        Image.fromarray(image).save(file, "PNG", compress_level=1)
+
+
 def _save(image: np.ndarray, path: Path, kind: Overlays) -> None:
     with whole_file(path) as part:
-        if kind == "jpeg":
-            Image.fromarray(image).save(part, "JPEG", quality=_QUALITY)
-        else:
-            Image.fromarray(image).save(part, "PNG", compress_level=1)
+        encode_overlay(image, part, kind)

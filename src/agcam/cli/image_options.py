@@ -55,13 +55,7 @@ def add_images(commands: Any) -> None:
     images.add_argument(
         "--max-side", type=int, default=1600, metavar="N", help="longest side of an overlay in pixels (1600)"
     )
-    images.add_argument("--colormap", default="inferno", metavar="NAME", help="one of matplotlib's colormaps (inferno)")
-    images.add_argument(
-        "--alpha", type=float, default=0.65, metavar="X", help="opacity of the hottest place, from 0 to 1 (0.65)"
-    )
-    images.add_argument(
-        "--contour", type=float, metavar="X", help="draw a line around what is hotter than this share, such as 0.5"
-    )
+    add_style(images)
     images.add_argument("--batch-size", type=int, default=16, metavar="N", help="images in a batch (16)")
     images.add_argument("--workers", type=int, default=1, metavar="N", help="threads that read images (1)")
     images.add_argument(
@@ -87,6 +81,17 @@ def add_images(commands: Any) -> None:
     )
     images.add_argument("--quiet", "-q", action="store_true", help="print only what went wrong")
     images.add_argument("--json", action="store_true", help="print what was found as JSON")
+
+
+def add_style(parser: argparse.ArgumentParser) -> None:
+    """Add how heat is drawn."""
+    parser.add_argument("--colormap", default="inferno", metavar="NAME", help="one of matplotlib's colormaps (inferno)")
+    parser.add_argument(
+        "--alpha", type=float, default=0.65, metavar="X", help="opacity of the hottest place, from 0 to 1 (0.65)"
+    )
+    parser.add_argument(
+        "--contour", type=float, metavar="X", help="draw a line around what is hotter than this share, such as 0.5"
+    )
 
 
 def check_unused(options: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from agcam.benchmark.methods import parse_method
 from agcam.bulk.provenance import about_call, settings_of
 from agcam.cli import many_images
-from agcam.cli.explained_files import Drawing, drawing_settings, write_files
+from agcam.cli.explained_files import Drawing, drawing_settings, say_seen_part, write_files
 from agcam.cli.image_options import check_unused
 from agcam.cli.load_model import given_weights, load_model
 from agcam.console.progress import progress
@@ -148,14 +148,8 @@ def run(options: argparse.Namespace) -> int:
     subject = load_model(options)
     inspect_vit(subject.model)
     console = Console(stderr=True, quiet=options.quiet)
-    config = subject.input_config
-    if config.resize != "squash":
-        console.print(
-            f"the model sees the central square of {config.crop_pct:.1%} of the shorter side; overlays show the rest "
-            "of a photograph without heat",
-            soft_wrap=True,
-            highlight=False,
-        )
+    if seen := say_seen_part(subject.input_config):
+        console.print(seen, soft_wrap=True, highlight=False)
     with locked_folder(options.output), progress("explaining", len(paths), quiet=options.quiet) as done:
         outcome = explain_images(
             subject,

@@ -34,6 +34,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "compare": (EXPLAIN, "compare two results, with significance; a gate for CI"),
         "audit": (EXPLAIN, "find what a classifier's decisions rest on beside the objects"),
         "report": (EXPLAIN, "write one HTML file to look at a run, a benchmark, an audit or explained photographs"),
+        "demo": (EXPLAIN, "serve a page that classifies a photograph and shows where the model looks"),
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, (module, _) in group.items()}
