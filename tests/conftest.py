@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from selenium import webdriver
 
 # before wandb or albumentations are imported anywhere
 os.environ["WANDB_MODE"] = "offline"
@@ -59,3 +61,24 @@ def _no_open_run() -> Iterator[None]:
     yield
     if wandb.run is not None:
         wandb.finish()
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[webdriver.Chrome]:
+    """A headless Chromium, one for all tests."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    binary = next(filter(None, map(shutil.which, names)), None)
+    service = shutil.which("chromedriver")
+    if binary is None or service is None:
+        reason = f"no {'browser' if binary is None else 'chromedriver'} found; run .ci/browser to install one"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
+    yield driver
+    driver.quit()

@@ -1,9 +1,7 @@
-"""A headless Chromium, one for all tests, and pages for it to open."""
+"""Pages for the browser to open."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,26 +14,6 @@ from selenium import webdriver
 from agcam.report.model import Fact, Frame, Report
 from agcam.report.page import render, write
 from agcam.report.write import write_report
-
-
-@pytest.fixture(scope="session")
-def driver() -> Iterator[webdriver.Chrome]:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    binary = next(filter(None, map(shutil.which, names)), None)
-    service = shutil.which("chromedriver")
-    if binary is None or service is None:
-        reason = f"no {'browser' if binary is None else 'chromedriver'} found; run .ci/browser to install one"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

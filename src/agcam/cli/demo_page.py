@@ -131,9 +131,9 @@ def make_page(subject: LoadedModel, name: str, top: int, drawing: Drawing, uploa
         except Exception as error:
             return Seen(seen.photograph), gr.update(visible=False, choices=[], value=None), _problem(error)
 
-    def on_photograph(upload: str | None, method: str) -> tuple[None, Seen | None, Any, str]:
+    def on_photograph(upload: dict[str, Any] | None, method: str) -> tuple[None, Seen | None, Any, str]:
         try:
-            seen = None if upload is None else demo.take(Path(upload))
+            seen = None if upload is None else demo.take(Path(upload["path"]))
         except Exception as error:
             return None, None, gr.update(visible=False, choices=[], value=None), _problem(error)
         return None, *show(seen, method)
@@ -152,14 +152,25 @@ def make_page(subject: LoadedModel, name: str, top: int, drawing: Drawing, uploa
                 classes = gr.Radio([], label="Most probable classes", visible=False, elem_id="classes")
             with gr.Column(scale=3, min_width=300):
                 shown = gr.HTML("", elem_id="where")
+        upload.async_move_resource_to_block_cache = _stay
         upload.upload(
-            on_photograph, [upload, method], [upload, remembered, classes, shown], api_name="explain", **_ONE_AT_A_TIME
+            on_photograph,
+            [upload, method],
+            [upload, remembered, classes, shown],
+            api_name="explain",
+            preprocess=False,  # which leaves an empty file for each upload
+            **_ONE_AT_A_TIME,
         )
         method.input(
             show, [remembered, method, classes], [remembered, classes, shown], api_name="method", **_ONE_AT_A_TIME
         )
         classes.input(on_class, [remembered, classes, method], shown, api_name="class")
     return page
+
+
+async def _stay(path: str) -> str:
+    """Leave an upload where it is; Gradio would fetch an address that a program sends in place of one."""
+    return path
 
 
 def _methods() -> list[tuple[str, str]]:
