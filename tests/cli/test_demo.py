@@ -47,7 +47,7 @@ from agcam.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 """The command, which says whom it asks on the network."""
-PATIENCE = 900.0
+PATIENCE = 120.0
 """Seconds for what takes one or two on a machine of its own."""
 
 
