@@ -196,6 +196,24 @@ def test_what_cannot_be_explained_is_said_on_the_page(
     assert "Traceback" not in served.said.read_text()
 
 
+def by_program(served: Served, path: str) -> str:
+    """What the page's endpoint answers a program that names a file in place of an upload."""
+    address = f"{served.address}/gradio_api/call/explain"
+    data = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "agcam"]}
+    request = urllib.request.Request(address, json.dumps(data).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{address}/{event}") as answer:
+        return str(answer.read().decode())
+
+
+def test_neither_files_of_the_machine_nor_addresses_are_read_for_a_program(served: Served, checkpoint: Path) -> None:
+    assert "event: error" in by_program(served, str(checkpoint))
+    assert checkpoint.exists()
+    assert "a.png: not among the uploads" in by_program(served, "http://example.invalid/a.png")
+    assert "FOREIGN" not in served.said.read_text()
+
+
 def test_ctrl_c_ends_it_and_nothing_is_left(served: Served) -> None:
     served.process.send_signal(signal.SIGINT)
     assert served.process.wait(PATIENCE) == 130
