@@ -208,7 +208,7 @@ def by_program(served: Served, path: str) -> str:
 
 
 def test_neither_files_of_the_machine_nor_addresses_are_read_for_a_program(served: Served, checkpoint: Path) -> None:
-    assert "event: error" in by_program(served, str(checkpoint))
+    assert "model.ckpt: not among the uploads" in by_program(served, str(checkpoint))
     assert checkpoint.exists()
     assert "a.png: not among the uploads" in by_program(served, "http://example.invalid/a.png")
     assert "FOREIGN" not in served.said.read_text()
