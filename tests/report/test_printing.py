@@ -1,5 +1,6 @@
 """Paper shows what the screen would, had one scrolled through it; long tables keep their heads; names are searched."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import made_up
@@ -26,6 +27,22 @@ def test_printing_draws_every_image(long_page: Path, visit: Visit) -> None:
     values = page.js(f"return new Set({last}.getContext('2d').getImageData(0, 0, 200, 200).data).size")
     assert values > 50
     assert page.js(f"dispatchEvent(new Event('afterprint')); {_GREY}") > 0
+
+
+def test_printed_names_of_images_and_classes_are_whole(tmp_path: Path, visit: Visit) -> None:
+    names = ("Great Crested Flycatcher " * 4, "Yellow bellied Flycatcher " * 4)
+    image = made_up.shown(0, name=f"{'long_' * 20}name.jpg", truth=names, predicted=names[0])
+    shown = [replace(image, explained=name) for name in names]
+    page = visit(write_report(made_up.benchmark(tmp_path, shown)), width=390)
+    cut = "return [...document.querySelectorAll('.chips button, .caption b, .clamp')]"
+    cut += ".filter((e) => e.scrollHeight > e.clientHeight + 1"
+    cut += " || e.getBoundingClientRect().right > e.closest('.card').getBoundingClientRect().right).length"
+    page.until(lambda: page.js(cut) > 1)  # else this proves nothing
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert page.js(cut) == 0
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_the_head_of_a_long_table_stays_on_the_screen(long_page: Path, visit: Visit) -> None:
