@@ -10,6 +10,8 @@ WORKDIR /agcam
 COPY constraints.txt pyproject.toml README.md LICENSE train.py explain.py ./
 COPY src src
 COPY configs configs
-RUN pip install --no-cache-dir --constraint constraints.txt --extra-index-url "$TORCH_INDEX" --editable '.[export]'
+# constraints.txt holds Pillow back for Gradio, which is not installed here; the newest has its security fixes
+RUN sed '/^pillow==/d' constraints.txt > constraints.image.txt \
+    && pip install --no-cache-dir --constraint constraints.image.txt --extra-index-url "$TORCH_INDEX" --editable '.[export]'
 ENTRYPOINT ["agcam"]
 CMD ["--help"]
