@@ -1,7 +1,7 @@
 """Draw heatmaps for a page: of a run by epoch, as the model learned to look, or of a benchmark by method.
 
-Run: python benchmarks/gallery.py runs/NAME/version_N --explained CLASS --output docs/timeline.png
-     python benchmarks/gallery.py BENCHMARK --explained CLASS --output docs/gallery.png
+Run: python benchmarks/gallery.py runs/NAME/version_N --explained CLASS --output docs/timeline.jpg
+     python benchmarks/gallery.py BENCHMARK --explained CLASS --output docs/gallery.jpg
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def draw(folder: Path, method: str, explained: str | None, count: int, output: P
         method: whose heatmaps, where epochs stand across.
         explained: only images explained for this class; None for all.
         count: how many images.
-        output: a PNG.
+        output: a JPEG.
     """
     maps: dict[str, list[np.ndarray | None]]
     if (folder / "panel" / PANEL).is_file():
@@ -51,7 +51,7 @@ def draw(folder: Path, method: str, explained: str | None, count: int, output: P
     figure = heatmap_grid([image.image for image in images], maps, titles, captions, controls=_CONTROLS, note=note)
     if figure is None:
         raise SystemExit(f"{folder}: no heatmap to draw")
-    figure.savefig(output, dpi=100, bbox_inches="tight", pad_inches=0.08)
+    figure.savefig(output, dpi=100, bbox_inches="tight", pad_inches=0.08, pil_kwargs={"quality": 90})
 
 
 def _of_class(panel: Path, explained: str | None) -> list[ExplainedImage]:
@@ -72,6 +72,6 @@ if __name__ == "__main__":
     parser.add_argument("--method", default="agcam", help="whose heatmaps, where epochs stand across (agcam)")
     parser.add_argument("--explained", help="only images explained for this class")
     parser.add_argument("--count", type=int, default=6, help="how many images (6)")
-    parser.add_argument("--output", type=Path, required=True, help="the PNG")
+    parser.add_argument("--output", type=Path, required=True, help="the JPEG")
     options = parser.parse_args()
     draw(options.folder, options.method, options.explained, options.count, options.output)
