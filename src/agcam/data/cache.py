@@ -68,24 +68,34 @@ class CachedDataset:
 
     def __getitem__(self, index: int) -> Example:
         item = self.source.items[index]
-        if self._data is None and (fault := self._open()) is not None:
-            raise DataError(f"{self.path}: the cache {fault} while it was in use; run the same command again")
-        assert self._data is not None
-        row = self._data[_HEADER.size :][: len(self) * _ROW.itemsize].view(_ROW)[index]
+        data, row = self._row(index)
         (height, width), start = row["size"].tolist(), int(row["offset"])
         pixels = height * width
         end = start + (4 if row["has_mask"] else 3) * pixels
-        if start < 0 or min(height, width, *row["original"]) < 1 or end > len(self._data):
+        if start < 0 or min(height, width, *row["original"]) < 1 or end > len(data):
             raise DataError(f"{self.path}: the cache is broken at image {index}; delete it, and it is built again")
-        image = np.array(self._data[start : start + 3 * pixels]).reshape(height, width, 3)
+        image = np.array(data[start : start + 3 * pixels]).reshape(height, width, 3)
         mask = None
         if row["has_mask"]:
-            mask = np.array(self._data[start + 3 * pixels : end]).reshape(height, width)
+            mask = np.array(data[start + 3 * pixels : end]).reshape(height, width)
         boxes = item.boxes
         if boxes is not None:
             by_y, by_x = row["size"] / row["original"]
             boxes = (boxes * np.array([by_x, by_y, by_x, by_y])).astype(np.float32)
         return Example(image, item.labels, boxes, item.box_labels, mask, item.name)
+
+    def original_size(self, index: int) -> tuple[int, int]:
+        """Return height and width of an image as its file has it, upright."""
+        height, width = self._row(index)[1]["original"].tolist()
+        return height, width
+
+    def _row(self, index: int) -> tuple[np.ndarray, np.void]:
+        """Return all bytes of the file, and what they say of an image."""
+        if self._data is None and (fault := self._open()) is not None:
+            raise DataError(f"{self.path}: the cache {fault} while it was in use; run the same command again")
+        assert self._data is not None
+        row: np.void = self._data[_HEADER.size :][: len(self) * _ROW.itemsize].view(_ROW)[index]
+        return self._data, row
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_data": None}  # a process that unpickles this maps the file itself

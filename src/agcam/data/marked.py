@@ -79,7 +79,9 @@ class MarkedDataset:
         label = marked_class(rng, item.labels[0], classes, holds)
         boxes = np.zeros((0, 4)) if item.boxes is None else item.boxes
         # on the image of the file: on a shrunk one, rounding could move a box into another corner's way
-        whole_width, whole_height = item.upright
+        whole_height, whole_width = height, width
+        if isinstance(self.photographs, CachedDataset):
+            whole_height, whole_width = self.photographs.original_size(index)
         left, top, right, bottom = choose_corner(rng, whole_height, whole_width, boxes)
         left, right = _shrunk(left, right, width / whole_width, width)
         top, bottom = _shrunk(top, bottom, height / whole_height, height)

@@ -62,8 +62,6 @@ class Item:
     """EXIF orientation by which the mask turns to lie on the upright image. `FileDataset` sets it."""
     state: tuple[int, ...] = ()
     """Bytes and time of image and mask when `FileDataset` looked at them."""
-    upright: tuple[int, int] = (0, 0)
-    """Width and height of the image upright. `FileDataset` sets it."""
 
 
 class FileDataset:
@@ -167,8 +165,7 @@ def _check(item: Item, class_names: list[str]) -> tuple[Item, list[str], Frame |
     if item.fault is not None:
         raise DataError(item.fault)
     header = check_image(item.path)
-    width, height = upright_size(header)
-    item = replace(item, state=_state(item), upright=(int(width), int(height)))
+    item = replace(item, state=_state(item))
     frames = []
     if item.mask is not None:
         item, frame = _turn_mask(item, item.mask, header)
