@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from agcam.explainers.registry import is_control
 from agcam.io.epoch_folders import find_epochs
 from agcam.io.explained_images import PANEL, ExplainedImage, read_panel
 from agcam.visualization.heatmap_grid import heatmap_grid
-
-_CONTROLS = ("random", "center")
 
 
 def draw(folder: Path, method: str, explained: str | None, count: int, output: Path) -> None:
@@ -44,11 +43,12 @@ def draw(folder: Path, method: str, explained: str | None, count: int, output: P
             raise SystemExit(f"{folder}: neither a benchmark nor a run with explained validation epochs")
         images = panels[0][1][:count]
         columns = {label: _same(images, shown) for label, shown in panels}
-        maps = {label: [image.heatmaps[method] for image in column] for label, column in columns.items()}
-        captions = {label: [f"{image.probability:.2f}" for image in column] for label, column in columns.items()}
+        maps = {label: [image and image.heatmaps.get(method) for image in column] for label, column in columns.items()}
+        captions = {label: [f"{i.probability:.2f}" if i else "" for i in column] for label, column in columns.items()}
         note = "beneath: the probability of the explained class"
     titles = [f"{image.name}\n{image.explained}" for image in images]
-    figure = heatmap_grid([image.image for image in images], maps, titles, captions, controls=_CONTROLS, note=note)
+    controls = [label for label in maps if is_control(label)]
+    figure = heatmap_grid([image.image for image in images], maps, titles, captions, controls=controls, note=note)
     if figure is None:
         raise SystemExit(f"{folder}: no heatmap to draw")
     figure.savefig(output, dpi=100, bbox_inches="tight", pad_inches=0.08, pil_kwargs={"quality": 90})
@@ -61,9 +61,10 @@ def _of_class(panel: Path, explained: str | None) -> list[ExplainedImage]:
     return found
 
 
-def _same(images: Sequence[ExplainedImage], shown: Sequence[ExplainedImage]) -> list[ExplainedImage]:
+def _same(images: Sequence[ExplainedImage], shown: Sequence[ExplainedImage]) -> list[ExplainedImage | None]:
+    """Find the images in what another epoch shows; None for those that it does not."""
     by_pair = {(image.index, image.explained): image for image in shown}
-    return [by_pair[image.index, image.explained] for image in images]
+    return [by_pair.get((image.index, image.explained)) for image in images]
 
 
 if __name__ == "__main__":
