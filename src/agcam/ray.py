@@ -24,8 +24,9 @@ from agcam.bulk.run import Listing, Loading, Totals, explain_read, explain_shard
 from agcam.bulk.shard_file import ShardRows, to_table
 from agcam.data.photographs import PhotographMaker
 from agcam.errors import AgcamError, DataError, InputError
+from agcam.explainers.lean_forward import Precision
 from agcam.io.addresses import Address
-from agcam.training.explain_batch import Precision, Request, find_classes
+from agcam.training.explain_batch import Request, find_classes
 from agcam.training.loaded import LoadedModel, load_trained
 
 _NO_LIMIT = 1 << 62

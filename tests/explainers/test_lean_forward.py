@@ -10,6 +10,7 @@ import torch
 from operations import Operations
 from small_models import error, random_images, small_model
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from agcam import explain
 from agcam.errors import InputError, ModelError
@@ -202,6 +203,41 @@ def test_perturbation_metrics_run_a_lean_model_with_the_same_logits() -> None:
         with Operations() as whole:
             model(images)
     assert counted.total < whole.total
+
+
+class FusedAttention(TorchFunctionMode):
+    """Counts the calls of `scaled_dot_product_attention` that reach torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        self.calls += func is torch.nn.functional.scaled_dot_product_attention
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_lean_model_lets_other_blocks_attend_as_they_were_told() -> None:
+    model, images = small_model(), random_images()
+    for block in model.blocks:
+        block.attn.fused_attn = False
+    lean = LeanModel(model)
+    expected = lean(images)  # the first one is compared
+    with FusedAttention() as fused:
+        torch.testing.assert_close(lean(images), expected)
+    assert fused.calls <= 1
+    assert not any(block.attn.fused_attn for block in model.blocks)
+
+
+def test_a_lean_model_computes_in_bfloat16_if_asked_and_leaves_others_their_precision() -> None:
+    model, images = small_model(), random_images()
+    with torch.no_grad():
+        half = LeanModel(model, "bf16")(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            told = LeanModel(model)(images)
+    assert half.dtype == told.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), model(images), rtol=0.05, atol=0.05)
+    assert LeanModel(model)(images).dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", [ReadsAPatch, lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))])

@@ -20,7 +20,7 @@ from agcam.errors import AgcamError
 from agcam.evaluating import evaluating
 from agcam.explainers.explain import explain, explain_recording
 from agcam.explainers.explanation import Explanation
-from agcam.explainers.lean_forward import LeanModel, record_lean
+from agcam.explainers.lean_forward import LeanModel, Precision, record_lean
 from agcam.explainers.recording import Recording
 from agcam.explainers.registry import find_method
 from agcam.metrics.inputs import MetricInputs
@@ -37,6 +37,7 @@ class BenchmarkConfig:
         against_masks: whether overlaps and pointing are scored against masks instead of boxes.
         batch_size: images in a forward pass.
         save_heatmaps: whether to keep all heatmaps.
+        perturbed_precision: of the forwards on perturbed images.
     """
 
     methods: tuple[Method, ...]
@@ -44,6 +45,7 @@ class BenchmarkConfig:
     against_masks: bool
     batch_size: int
     save_heatmaps: bool = False
+    perturbed_precision: Precision = "fp32"
 
 
 def measure(
@@ -132,7 +134,7 @@ def _inputs(
         against_masks=config.against_masks,
         multilabel=multilabel,
         batch_size=config.batch_size,
-        scorer=LeanModel(model),
+        scorer=LeanModel(model, config.perturbed_precision),
     )
 
 

@@ -29,7 +29,7 @@ from agcam.io.text import quoted
 from agcam.training.fingerprint import hash_weights
 from agcam.training.loaded import LoadedModel
 
-SHARD = 64
+SHARD = 32
 """Images in a shard: the most that each process loses when a run is killed."""
 SHOWN = 24
 """Images whose heatmaps are kept with their rows, for the figures and the report."""
@@ -223,6 +223,7 @@ def _fingerprint(job: Job, config: BenchmarkConfig) -> dict[str, Any]:
         "ground_truth": "masks" if config.against_masks else "boxes",
         "batch_size": config.batch_size,
         "save_heatmaps": config.save_heatmaps,
+        "perturbed_precision": config.perturbed_precision,
         "images": len(job.positions),
         "shard": SHARD,
         "input": job.subject.input_config.to_dict(),

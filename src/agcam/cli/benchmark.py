@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
         against_masks=options.ground_truth == "masks",
         batch_size=_positive("--batch-size", options.batch_size),
         save_heatmaps=options.save_heatmaps,
+        perturbed_precision=options.perturbed_precision,
     )
     devices = _devices(choose_device(options.device), _positive("--devices", options.devices))
     if options.limit is not None:
@@ -99,6 +100,7 @@ def _open(options: argparse.Namespace) -> Job:
             "input": data.input_config.to_dict(),
             "ground_truth": options.ground_truth,
             "batch_size": options.batch_size,
+            "perturbed_precision": options.perturbed_precision,
         },
     )
 

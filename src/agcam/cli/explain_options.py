@@ -99,6 +99,12 @@ def _add_benchmark(commands: Any) -> None:
         metavar="N",
         help="processes, each on a GPU of its own (1)",
     )
+    parser.add_argument(
+        "--perturbed-precision",
+        choices=["fp32", "bf16"],
+        default="fp32",
+        help="of the forwards on perturbed images, which take most of the time; heatmaps stay in fp32 (fp32)",
+    )
     parser.add_argument("--save-heatmaps", action="store_true", help="keep all heatmaps, as heatmaps/*.safetensors")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap (0)")
     parser.add_argument(

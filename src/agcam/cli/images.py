@@ -25,11 +25,12 @@ from agcam.data.find_photographs import find_images
 from agcam.data.photographs import Unreadable
 from agcam.errors import InputError
 from agcam.explainers.find_vit import inspect_vit
+from agcam.explainers.lean_forward import Precision
 from agcam.io.explained_folder import ExplainedFolder, file_state, holds_shards
 from agcam.io.lock import locked_folder
 from agcam.io.names import safe_name
 from agcam.report.write import write_report
-from agcam.training.explain_batch import Precision, Request, find_classes
+from agcam.training.explain_batch import Request, find_classes
 from agcam.training.explain_files import explain_photographs
 from agcam.training.loaded import LoadedModel
 from agcam.visualization.photograph import Style

@@ -7,7 +7,7 @@ their queries, attention outputs, projections and MLPs are what a plain forward 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from agcam.explainers.answers import Answers
 from agcam.explainers.own_thread import answered, method_of, somebody_listens
-from agcam.explainers.vit_parts import ViTParts
+from agcam.explainers.vit_parts import ViTParts, traceable
 from agcam.module_tree import all_modules
 
 
@@ -55,13 +55,17 @@ def can_skip(model: nn.Module, parts: ViTParts) -> bool:
 
 
 @contextmanager
-def rows_skipped(parts: ViTParts, wanted: Callable[[], bool] = lambda: True, guarded: bool = True) -> Iterator[None]:
+def rows_skipped(
+    parts: ViTParts, wanted: Callable[[], bool] = lambda: True, guarded: bool = True, traced: bool = True
+) -> Iterator[None]:
     """Leave out what is not read of the last block, in this thread; the block returns the rows that are read, and NaN.
 
     Args:
         parts: of a ViT for which `can_skip` holds.
         wanted: asked at each run of the block, which runs as it is where the answer is False.
         guarded: whether NaN follows the rows. A graph that is traced does without, and is compared as a whole.
+        traced: whether the caller makes attention visible (`traceable`); else it is while this block runs, and the
+            others attend in the way that they were told to.
     """
     block = parts.blocks[-1]
     whole = method_of(block, "forward")
@@ -69,7 +73,8 @@ def rows_skipped(parts: ViTParts, wanted: Callable[[], bool] = lambda: True, gua
     def forward(tokens: Tensor, *args: Any, **kwargs: Any) -> Any:
         if not wanted():
             return whole(tokens, *args, **kwargs)
-        return _read_rows(partial(whole, tokens, *args, **kwargs), whole, tokens, parts, guarded)
+        with nullcontext() if traced else traceable(parts):
+            return _read_rows(partial(whole, tokens, *args, **kwargs), whole, tokens, parts, guarded)
 
     with answered(block, "forward", forward):
         yield

@@ -9,15 +9,17 @@ and the forward is run whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from agcam.errors import AgcamError, ModelError
+from agcam.explainers.eager_stance import running_eagerly
 from agcam.explainers.find_vit import inspect_vit
 from agcam.explainers.last_block import can_skip, rows_skipped
 from agcam.explainers.outputs import OutputReader
@@ -25,8 +27,11 @@ from agcam.explainers.own_thread import own_attribute
 from agcam.explainers.recorder import Tape, record
 from agcam.explainers.recording import Recording
 from agcam.explainers.self_check import check_output, same_output
-from agcam.explainers.vit_parts import ViTParts, traceable, unwrap
+from agcam.explainers.vit_parts import ViTParts, unwrap
 from agcam.module_tree import all_modules
+
+Precision = Literal["fp32", "bf16"]
+"""Of a forward: as the model is, or autocast to bfloat16."""
 
 _T = TypeVar("_T")
 _compared: WeakKeyDictionary[nn.Module, dict[Hashable, bool]] = WeakKeyDictionary()
@@ -58,14 +63,20 @@ class LeanModel(nn.Module):
 
     Args:
         model: gives logits (B, C) for images (B, 3, H, W).
+        precision: of the forward; bf16 by autocast.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, precision: Precision = "fp32") -> None:
         super().__init__()
-        self.model = model
+        self.model, self.precision = model, precision
 
     def forward(self, images: Tensor) -> Any:
         """Return what the model returns for images (B, 3, H, W)."""
+        half = torch.autocast(images.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        with half:
+            return self._forward(images)
+
+    def _forward(self, images: Tensor) -> Any:
         try:
             parts = inspect_vit(self.model)
         except AgcamError:  # no ViT, or several
@@ -92,7 +103,7 @@ def _lean_or_whole(
 
 
 def _lean_logits(model: nn.Module, parts: ViTParts, images: Tensor) -> Tensor | None:
-    with traceable(parts), rows_skipped(parts):
+    with running_eagerly(), rows_skipped(parts, traced=False):
         try:
             logits = model(images)
         except (IndexError, RuntimeError, ValueError):  # as in `_lean`

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ class MetricInputs:
             (n, h, w).
         batch_size: images in a forward pass.
         scorer: gives the logits of `model` at less cost, for metrics that run it often; None where there is none.
+        shared: what one metric has computed of these pairs and another may use, by its type; a copy starts with none.
     """
 
     model: nn.Module
@@ -48,6 +50,7 @@ class MetricInputs:
     explain: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None
     batch_size: int = 32
     scorer: nn.Module | None = None
+    shared: dict[type, Any] = field(default_factory=dict, init=False, repr=False)
 
     def keep(self, rows: Tensor) -> MetricInputs:
         """Return only the pairs at rows (n,) int64."""

@@ -70,6 +70,7 @@ def _facts(folder: Path, results: Results) -> list[Fact]:
         f"{size} × {size} pixels" if size else "",
         f"scored against {truth}" if truth else "",
         f"batches of {batch}" if batch else "",
+        "perturbed images in bf16" if about.get("perturbed_precision") == "bf16" else "",
         f"seed {about['seed']}" if "seed" in about else "",
     ]
     costs = [row.cost for row in results.rows if row.cost and not row.control]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +13,9 @@ from agcam.errors import InputError
 from agcam.evaluating import evaluating
 from agcam.explainers.explain import check_image_batch, explain, explain_recording
 from agcam.explainers.explanation import Explanation
-from agcam.explainers.lean_forward import record_lean
+from agcam.explainers.lean_forward import Precision, record_lean
 from agcam.explainers.registry import find_method
 from agcam.training.loaded import LoadedModel
-
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,12 @@ from torch import Tensor, nn
 
 from agcam.metrics.faithfulness.perturbation import (
     CurvePair,
-    blank_logits,
+    Zeroed,
     difference,
     half_mean,
-    pair_rows,
-    perturbed_logits,
     pixel_counts,
-    prepare,
     probabilities,
-    replace_by,
+    zeroed_by,
 )
 from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.registry import register_metric
@@ -48,13 +45,13 @@ def abpc_curves(
     Raises:
         InputError: if shapes do not match, a heatmap is not finite, or a target is not a class.
     """
-    images, most, least = prepare(images, heatmaps, targets)
-    counts = pixel_counts((images.shape[2], images.shape[3]), FRACTIONS)
-    fill = replace_by(images, torch.zeros(()))
-    first, blank = perturbed_logits(model, fill, least, counts[:-1], batch_size), blank_logits(model, images)
-    lerf = probabilities(torch.cat([first, blank]), targets, multilabel)
-    between = probabilities(perturbed_logits(model, fill, most, counts[1:-1], batch_size), targets, multilabel)
-    return lerf, torch.cat([lerf[:1], between, lerf[-1:]])
+    return _pair(Zeroed(model, images, heatmaps, targets, batch_size), multilabel)
+
+
+def _pair(zeroed: Zeroed, multilabel: bool) -> tuple[Tensor, Tensor]:
+    counts = pixel_counts((zeroed.images.shape[2], zeroed.images.shape[3]), FRACTIONS)
+    lerf, morf = zeroed.logits("least", counts), zeroed.logits("most", counts)
+    return probabilities(lerf, zeroed.targets, multilabel), probabilities(morf, zeroed.targets, multilabel)
 
 
 class ABPC(CurvePair):
@@ -77,7 +74,7 @@ class ABPC(CurvePair):
 
 
 def _rows(inputs: MetricInputs) -> Tensor:
-    return pair_rows(partial(abpc_curves, multilabel=inputs.multilabel), inputs)
+    return torch.cat(_pair(zeroed_by(inputs), inputs.multilabel)).T
 
 
 _VALUES = (

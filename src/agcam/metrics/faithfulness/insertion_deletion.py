@@ -14,14 +14,13 @@ from torchvision.transforms.v2.functional import gaussian_blur  # type: ignore[i
 from agcam.errors import InputError
 from agcam.metrics.faithfulness.perturbation import (
     CurvePair,
-    blank_logits,
+    Zeroed,
     half_area,
-    pair_rows,
     perturbed_logits,
     pixel_counts,
-    prepare,
     probabilities,
     replace_by,
+    zeroed_by,
 )
 from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.registry import register_metric
@@ -60,21 +59,23 @@ def insertion_deletion_curves(
     Raises:
         InputError: if shapes do not match, a heatmap is not finite, or a target is not a class.
     """
-    images, most, _ = prepare(images, heatmaps, targets)
-    height, width = images.shape[2:]
+    return _pair(Zeroed(model, images, heatmaps, targets, batch_size), steps, multilabel)
+
+
+def _pair(zeroed: Zeroed, steps: int, multilabel: bool) -> tuple[Tensor, Tensor]:
+    height, width = zeroed.images.shape[2:]
     if min(height, width) <= KERNEL // 2:
         raise InputError(
             f"images must be larger than {KERNEL // 2} pixels a side to be blurred, found {height}×{width}"
         )
     counts = pixel_counts((height, width), fractions(steps))
-    blurred = blur(images)
+    deleted = zeroed.logits("most", counts)
     # inserting the first n pixels is removing the others, the last ones first
-    backwards, hidden = height * width - 1 - most, [height * width - count for count in counts]
-    inserted = perturbed_logits(model, replace_by(images, blurred), backwards, hidden, batch_size)
-    zeroed, some = replace_by(images, torch.zeros(())), counts[1:-1]
-    between = [perturbed_logits(model, zeroed, most, some, batch_size)] if some else []
-    deleted = torch.cat([inserted[-1:], *between, blank_logits(model, images)])
-    return probabilities(inserted, targets, multilabel), probabilities(deleted, targets, multilabel)
+    backwards, hidden = height * width - 1 - zeroed.most, [height * width - count for count in counts[:-1]]
+    fill = replace_by(zeroed.images, blur(zeroed.images))
+    inserted = perturbed_logits(zeroed.model, fill, backwards, hidden, zeroed.batch_size)
+    inserted = torch.cat([inserted[:, zeroed.rows], deleted[:1]])
+    return probabilities(inserted, zeroed.targets, multilabel), probabilities(deleted, zeroed.targets, multilabel)
 
 
 def blur(images: Tensor) -> Tensor:
@@ -113,7 +114,7 @@ class InsertionDeletion(CurvePair):
 
 
 def _rows(inputs: MetricInputs) -> Tensor:
-    return pair_rows(partial(insertion_deletion_curves, multilabel=inputs.multilabel), inputs)
+    return torch.cat(_pair(zeroed_by(inputs), STEPS, inputs.multilabel)).T
 
 
 def _values(steps: int) -> tuple[Value, ...]:

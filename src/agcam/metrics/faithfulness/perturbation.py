@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -104,10 +104,75 @@ def perturbed_logits(
     return torch.cat(answers).view(len(counts), len(places), -1)
 
 
-def blank_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Return the logits (1, B, C) of images (B, 3, H, W) of which every pixel is zeroed: the model runs on one."""
-    everything = torch.zeros(1, *images.shape[2:], dtype=torch.long, device=images.device)
-    return perturbed_logits(model, replace_by(images[:1], torch.zeros(())), everything, [1]).expand(-1, len(images), -1)
+class Zeroed:
+    """The logits of images whose most or least relevant pixels are zeroed; each step is computed once and kept.
+
+    ABPC, deletion, positive and negative perturbation ask for many of the same images. Untouched images are the same
+    in both orders, images of which everything is zeroed are one, and a map that several classes of an image share (of
+    rollout, say) removes the same pixels for each.
+
+    Args:
+        model: gives logits (n, C) for images (n, 3, H, W).
+        images: (B, 3, H, W), normalized: zero is the mean color.
+        heatmaps: (B, h, w), any units, upsampled to the images and ranked by `rank_pixels`.
+        targets: (B,) int64.
+        batch_size: images in a forward pass.
+
+    Attributes:
+        rows: (B,) int64, the place of each pair among the U that differ from the pair before.
+        images: (U, 3, H, W), detached.
+        most: (U, H, W) int64, the place of each pixel, most relevant first.
+        least: the same, least relevant first.
+
+    Raises:
+        InputError: if shapes do not match, or a heatmap is not finite.
+    """
+
+    def __init__(
+        self, model: nn.Module, images: Tensor, heatmaps: Tensor, targets: Tensor, batch_size: int = 32
+    ) -> None:
+        self.model, self.targets, self.batch_size = model, targets, batch_size
+        check_explained_images(images, heatmaps, targets)
+        new = _differs_from_before(images) | _differs_from_before(heatmaps).to(images.device)
+        self.rows, kept = new.cumsum(0) - 1, torch.nonzero(new)[:, 0]
+        self.images = images[kept].detach()
+        size = (int(images.shape[2]), int(images.shape[3]))
+        self.most, self.least = rank_pixels(heatmaps.detach().to(images.device)[kept], size)
+        self._known: dict[tuple[str, int], Tensor] = {}
+
+    def logits(self, first: Literal["most", "least"], counts: Sequence[int]) -> Tensor:
+        """Return the logits (F, B, C) with the `first` relevant pixels zeroed, as many as each of F counts says."""
+        everything = self.images[0, 0].numel()
+        steps = [("ends" if count in (0, everything) else first, count) for count in counts]
+        missing = [step for step in dict.fromkeys(steps) if step not in self._known]
+        if ("ends", everything) in missing:
+            missing.remove(("ends", everything))
+            blank = self._run(self.images[:1], self.most[:1], [everything])
+            self._known["ends", everything] = blank[0].expand(len(self.images), -1)
+        if missing:
+            places = self.most if first == "most" else self.least
+            self._known.update(zip(missing, self._run(self.images, places, [n for _, n in missing]), strict=True))
+        return torch.stack([self._known[step] for step in steps])[:, self.rows]
+
+    def _run(self, images: Tensor, places: Tensor, counts: Sequence[int]) -> Tensor:
+        fill = replace_by(images, torch.zeros(()))
+        return perturbed_logits(self.model, fill, places, counts, self.batch_size)
+
+
+def _differs_from_before(tensor: Tensor) -> Tensor:
+    differs = torch.ones(len(tensor), dtype=torch.bool, device=tensor.device)
+    differs[1:] = (tensor[1:] != tensor[:-1]).flatten(1).any(1)
+    return differs
+
+
+def zeroed_by(inputs: MetricInputs) -> Zeroed:
+    """Return the zeroed images of the benchmark's inputs, which all metrics of these inputs share."""
+    found = inputs.shared.get(Zeroed)
+    if found is None:
+        model = inputs.scorer or inputs.model
+        found = Zeroed(model, inputs.images, inputs.heatmaps, inputs.targets, inputs.batch_size)
+        inputs.shared[Zeroed] = found
+    return found
 
 
 def probabilities(logits: Tensor, targets: Tensor, multilabel: bool = False) -> Tensor:

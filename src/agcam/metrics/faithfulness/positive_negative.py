@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from agcam.metrics.faithfulness.perturbation import (
     CurvePair,
     half_area,
-    pair_rows,
     perturbed_logits,
     pixel_counts,
     prepare,
     replace_by,
     top1_hits,
+    zeroed_by,
 )
 from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.registry import register_metric
@@ -86,7 +86,10 @@ class PositiveNegative(CurvePair):
 
 
 def _rows(inputs: MetricInputs) -> Tensor:
-    return pair_rows(positive_negative_hits, inputs)
+    zeroed = zeroed_by(inputs)
+    counts = pixel_counts(inputs.size, FRACTIONS)
+    positive, negative = zeroed.logits("most", counts), zeroed.logits("least", counts)
+    return torch.cat([top1_hits(positive, inputs.targets), top1_hits(negative, inputs.targets)]).T
 
 
 _VALUES = (
