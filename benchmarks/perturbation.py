@@ -2,8 +2,9 @@
 
 python benchmarks/perturbation.py [--model vit_small_patch16_224] [--images 4] [--rounds 5] [--output DIR]
 
-ABPC is defined by two curves of 11 points, insertion and deletion by two of 21: 22 and 42 forwards an image. The model
-is wrapped as `agcam benchmark` wraps it. Ratios are medians over interleaved rounds, to that many forwards.
+ABPC is defined by two curves of 11 points, insertion and deletion by two of 21, positive and negative perturbation by
+two of 9: 22, 42 and 18 forwards an image. The model is wrapped as `agcam benchmark` wraps it, and "all" are measured as
+it does. Ratios are medians over interleaved rounds, to that many forwards.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import timm
 import torch
 from baselines import plain_forwards
 from timing import interleave, machine
+from torch import Tensor, nn
 
 from agcam.explainers.lean_forward import LeanModel
 from agcam.metrics.faithfulness.abpc import abpc_curves
 from agcam.metrics.faithfulness.insertion_deletion import insertion_deletion_curves
+from agcam.metrics.inputs import MetricInputs
+from agcam.metrics.registry import parse_metrics
 
 _CURVES = {"ABPC": (abpc_curves, 22), "insertion and deletion": (insertion_deletion_curves, 42)}
+_ALL = ["abpc", "insertion_deletion", "positive_negative"]
 
 
 def main() -> None:
@@ -38,8 +43,13 @@ def main() -> None:
     images = torch.randn(options.images, 3, *model.patch_embed.img_size, device=options.device)
     heatmaps, targets = torch.rand(options.images, 14, 14), torch.zeros(options.images, dtype=torch.long)
     lines = ["| metric | ms per image | × its forwards |", "|---|--:|--:|"]
-    for name, (curves, forwards) in _CURVES.items():
-        scored = partial(curves, LeanModel(model), images, heatmaps, targets, batch_size=16)
+    scorer = LeanModel(model)
+    scores = {
+        name: (partial(curves, scorer, images, heatmaps, targets, batch_size=16), forwards)
+        for name, (curves, forwards) in _CURVES.items()
+    }
+    scores["all, and positive and negative"] = (partial(_measure_all, scorer, images, heatmaps, targets), 22 + 42 + 18)
+    for name, (scored, forwards) in scores.items():
         variants = {"forwards": partial(plain_forwards, model, images, forwards), name: scored}
         timing = interleave(variants, options.rounds, options.device)[name]
         lines.append(f"| {name} | {1000 * timing.median / options.images:.0f} | {timing.ratio:.3f} |")
@@ -49,6 +59,13 @@ def main() -> None:
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / f"perturbation_{options.model}.md").write_text(table)
+
+
+def _measure_all(model: nn.Module, images: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
+    every = torch.ones_like(targets, dtype=torch.bool)
+    inputs = MetricInputs(model, images, heatmaps, targets, correct=every, alone=every, batch_size=16)
+    for spec in parse_metrics(_ALL):
+        spec.measure(inputs)
 
 
 if __name__ == "__main__":

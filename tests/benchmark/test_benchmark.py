@@ -172,6 +172,20 @@ def test_heatmaps_are_read_in_three_lines(finished: Path) -> None:
     assert len(np.unique(noise)) == noise.size  # other noise for other images
 
 
+def test_perturbed_images_are_run_in_bfloat16_if_asked(checkpoint: Path, tmp_path: Path) -> None:
+    asked = ["--methods", "agcam", "--metrics", "abpc", "localization", "--batch-size", 5]
+    for name, more in {"whole": [], "half": ["--perturbed-precision", "bf16"]}.items():
+        assert main(arguments(checkpoint, tmp_path / name, *asked, *more, size=5)) == 0
+    whole, half = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "half"))
+    assert (whole["about"]["perturbed_precision"], half["about"]["perturbed_precision"]) == ("fp32", "bf16")
+    assert "perturbed images in bf16" in (tmp_path / "half" / "report.html").read_text()
+    for one, other in zip(whole["rows"], half["rows"], strict=True):
+        assert one["values"]["localization/iou"] == other["values"]["localization/iou"]
+        figures = [row["values"]["lerf_auc"]["value"] for row in (one, other)]
+        assert figures[0] != figures[1]
+        assert figures[0] == pytest.approx(figures[1], abs=0.01)
+
+
 OTHERS: list[tuple[str, list[object], list[str]]] = [
     ("methods", ["--methods", "agcam"], []),
     ("metrics", ["--metrics", "abpc"], []),
@@ -179,6 +193,7 @@ OTHERS: list[tuple[str, list[object], list[str]]] = [
     ("images, data", ["--limit", 9], []),
     ("data", [], ["--data.seed", "1"]),
     ("input", [], ["--data.interpolation", "bilinear"]),
+    ("perturbed_precision", ["--perturbed-precision", "bf16"], []),
     ("model", [], []),
     ("shard", [], []),
 ]

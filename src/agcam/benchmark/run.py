@@ -29,7 +29,7 @@ from agcam.io.text import quoted
 from agcam.training.fingerprint import hash_weights
 from agcam.training.loaded import LoadedModel
 
-SHARD = 32
+SHARD = 64
 """Images in a shard: the most that each process loses when a run is killed."""
 SHOWN = 24
 """Images whose heatmaps are kept with their rows, for the figures and the report."""
