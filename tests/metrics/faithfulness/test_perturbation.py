@@ -106,7 +106,11 @@ def test_baseline_of_removed_pixels_can_be_given() -> None:
     assert positive[:, 0].tolist() == [True] + [False] * 8
 
 
-def test_small_images_and_no_steps_are_refused() -> None:
+def test_no_images_small_images_and_no_steps_are_refused() -> None:
+    with pytest.raises(InputError, match="nothing to perturb: found 0 images"):
+        insertion_deletion_curves(
+            Difference(), torch.zeros(0, 3, 8, 8), torch.zeros(0, 2, 2), torch.zeros(0, dtype=torch.long)
+        )
     with pytest.raises(InputError, match="larger than 5 pixels a side to be blurred, found 4×9"):
         insertion_deletion_curves(Difference(), torch.zeros(1, 3, 4, 9), torch.rand(1, 2, 2), torch.tensor([0]))
     with pytest.raises(InputError, match="steps must be 1 or more, found 0"):

@@ -142,7 +142,7 @@ class Zeroed:
 
     def logits(self, first: Literal["most", "least"], counts: Sequence[int]) -> Tensor:
         """Return the logits (F, B, C) with the `first` relevant pixels zeroed, as many as each of F counts says."""
-        everything = self.images[0, 0].numel()
+        everything = self.images.shape[2] * self.images.shape[3]
         steps = [("ends" if count in (0, everything) else first, count) for count in counts]
         missing = [step for step in dict.fromkeys(steps) if step not in self._known]
         if ("ends", everything) in missing:
