@@ -33,7 +33,7 @@ class MetricInputs:
             (n, h, w).
         batch_size: images in a forward pass.
         scorer: gives the logits of `model` at less cost, for metrics that run it often; None where there is none.
-        shared: what one metric has computed of these pairs and another may use, by its type; a copy starts with none.
+        shared: what one metric has computed of these pairs and another may use, by its type; `replace` drops it.
     """
 
     model: nn.Module
@@ -53,8 +53,8 @@ class MetricInputs:
     shared: dict[type, Any] = field(default_factory=dict, init=False, repr=False)
 
     def keep(self, rows: Tensor) -> MetricInputs:
-        """Return only the pairs at rows (n,) int64."""
-        return replace(
+        """Return only the pairs at rows (n,) int64, copied; all of them share what was computed, others nothing."""
+        kept = replace(
             self,
             images=self.images[rows],
             heatmaps=self.heatmaps[rows],
@@ -65,6 +65,9 @@ class MetricInputs:
             masks=None if self.masks is None else self.masks[rows],
             ignore=None if self.ignore is None else self.ignore[rows],
         )
+        if torch.equal(rows, torch.arange(len(self.targets), device=rows.device)):
+            vars(kept)["shared"] = self.shared
+        return kept
 
     @property
     def size(self) -> tuple[int, int]:

@@ -151,7 +151,7 @@ class MetricSpec:
         if not bool(chosen.any()):
             return None
         pairs = torch.nonzero(chosen)[:, 0]
-        rows = self.rows(inputs if len(pairs) == len(chosen) else inputs.keep(pairs))
+        rows = self.rows(inputs.keep(pairs))
         if rows.dim() != 2 or len(rows) != len(pairs):
             raise InputError(
                 f"metric {self.name!r} must give rows ({len(pairs)}, K), one for each pair, found {tuple(rows.shape)}"

@@ -14,6 +14,7 @@ from agcam.metrics.faithfulness.perturbation import area, rank_pixels
 from agcam.metrics.faithfulness.positive_negative import positive_negative_hits
 from agcam.metrics.inputs import MetricInputs
 from agcam.metrics.registry import parse_metrics
+from agcam.metrics.spec import MetricSpec
 from metric_cases import random_heatmaps, tiny_vit
 
 SIDE = 20
@@ -172,3 +173,24 @@ def test_a_map_that_classes_of_an_image_share_removes_its_pixels_once() -> None:
             model, images[pair : pair + 1], heatmaps[pair : pair + 1], targets[pair : pair + 1]
         )
         torch.testing.assert_close(found[:, pair], torch.cat(alone)[:, 0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_metric_that_spoils_its_inputs_spoils_no_other() -> None:
+    def spoil(inputs: MetricInputs) -> Tensor:
+        inputs.images.zero_()
+        inputs.heatmaps.zero_()
+        return torch.zeros(len(inputs.targets), 1)
+
+    heatmaps, images = random_heatmaps(4), torch.randn(4, 3, 32, 32)
+    inputs = explained(heatmaps.clone(), images.clone())
+    MetricSpec("spoil", spoil, ()).measure(inputs)
+    found = FAITHFULNESS[0].measure(inputs)
+    curves = abpc_curves(inputs.model, images, heatmaps, inputs.targets)
+    torch.testing.assert_close(found, torch.cat(curves).T, rtol=1e-4, atol=1e-6)
+
+
+def test_some_of_the_pairs_share_nothing_with_all() -> None:
+    inputs = explained(random_heatmaps(3), torch.randn(3, 3, 32, 32))
+    assert inputs.keep(torch.arange(3)).shared is inputs.shared
+    for rows in ([0, 1], [1, 0, 2]):
+        assert inputs.keep(torch.tensor(rows)).shared is not inputs.shared
