@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         target = Path(path)
+        # torch writes to memory: its writer, when freed, writes what is missing, and aborts the process where an
+        # exception at any moment (of a loader worker that is gone, Ctrl-C) has closed the file by then
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
         # one name for all: what a killed process leaves is as large as a checkpoint, and the next one overwrites it
         with whole_file(target, target.with_name(f"{target.name}.part")) as part, part.open("wb") as file:
-            try:
-                torch.save(checkpoint, file)
-            except RuntimeError as error:
-                if isinstance(error.__context__, Exception):  # what torch's writer stumbled over
-                    raise error.__context__ from error
-                raise
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
