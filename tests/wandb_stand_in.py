@@ -55,7 +55,7 @@ def wandb_stand_in(files: Mapping[str, bytes]) -> Iterator[str]:
 
         def answer(query: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
             (operation,) = re.findall(r"query (\w+)", query)[:1] or [""]
-            known = (ENTITY, PROJECT) == (variables.get("entity"), variables.get("project"))
+            known = (variables.get("entity"), variables.get("project")) == (ENTITY, PROJECT)
             match operation:
                 case "Viewer" | "GetDefaultEntity":
                     return {"viewer": _VIEWER}
