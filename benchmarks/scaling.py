@@ -109,7 +109,8 @@ def _draw(points: Sequence[Point]) -> plt.Figure:
         if max(values) > 16 * min(values):
             axis.set_xscale("log", base=10 if max(values) >= 1000 else 2)
         if max(point.explained.ratio for point in mine) > 3:
-            axis.set_yscale("log")
+            axis.set_yscale("log", base=2)
+            axis.set_yticks(ratios := (1, 2, 4, 8), list(map(str, ratios)))
         else:
             axis.set_ylim(0, 1.1 * max(point.explained.ratio for point in mine))
         axis.set_xticks(values, [f"{value:,}" for value in values])

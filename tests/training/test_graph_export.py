@@ -20,7 +20,7 @@ from agcam.cli.train import main
 from agcam.errors import ModelError
 from agcam.training import graph_export
 from agcam.training.classifier import ViTClassifier
-from agcam.training.graph_export import GraphOptions, make_onnx
+from agcam.training.graph_export import GraphOptions, make_onnx, make_program
 from small_checkpoint import save, small_classifier
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -60,6 +60,17 @@ def test_onnxruntime_and_openvino_give_what_explain_gives(backbone: str) -> None
         images = torch.randn(count, 3, side, side)
         check(session.run(None, {"images": images.numpy()}), model, images)
         check(list(vino({"images": images.numpy()}).values()), model, images)
+
+
+def test_linear_layers_run_once_and_the_last_block_for_the_row_that_is_read() -> None:
+    nodes = make_program(small_classifier(), GraphOptions(top=2)).graph.nodes
+    forward, gradient = (
+        [str(node.meta["val"].shape[0]) for node in nodes if node.target is operation]
+        for operation in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default)
+    )
+    (batch,) = {rows for rows in forward if "*" not in rows}
+    assert forward == [f"17*{batch}"] * 5 + [batch] * 4  # of two blocks, each of four layers, and the head
+    assert gradient == [f"2*{batch}"] * 7  # of all but those that make queries, keys and values
 
 
 @torch.no_grad()

@@ -35,6 +35,9 @@ from agcam.explainers.recording import Recording
 from agcam.explainers.replay import replayed
 from agcam.explainers.vit_parts import ViTParts, unwrap
 
+Products = dict[Tensor, list[Tensor]]
+"""What each linear layer gave, call by call, by its weight."""
+
 
 def trace_heatmaps(
     model: nn.Module, images: Tensor, top: int | None = None, prepare: Callable[[Tensor], Tensor] | None = None
@@ -59,11 +62,11 @@ def trace_heatmaps(
         raise ModelError(f"{parts.name} cannot be exported as a graph: it is no ViT of timm")
 
     def explained(images: Tensor, targets: Tensor | None = None) -> tuple[Tensor, ...]:
-        recording = _record(bare, parts, images if prepare is None else prepare(images))
+        recording, products = _record(bare, parts, images if prepare is None else prepare(images))
         if targets is None:
             targets = recording.logits.topk(top or 1).indices
-            return recording.logits, targets, _heatmaps(recording, targets)
-        return recording.logits, _heatmaps(recording, targets)
+            return recording.logits, targets, _heatmaps(recording, targets, products)
+        return recording.logits, _heatmaps(recording, targets, products)
 
     batch, count = Dim("batch"), Dim("classes")
     example: tuple[Tensor, ...] = (images[:1].expand(2, *images.shape[1:]).contiguous(),)
@@ -105,25 +108,26 @@ def _of_backward_passes() -> dict[Any, Any]:
     return {op: how for op, how in known.items() if "backward" in str(op) or str(op).startswith("aten.rsub")}
 
 
-def _record(model: nn.Module, parts: ViTParts, images: Tensor) -> Recording:
+def _record(model: nn.Module, parts: ViTParts, images: Tensor) -> tuple[Recording, Products]:
+    skips = can_skip(model, parts)  # before the tape listens, too
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_PlainAttention())
+        noted = stack.enter_context(_PlainForward())
         tape = stack.enter_context(Tape(model, parts=parts, graph=True))  # which copies nothing
-        if can_skip(model, parts):
+        if skips:
             stack.enter_context(rows_skipped(parts, guarded=False))
         model(images)
-    return replace(tape.recording, random_state=None)
+    return replace(tape.recording, random_state=None), noted.products
 
 
-def _heatmaps(recording: Recording, targets: Tensor) -> Tensor:
+def _heatmaps(recording: Recording, targets: Tensor, products: Products) -> Tensor:
     """Make the heatmaps (B, T, h, w) of the method "agcam" without options.
 
     Each image is replayed as T images, each of which has one class: one backward pass for all.
     """
     batch, count = targets.shape
     classes = torch.arange(recording.logits.shape[1], device=targets.device)
-    with replayed(_repeated(recording, count)) as (_, found):
+    with _KnownProducts(products, recording.parts.rows, count), replayed(_repeated(recording, count)) as (_, found):
         seeds = (targets.reshape(-1, 1) == classes).to(found.logits.dtype)
         gradients = torch.autograd.grad(found.logits, found.outputs, seeds)
     layers = []
@@ -152,15 +156,74 @@ def _repeated(recording: Recording, count: int) -> Recording:
     )
 
 
-class _PlainAttention(TorchFunctionMode):
-    """Computes attention by products and a softmax, which every runtime has."""
+class _PlainForward(TorchFunctionMode):
+    """Computes attention by products and a softmax, which every runtime has, and notes what linear layers give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products: Products = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run `func`."""
         kwargs = kwargs or {}
+        if func is F.linear:
+            found: Tensor = func(*args, **kwargs)
+            _, weight = _operands(args, kwargs)
+            self.products.setdefault(weight, []).append(found)
+            return found
         return (_attend if func is F.scaled_dot_product_attention else func)(*args, **kwargs)
+
+
+class _KnownProducts(TorchFunctionMode):
+    """Lets linear layers of the replay give what they gave in the forward, for its rows and as often as it has them.
+
+    The gradient of a linear layer needs its weight alone, and weights are most of what a replay of few rows reads.
+    Layers that ran more than once, or for other rows, are computed again.
+    """
+
+    def __init__(self, products: Products, rows: slice, count: int | torch.SymInt) -> None:
+        super().__init__()
+        self.products = {layer: found[0] for layer, found in products.items() if len(found) == 1}
+        self.rows, self.count = rows, count
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run `func`, or take what is known."""
+        kwargs = kwargs or {}
+        if func is not F.linear:
+            return func(*args, **kwargs)
+        entering, weight = _operands(args, kwargs)
+        if (known := self.products.pop(weight, None)) is not None:
+            if known.dim() == 3 and known.shape[1] != entering.shape[1]:
+                known = known[:, self.rows]
+            if known.shape[1:-1] == entering.shape[1:-1]:
+                known = known.repeat_interleave(self.count, 0)
+                return _Known.apply(entering, weight, known)  # type: ignore[no-untyped-call]  # torch's is untyped
+        return func(*args, **kwargs)
+
+
+def _operands(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Return what enters a linear layer, and its weight, however they are given."""
+    named = dict(zip(("input", "weight"), args, strict=False)) | kwargs
+    return named["input"], named["weight"]
+
+
+class _Known(torch.autograd.Function):
+    """A linear layer whose output is known."""
+
+    @staticmethod
+    def forward(ctx: Any, entering: Tensor, weight: Tensor, known: Tensor) -> Tensor:
+        """Return the output."""
+        ctx.weight = weight
+        return known.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient with respect to what enters."""
+        return gradients[0] @ ctx.weight, None, None
 
 
 def _attend(
