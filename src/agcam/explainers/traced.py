@@ -201,7 +201,7 @@ class _KnownProducts(TorchFunctionMode):
                 known = known[:, self.rows]
             if known.shape[1:-1] == entering.shape[1:-1]:
                 known = known.repeat_interleave(self.count, 0)
-                return _Known.apply(entering, weight, known)  # type: ignore[no-untyped-call]  # torch's is untyped
+                return _Known.apply(entering, weight, known)
         return func(*args, **kwargs)
 
 
