@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,17 @@ def test_huge_images_are_refused_before_decoding(tmp_path: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(path)
     with pytest.raises(DataError, match=f"huge.png: too many pixels .* the limit is {MAX_PIXELS:,}"):
         read_image(path)
+
+
+def test_pixels_are_copied_once_and_a_band_at_a_time(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3001, 2000, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.bmp")
+    tracemalloc.start()
+    found = read_image(tmp_path / "a.bmp")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(found, pixels)
+    assert peak < 1.6 * pixels.nbytes
 
 
 def test_large_images_are_refused_by_their_size(tmp_path: Path) -> None:
