@@ -8,10 +8,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
+
+from serving import serving
 
 ENTITY, PROJECT, COLLECTION, ALIAS = "birds-lab", "birds", "model-abc", "best"
 _PROJECT = {"__typename": "Project", "id": "UA==", "internalId": "UQ==", "name": PROJECT, "entity": {"name": ENTITY}}
@@ -41,7 +42,8 @@ def wandb_stand_in(files: Mapping[str, bytes]) -> Iterator[str]:
             asked = self.rfile.read(int(self.headers["Content-Length"]))
             if self.path == "/graphql":
                 query = json.loads(asked)
-                self.answer(json.dumps({"data": answer(query["query"], query.get("variables") or {})}).encode())
+                data = _data(query["query"], query.get("variables") or {}, files, f"http://{self.headers['Host']}")
+                self.answer(json.dumps({"data": data}).encode())
             else:
                 self.answer(b"{}", 404)  # what the client reports about itself
 
@@ -50,38 +52,31 @@ def wandb_stand_in(files: Mapping[str, bytes]) -> Iterator[str]:
             content = manifest if self.path == "/manifest" else files.get(name)
             self.answer(content or b"", 200 if content is not None else 404)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        address = f"http://127.0.0.1:{server.server_port}"
+    with serving(Handler) as address:
+        yield address
 
-        def answer(query: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
-            (operation,) = re.findall(r"query (\w+)", query)[:1] or [""]
-            known = (variables.get("entity"), variables.get("project")) == (ENTITY, PROJECT)
-            match operation:
-                case "Viewer" | "GetDefaultEntity":
-                    return {"viewer": _VIEWER}
-                case "ArtifactMembershipByName":
-                    found = known and variables["name"] == f"{COLLECTION}:{ALIAS}"
-                    return {"project": {"artifactCollectionMembership": _membership(files) if found else None}}
-                case "FetchArtifactManifest":
-                    return {"artifact": {"currentManifest": {"file": {"directUrl": f"{address}/manifest"}}}}
-                case "GetArtifactMembershipFileUrls":
-                    edges = [
-                        {"node": {"__typename": "File", "name": name, "directUrl": f"{address}/files/{name}"}}
-                        for name in files
-                    ]
-                    pages = {"pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}}
-                    inner = {"artifactMembership": {"files": {**pages, "edges": edges}}}
-                    return {"project": {"artifactCollection": {"__typename": "ArtifactSequence", **inner}}}
-                case _:
-                    return {}
 
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield address
-        finally:
-            server.shutdown()
-            thread.join()
+def _data(query: str, variables: Mapping[str, Any], files: Mapping[str, bytes], address: str) -> dict[str, Any]:
+    """Return what a query asks for."""
+    (operation,) = re.findall(r"query (\w+)", query)[:1] or [""]
+    match operation:
+        case "Viewer" | "GetDefaultEntity":
+            return {"viewer": _VIEWER}
+        case "ArtifactMembershipByName":
+            asked = tuple(variables[name] for name in ("entity", "project", "name"))
+            found = asked == (ENTITY, PROJECT, f"{COLLECTION}:{ALIAS}")
+            return {"project": {"artifactCollectionMembership": _membership(files) if found else None}}
+        case "FetchArtifactManifest":
+            return {"artifact": {"currentManifest": {"file": {"directUrl": f"{address}/manifest"}}}}
+        case "GetArtifactMembershipFileUrls":
+            edges = [
+                {"node": {"__typename": "File", "name": name, "directUrl": f"{address}/files/{name}"}} for name in files
+            ]
+            pages = {"pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}}
+            inner = {"artifactMembership": {"files": {**pages, "edges": edges}}}
+            return {"project": {"artifactCollection": {"__typename": "ArtifactSequence", **inner}}}
+        case _:
+            return {}
 
 
 def _digest(content: bytes) -> str:

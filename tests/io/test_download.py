@@ -1,10 +1,9 @@
 import hashlib
 import io
 import tarfile
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +11,7 @@ import pytest
 
 from agcam.errors import DataError
 from agcam.io.download import Archive, fetch
+from serving import serving
 
 
 class RangeHandler(SimpleHTTPRequestHandler):
@@ -44,11 +44,8 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     folder = tmp_path / "served"
     folder.mkdir()
     RangeHandler.asked.clear()
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(folder)))
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-    httpd.server_close()
+    with serving(partial(RangeHandler, directory=str(folder))) as address:
+        yield folder, address
 
 
 def pack(path: Path, members: dict[str, bytes], link: tuple[str, str] | None = None) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from agcam.errors import DataError
 from agcam.io.onnxruntime_web import VERSION, read_onnxruntime_web
+from serving import serving
 
 FILE = f"onnxruntime-web-{VERSION}.tgz"
 
@@ -30,13 +30,10 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
         def log_message(self, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Registry)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"http://127.0.0.1:{server.server_port}/npm/")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield paths
-    server.shutdown()
-    server.server_close()
+    with serving(Registry) as address:
+        monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"{address}/npm/")
+        yield paths
 
 
 def test_another_file_than_npm_published_is_refused_and_not_kept(asked: list[str], tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from agcam.errors import DataError
 from agcam.io.onnxruntime_web import read_onnxruntime_web
 from agcam.report.web import WebModel, render_page
 from agcam.training.classifier import ViTClassifier
+from serving import serving
 from small_checkpoint import save, small_classifier
 
 
@@ -206,11 +206,8 @@ def listener() -> Iterator[tuple[str, list[str]]]:
             self.send_response(204)
             self.end_headers()
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as address:
+        yield address, asked
 
 
 def test_nothing_can_leave_the_machine(

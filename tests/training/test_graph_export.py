@@ -14,6 +14,7 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from torch import nn
 
 import agcam
 from agcam.cli.train import main
@@ -71,6 +72,30 @@ def test_linear_layers_run_once_and_the_last_block_for_the_row_that_is_read() ->
     (batch,) = {rows for rows in forward if "*" not in rows}
     assert forward == [f"17*{batch}"] * 5 + [batch] * 4  # of two blocks, each of four layers, and the head
     assert gradient == [f"2*{batch}"] * 7  # of all but those that make queries, keys and values
+
+
+class Flat(nn.Module):
+    """A layer that is given the tokens of all images as one list."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.inner(tokens.reshape(-1, tokens.shape[-1])).reshape(tokens.shape)
+
+
+@pytest.mark.parametrize(
+    "backbone", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_base_patch16_gap_224"]
+)
+@torch.no_grad()
+def test_layers_that_see_images_and_tokens_in_one_dimension_are_run_again(backbone: str) -> None:
+    model = small_classifier(backbone)
+    for block in model.backbone.blocks:
+        block.mlp = Flat(block.mlp)
+    session = onnxruntime.InferenceSession(make_onnx(model, GraphOptions(top=2))[0])
+    images = torch.randn(3, 3, 64, 64)
+    check(session.run(None, {"images": images.numpy()}), model, images)
 
 
 @torch.no_grad()

@@ -127,7 +127,7 @@ def _heatmaps(recording: Recording, targets: Tensor, products: Products) -> Tens
     """
     batch, count = targets.shape
     classes = torch.arange(recording.logits.shape[1], device=targets.device)
-    with _KnownProducts(products, recording.parts.rows, count), replayed(_repeated(recording, count)) as (_, found):
+    with _KnownProducts(products, recording, count), replayed(_repeated(recording, count)) as (_, found):
         seeds = (targets.reshape(-1, 1) == classes).to(found.logits.dtype)
         gradients = torch.autograd.grad(found.logits, found.outputs, seeds)
     layers = []
@@ -183,10 +183,10 @@ class _KnownProducts(TorchFunctionMode):
     Layers that ran more than once, or for other rows, are computed again.
     """
 
-    def __init__(self, products: Products, rows: slice, count: int | torch.SymInt) -> None:
+    def __init__(self, products: Products, recording: Recording, count: int) -> None:
         super().__init__()
         self.products = {layer: found[0] for layer, found in products.items() if len(found) == 1}
-        self.rows, self.count = rows, count
+        self.batch, self.rows, self.count = recording.images.shape[0], recording.parts.rows, count
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -199,7 +199,8 @@ class _KnownProducts(TorchFunctionMode):
         if (known := self.products.pop(weight, None)) is not None:
             if known.dim() == 3 and known.shape[1] != entering.shape[1]:
                 known = known[:, self.rows]
-            if known.shape[1:-1] == entering.shape[1:-1]:
+            # else image and token lie in one dimension, or it is another number of tokens
+            if known.shape[0] == self.batch and known.shape[1:-1] == entering.shape[1:-1]:
                 known = known.repeat_interleave(self.count, 0)
                 return _Known.apply(entering, weight, known)
         return func(*args, **kwargs)

@@ -21,7 +21,7 @@ SUFFIXES = {
     *(".dib", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 }
 MAX_PIXELS = 100_000_000
-"""Larger images are refused. One of this size takes 0.7 GB while it is read, 1 GB if it is turned."""
+"""Larger images are refused. One of this size takes 0.7 to 1.2 GB while it is read, by its mode and orientation."""
 _BAND = 512
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "PPM")
 # by content; others would reach Ghostscript (EPS)
