@@ -63,7 +63,7 @@ def test_onnxruntime_and_openvino_give_what_explain_gives(backbone: str) -> None
         check(list(vino({"images": images.numpy()}).values()), model, images)
 
 
-def test_linear_layers_run_once_and_the_last_block_for_the_row_that_is_read() -> None:
+def test_layers_run_once_the_last_for_the_row_that_is_read_and_no_token_is_copied_for_heatmaps() -> None:
     nodes = make_program(small_classifier(), GraphOptions(top=2)).graph.nodes
     forward, gradient = (
         [str(node.meta["val"].shape[0]) for node in nodes if node.target is operation]
@@ -72,6 +72,9 @@ def test_linear_layers_run_once_and_the_last_block_for_the_row_that_is_read() ->
     (batch,) = {rows for rows in forward if "*" not in rows}
     assert forward == [f"17*{batch}"] * 5 + [batch] * 4  # of two blocks, each of four layers, and the head
     assert gradient == [f"2*{batch}"] * 7  # of all but those that make queries, keys and values
+    copies = [node.meta["val"].shape for node in nodes if node.target is torch.ops.aten.clone.default]
+    # the first block's queries, keys, values and answers; the last one's keys and values: heatmaps copy none of them
+    assert sum(16 in shape or 17 in shape for shape in copies) == 6
 
 
 class Flat(nn.Module):

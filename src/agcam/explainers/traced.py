@@ -97,9 +97,18 @@ def _trace(
     inputs = [mode.from_tensor(t, symbolic_context=shape) for t, shape in zip(example, shapes, strict=True)]
     with mode:
         graph = make_fx(function, decomposition_table=_of_backward_passes(), _allow_non_fake_inputs=True)(*inputs)
+    _name_sizes_once(graph.graph)
     graph.graph.eliminate_dead_code()
     found: torch.fx.GraphModule = CSEPass()(graph).graph_module  # type: ignore[union-attr]  # a pass returns a result
     return found
+
+
+def _name_sizes_once(graph: torch.fx.Graph) -> None:
+    """Let equal sizes be one node, without which equal operations on them are not seen to be equal."""
+    first: dict[Any, torch.fx.Node] = {}
+    for node in graph.nodes:
+        if isinstance(size := node.meta.get("val"), torch.SymInt):
+            node.replace_all_uses_with(first.setdefault(size.node.expr, node))
 
 
 def _of_backward_passes() -> dict[Any, Any]:
@@ -134,8 +143,9 @@ def _heatmaps(recording: Recording, targets: Tensor, products: Products) -> Tens
     for call, gradient in zip(recording.calls, gradients, strict=True):
         _, heads, rows, width = gradient.shape
         by_image = gradient.reshape(batch, count, heads, rows, width).transpose(1, 2)
-        value = patch_columns(recording, call.value.transpose(-2, -1))
-        alpha = by_image.reshape(batch, heads, count * rows, width) @ value
+        # of all tokens, in the order of the product in the forward: the same copy serves both
+        alpha = call.value @ by_image.reshape(batch, heads, count * rows, width).transpose(-2, -1)
+        alpha = patch_columns(recording, alpha.transpose(-2, -1))
         features = patch_columns(recording, call.scores()).sigmoid()
         by_row = alpha.reshape(batch, heads, count, rows, -1).relu() * features.unsqueeze(2)
         layers.append(by_row.sum((1, 3)))
